@@ -1,0 +1,93 @@
+// What an operator chooses when a model is loaded. Plain structs with in-class defaults; a field's
+// comment says when to change it. Values are checked once, by load_model.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace ruvllm {
+
+enum class BackendKind : uint8_t { kEdge, kServing };
+enum class DeviceKind : uint8_t { kAuto, kCpu, kCuda, kMetal };
+
+// Precision of a run. kF32 is the exact mode: weights dequantized exactly, f32 activations,
+// accumulation and KV cache. kAuto is the fast mode: integer weights take int8 activations, others
+// bf16 or f32 products, KV cache bf16.
+enum class ComputeType : uint8_t { kAuto, kBf16, kF16, kF32 };
+enum class KvType : uint8_t { kAuto, kF32, kBf16, kF16, kInt8 };
+
+struct PagedAttentionConfig {
+  int32_t block_size = 16;            // tokens per KV page
+  int32_t max_blocks = 4096;          // upper bound of the page pool
+  float gpu_memory_fraction = 0.9f;   // on CPU: of the memory free after the weights
+  bool enable_prefix_caching = true;  // keep the pages of finished prompts for the next ones
+};
+
+enum class XLoraMixingMode : uint8_t { kAdditive, kConcatenate, kGated };
+
+struct XLoraConfig {
+  std::vector<std::string> adapters;
+  int32_t top_k = 2;
+  float temperature = 1.0f;
+  XLoraMixingMode mixing_mode = XLoraMixingMode::kGated;
+};
+
+enum class IsqMethod : uint8_t { kAwq, kGptq, kRtn, kSmoothQuant };
+
+struct IsqConfig {
+  int32_t bits = 4;  // 2, 3, 4 or 8
+  IsqMethod method = IsqMethod::kRtn;
+  int32_t calibration_samples = 128;  // used by the methods that calibrate
+  int32_t group_size = 0;             // 0: the method's default for these bits
+};
+
+// Options both backends share.
+struct LoadOptions {
+  DeviceKind device = DeviceKind::kAuto;
+  ComputeType compute = ComputeType::kAuto;
+  KvType kv = KvType::kAuto;
+  int32_t threads = 0;      // 0: the physical cores this process may use
+  int64_t max_seq_len = 0;  // tokens of prompt + answer; 0: what the model was trained for
+  std::string isq;          // in-situ quantization, e.g. "rtn8", "rtn4:g32"; empty: as stored
+  bool offline = false;     // never download, even when MODEL is org/name
+};
+
+// Options of the serving backend; names and defaults follow the design record.
+struct ServingConfig {
+  PagedAttentionConfig paged_attention;
+  int32_t max_concurrent_requests = 128;
+  int32_t max_batched_tokens = 2048;
+  std::vector<IsqConfig> isq;      // empty: as stored
+  std::vector<XLoraConfig> xlora;  // empty: none
+  DeviceKind device = DeviceKind::kAuto;
+
+  static ServingConfig for_cuda() {
+    ServingConfig config;
+    config.device = DeviceKind::kCuda;
+    return config;
+  }
+  static ServingConfig for_metal() {
+    ServingConfig config;
+    config.device = DeviceKind::kMetal;
+    return config;
+  }
+  ServingConfig with_paged_attention(PagedAttentionConfig value) const {
+    ServingConfig config = *this;
+    config.paged_attention = value;
+    return config;
+  }
+  ServingConfig with_xlora(XLoraConfig value) const {
+    ServingConfig config = *this;
+    config.xlora = {std::move(value)};
+    return config;
+  }
+  ServingConfig with_isq(IsqConfig value) const {
+    ServingConfig config = *this;
+    config.isq = {value};
+    return config;
+  }
+};
+
+}  // namespace ruvllm

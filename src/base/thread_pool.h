@@ -1,0 +1,37 @@
+// Runs one job at a time over a fixed set of threads, the caller among them.
+//
+// parallel_for hands out task numbers 0..num_tasks-1 in increasing order; which thread takes which
+// is not fixed, so a task's result must not depend on it. It returns when all are done. One caller
+// at a time; a task must not call parallel_for of the same pool. Without thread support (WASM) every
+// task runs on the caller. No allocation in parallel_for.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "base/function_ref.h"
+
+namespace ruvllm {
+
+class ThreadPool {
+ public:
+  explicit ThreadPool(int num_threads);  // >= 1, the caller included
+  ~ThreadPool();
+  ThreadPool(const ThreadPool&) = delete;
+  ThreadPool& operator=(const ThreadPool&) = delete;
+
+  int num_threads() const { return num_threads_; }
+
+  // task(index, worker): worker in [0, num_threads).
+  void parallel_for(int64_t num_tasks, FunctionRef<void(int64_t, int)> task);
+
+ private:
+  struct State;
+  int num_threads_;
+  std::unique_ptr<State> state_;
+};
+
+// The number of threads to use by default: physical cores within the process's affinity and cgroup.
+int default_num_threads();
+
+}  // namespace ruvllm

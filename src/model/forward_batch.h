@@ -1,0 +1,28 @@
+// ForwardBatch: what one step of the model computes, as values passed down; no global context.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "ops/ops.h"
+
+namespace ruvllm {
+
+struct ForwardBatch {
+  std::span<const int32_t> ids;              // [T]
+  std::span<const SequenceSpan> sequences;   // cover rows 0..T-1 in order
+  // Per sequence: which rotary table it uses (see ModelRunner::rope_regime); empty: 0 for all.
+  std::span<const uint8_t> rope_regimes;
+  // Rows (of T) whose logits / final hidden states are wanted.
+  std::span<const int32_t> output_rows;      // [R]
+  bool want_logits = true;
+  bool want_hidden = false;
+};
+
+// Where the results go: views of memory the runner owns, valid until the next step.
+struct ForwardOutput {
+  MatrixF32 logits;  // [R, V], after scale and soft cap
+  MatrixF32 hidden;  // [R, E], after the final norm
+};
+
+}  // namespace ruvllm

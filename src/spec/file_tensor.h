@@ -1,0 +1,19 @@
+// A tensor as it lies in a file, and where it is: the vocabulary between formats/ and model/.
+#pragma once
+
+#include <string>
+
+#include "tensor/tensor_view.h"
+
+namespace ruvllm {
+
+// How the names of a checkpoint are spelled.
+enum class NameStyle : uint8_t { kHuggingFace, kGguf };
+
+struct FileTensor {
+  std::string name;
+  TensorView view;   // bytes of the mapped file; shape outermost first (GGUF's order reversed)
+  std::string file;  // for messages
+};
+
+}  // namespace ruvllm
