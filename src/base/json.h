@@ -26,14 +26,19 @@ class Json {
   using Array = std::vector<Json>;
   using Object = std::vector<JsonMember>;
 
-  Json() = default;  // null
-  explicit Json(bool value) : value_(value) {}
-  explicit Json(int64_t value) : value_(value) {}
-  explicit Json(uint64_t value) : value_(value) {}
-  explicit Json(double value) : value_(value) {}
-  explicit Json(std::string value) : value_(std::move(value)) {}
-  explicit Json(Array value) : value_(std::move(value)) {}
+  Json();  // null
+  explicit Json(bool value);
+  explicit Json(int64_t value);
+  explicit Json(uint64_t value);
+  explicit Json(double value);
+  explicit Json(std::string value);
+  explicit Json(Array value);
   explicit Json(Object value);
+  Json(const Json& other);
+  Json(Json&& other) noexcept;
+  Json& operator=(const Json& other);
+  Json& operator=(Json&& other) noexcept;
+  ~Json();
 
   // `max_depth`: nesting of arrays and objects.
   static Result<Json> parse(std::string_view text, int max_depth = 64);
@@ -76,7 +81,20 @@ struct JsonMember {
   Json value;
 };
 
+// Defined here because an Object holds members that hold a Json.
+inline Json::Json() = default;
+inline Json::Json(bool value) : value_(value) {}
+inline Json::Json(int64_t value) : value_(value) {}
+inline Json::Json(uint64_t value) : value_(value) {}
+inline Json::Json(double value) : value_(value) {}
+inline Json::Json(std::string value) : value_(std::move(value)) {}
+inline Json::Json(Array value) : value_(std::move(value)) {}
 inline Json::Json(Object value) : value_(std::move(value)) {}
+inline Json::Json(const Json& other) = default;
+inline Json::Json(Json&& other) noexcept = default;
+inline Json& Json::operator=(const Json& other) = default;
+inline Json& Json::operator=(Json&& other) noexcept = default;
+inline Json::~Json() = default;
 
 // Appends `text` as a JSON string literal with its quotes. Ill-formed UTF-8 becomes U+FFFD.
 void append_json_string(std::string& out, std::string_view text);

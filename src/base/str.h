@@ -36,7 +36,8 @@ std::string concat(const Parts&... parts) {
 }
 
 // The whole of `text` as a number, or false.
-template <typename N>
+bool parse_number(std::string_view text, double& out);
+template <std::integral N>
 bool parse_number(std::string_view text, N& out) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), out);
   return error == std::errc() && end == text.data() + text.size() && !text.empty();
