@@ -56,8 +56,8 @@ struct TokenLogprob {
 
 struct Token {
   int32_t id = 0;
-  std::string text;  // what this token adds to the text; empty while a UTF-8 character is incomplete
-                     // or while a possible stop string is held back
+  std::string text;  // what this token adds to the text; empty while a UTF-8 character is
+                     // incomplete or while a possible stop string is held back
   std::optional<float> logprob;
   std::vector<TokenLogprob> top_logprobs;
 };

@@ -40,9 +40,9 @@ inline std::unexpected<Error> fail(ErrorCode code, std::string message) {
 }  // namespace ruvllm
 
 // Evaluates an expression of type Result/Status; on failure returns its Error from the function.
-#define RUVLLM_TRY(expr)                                                         \
-  do {                                                                           \
-    if (auto ruvllm_try_status_ = (expr); !ruvllm_try_status_)                   \
+#define RUVLLM_TRY(expr)                                                              \
+  do {                                                                                \
+    if (auto ruvllm_try_status_ = (expr); !ruvllm_try_status_)                        \
       return std::unexpected<::ruvllm::Error>(std::move(ruvllm_try_status_).error()); \
   } while (false)
 
@@ -50,8 +50,9 @@ inline std::unexpected<Error> fail(ErrorCode code, std::string message) {
 #define RUVLLM_CONCAT_(a, b) RUVLLM_CONCAT_INNER_(a, b)
 
 // RUVLLM_ASSIGN(auto x, f()): x = value of the Result, or returns its Error from the function.
-#define RUVLLM_ASSIGN(decl, expr) RUVLLM_ASSIGN_INNER_(RUVLLM_CONCAT_(ruvllm_result_, __LINE__), decl, expr)
-#define RUVLLM_ASSIGN_INNER_(tmp, decl, expr)                              \
-  auto tmp = (expr);                                                       \
+#define RUVLLM_ASSIGN(decl, expr) \
+  RUVLLM_ASSIGN_INNER_(RUVLLM_CONCAT_(ruvllm_result_, __LINE__), decl, expr)
+#define RUVLLM_ASSIGN_INNER_(tmp, decl, expr)                                \
+  auto tmp = (expr);                                                         \
   if (!tmp) return std::unexpected<::ruvllm::Error>(std::move(tmp).error()); \
   decl = *std::move(tmp)

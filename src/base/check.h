@@ -13,9 +13,9 @@ namespace ruvllm {
 
 }  // namespace ruvllm
 
-#define RUVLLM_CHECK(condition, ...)                                     \
-  do {                                                                   \
-    if (!(condition)) [[unlikely]]                                       \
-      ::ruvllm::check_failed(__FILE__, __LINE__, #condition,             \
+#define RUVLLM_CHECK(condition, ...)                                           \
+  do {                                                                         \
+    if (!(condition)) [[unlikely]]                                             \
+      ::ruvllm::check_failed(__FILE__, __LINE__, #condition,                   \
                              ::ruvllm::concat("" __VA_OPT__(, ) __VA_ARGS__)); \
   } while (false)

@@ -53,7 +53,8 @@ class Json {
   bool is_string() const { return std::holds_alternative<std::string>(value_); }
   bool is_array() const { return std::holds_alternative<Array>(value_); }
   bool is_object() const { return std::holds_alternative<Object>(value_); }
-  const char* type_name() const;  // "null", "bool", "integer", "number", "string", "array", "object"
+  const char* type_name()
+      const;  // "null", "bool", "integer", "number", "string", "array", "object"
 
   // Total accessors: nullopt / nullptr when the value is of another type or does not fit.
   std::optional<bool> as_bool() const;

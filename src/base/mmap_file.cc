@@ -104,7 +104,9 @@ MmapFile& MmapFile::operator=(MmapFile&& other) noexcept {
   return *this;
 }
 
-MmapFile::~MmapFile() { close(); }
+MmapFile::~MmapFile() {
+  close();
+}
 
 void MmapFile::close() {
   if (data_ == nullptr) return;
@@ -120,7 +122,8 @@ void MmapFile::release([[maybe_unused]] std::span<const std::byte> range) const 
 #if !defined(__wasm__)
   if (!mapped_ || range.empty()) return;
   const auto page_bytes = static_cast<uintptr_t>(::sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<uintptr_t>(range.data()) + page_bytes - 1) & ~(page_bytes - 1);
+  const auto begin =
+      (reinterpret_cast<uintptr_t>(range.data()) + page_bytes - 1) & ~(page_bytes - 1);
   const auto end = reinterpret_cast<uintptr_t>(range.data() + range.size()) & ~(page_bytes - 1);
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 #endif
@@ -130,8 +133,8 @@ Result<std::string> read_text_file(const std::string& path, uint64_t max_bytes) 
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   RUVLLM_ASSIGN(const uint64_t size_bytes, regular_file_size(path, file.fd));
   if (size_bytes > max_bytes) {
-    return fail(ErrorCode::kBadFile, concat(path, ": ", size_bytes, " bytes, expected at most ",
-                                            max_bytes));
+    return fail(ErrorCode::kBadFile,
+                concat(path, ": ", size_bytes, " bytes, expected at most ", max_bytes));
   }
   std::string text(static_cast<size_t>(size_bytes), '\0');
   RUVLLM_TRY(read_all(path, file.fd, text.data(), text.size()));

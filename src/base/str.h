@@ -13,10 +13,18 @@ namespace ruvllm {
 
 namespace str_detail {
 
-inline void append(std::string& out, std::string_view text) { out += text; }
-inline void append(std::string& out, const char* text) { out += text; }
-inline void append(std::string& out, char c) { out += c; }
-inline void append(std::string& out, bool value) { out += value ? "true" : "false"; }
+inline void append(std::string& out, std::string_view text) {
+  out += text;
+}
+inline void append(std::string& out, const char* text) {
+  out += text;
+}
+inline void append(std::string& out, char c) {
+  out += c;
+}
+inline void append(std::string& out, bool value) {
+  out += value ? "true" : "false";
+}
 
 template <typename N>
   requires(std::integral<N> || std::floating_point<N>)

@@ -19,7 +19,9 @@ inline std::optional<std::string> shared_dir() {
   return path;
 }
 
-inline std::string source_dir() { return RUVLLM_SOURCE_DIR; }
+inline std::string source_dir() {
+  return RUVLLM_SOURCE_DIR;
+}
 
 // A fresh folder for files of one test; the caller need not remove it.
 inline std::string make_temp_dir() {

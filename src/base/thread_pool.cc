@@ -20,7 +20,9 @@ ThreadPool::~ThreadPool() = default;
 void ThreadPool::parallel_for(int64_t num_tasks, FunctionRef<void(int64_t, int)> task) {
   for (int64_t i = 0; i < num_tasks; ++i) task(i, 0);
 }
-int default_num_threads() { return 1; }
+int default_num_threads() {
+  return 1;
+}
 
 #else
 

@@ -2,8 +2,8 @@
 //
 // parallel_for hands out task numbers 0..num_tasks-1 in increasing order; which thread takes which
 // is not fixed, so a task's result must not depend on it. It returns when all are done. One caller
-// at a time; a task must not call parallel_for of the same pool. Without thread support (WASM) every
-// task runs on the caller. No allocation in parallel_for.
+// at a time; a task must not call parallel_for of the same pool. Without thread support (WASM)
+// every task runs on the caller. No allocation in parallel_for.
 #pragma once
 
 #include <cstdint>

@@ -19,12 +19,12 @@ namespace ruvllm {
 
 struct RunnerOptions {
   ComputeType compute = ComputeType::kAuto;
-  KvType kv = KvType::kAuto;     // kAuto: f32 when compute is kF32, else bf16
-  int32_t threads = 0;           // 0: default_num_threads()
-  int64_t max_seq_len = 0;       // 0: config.max_positions
-  int64_t max_step_rows = 256;   // longer prompts are given in several steps
+  KvType kv = KvType::kAuto;    // kAuto: f32 when compute is kF32, else bf16
+  int32_t threads = 0;          // 0: default_num_threads()
+  int64_t max_seq_len = 0;      // 0: config.max_positions
+  int64_t max_step_rows = 256;  // longer prompts are given in several steps
   int32_t kv_block_tokens = 64;
-  bool reference_ops = false;    // the oracle instead of ops/cpu
+  bool reference_ops = false;                                 // the oracle instead of ops/cpu
   std::function<void(int64_t done, int64_t total)> progress;  // during load; may be empty
 };
 
@@ -40,7 +40,7 @@ class ModelRunner {
   virtual int32_t kv_block_tokens() const = 0;
   virtual uint64_t weight_bytes() const = 0;
   virtual uint64_t num_parameters() const = 0;
-  virtual uint64_t kv_block_bytes() const = 0;      // one block, all layers, keys and values
+  virtual uint64_t kv_block_bytes() const = 0;        // one block, all layers, keys and values
   virtual std::string_view quantization() const = 0;  // the layout that holds most bytes
   virtual std::string_view kernels() const = 0;       // e.g. "reference", "avx2"
 

@@ -46,7 +46,8 @@ struct Checkpoint {
   const FileTensor* find(std::string_view name) const;
 
   std::vector<MmapFile> files;
-  std::unordered_map<std::string_view, size_t> index;  // name -> tensors[i]; keys point into tensors
+  std::unordered_map<std::string_view, size_t>
+      index;  // name -> tensors[i]; keys point into tensors
 };
 
 // `path`: a directory or a .gguf file (for a split model: any of its parts).

@@ -9,12 +9,12 @@
 namespace ruvllm {
 
 struct ForwardBatch {
-  std::span<const int32_t> ids;              // [T]
-  std::span<const SequenceSpan> sequences;   // cover rows 0..T-1 in order
+  std::span<const int32_t> ids;             // [T]
+  std::span<const SequenceSpan> sequences;  // cover rows 0..T-1 in order
   // Per sequence: which rotary table it uses (see ModelRunner::rope_regime); empty: 0 for all.
   std::span<const uint8_t> rope_regimes;
   // Rows (of T) whose logits / final hidden states are wanted.
-  std::span<const int32_t> output_rows;      // [R]
+  std::span<const int32_t> output_rows;  // [R]
   bool want_logits = true;
   bool want_hidden = false;
 };

@@ -11,8 +11,8 @@
 // Threads: an Ops object belongs to one engine loop; calls are made one at a time (they use the
 // object's scratch memory and thread pool). Weights are immutable and may be read from anywhere.
 // Memory: scratch grows on first use of a larger shape and is then kept; reserve() sizes it ahead,
-// after which a step allocates nothing. Failure: only the load-time calls can fail; a step call with
-// wrong shapes is a broken invariant (RUVLLM_CHECK).
+// after which a step allocates nothing. Failure: only the load-time calls can fail; a step call
+// with wrong shapes is a broken invariant (RUVLLM_CHECK).
 #pragma once
 
 #include <cstdint>
@@ -39,7 +39,7 @@ class Weight {
  protected:
   int64_t rows_ = 0;
   int64_t cols_ = 0;
-  uint64_t bytes_ = 0;          // memory it keeps (mapped file bytes included)
+  uint64_t bytes_ = 0;            // memory it keeps (mapped file bytes included)
   std::string_view layout_ = "";  // static string
 };
 
@@ -56,13 +56,13 @@ struct WeightSource {
 };
 
 struct MatmulArgs {
-  ConstMatrixF32 x;                  // [T, K]
-  const Weight* weight = nullptr;    // [N, K]
-  const float* bias = nullptr;       // [N] or null
-  ConstMatrixF32 delta;              // [T, N] or absent: adapters; added before bias
-  ConstMatrixF32 residual;           // [T, N] or absent: y = residual + branch_scale * (...)
+  ConstMatrixF32 x;                // [T, K]
+  const Weight* weight = nullptr;  // [N, K]
+  const float* bias = nullptr;     // [N] or null
+  ConstMatrixF32 delta;            // [T, N] or absent: adapters; added before bias
+  ConstMatrixF32 residual;         // [T, N] or absent: y = residual + branch_scale * (...)
   float branch_scale = 1.0f;
-  MatrixF32 y;                       // [T, N]; may be the same memory as residual, not as x
+  MatrixF32 y;  // [T, N]; may be the same memory as residual, not as x
 };
 
 // The KV cache of one layer, in pages ("blocks") of block_tokens tokens. Block b begins at
@@ -102,11 +102,11 @@ struct AttentionArgs {
   int32_t num_heads = 0;  // H
   int32_t window = 0;     // 0: none
   float scale = 1.0f;
-  float softcap = 0.0f;   // 0: none; otherwise s -> cap * tanh(s / cap)
+  float softcap = 0.0f;  // 0: none; otherwise s -> cap * tanh(s / cap)
 };
 
 struct RopeArgs {
-  MatrixF32 x;            // [T, heads*D], in place
+  MatrixF32 x;  // [T, heads*D], in place
   int32_t num_heads = 0;
   int32_t head_dim = 0;
   int32_t rotary_dim = 0;
@@ -116,27 +116,28 @@ struct RopeArgs {
 };
 
 struct NormArgs {
-  ConstMatrixF32 x;              // [T, C]; C = groups * norm_size
-  const float* weight = nullptr; // [norm_size]; for groups > 1 every group uses the same
-  const float* bias = nullptr;   // [norm_size] or null (layer norm only)
+  ConstMatrixF32 x;               // [T, C]; C = groups * norm_size
+  const float* weight = nullptr;  // [norm_size]; for groups > 1 every group uses the same
+  const float* bias = nullptr;    // [norm_size] or null (layer norm only)
   float eps = 0.0f;
-  bool plus_one = false;         // multiply by (1 + weight)
-  int32_t groups = 1;            // each of these many parts of a row is normalized alone (heads)
-  MatrixF32 y;                   // [T, C]; may be x
+  bool plus_one = false;  // multiply by (1 + weight)
+  int32_t groups = 1;     // each of these many parts of a row is normalized alone (heads)
+  MatrixF32 y;            // [T, C]; may be x
 };
 
-// Mixture of experts: y[t] = residual[t] + branch_scale * sum_j w[t,j] * down_e(act(gate_e x) * up_e x)
+// Mixture of experts: y[t] = residual[t] + branch_scale * sum_j w[t,j] * down_e(act(gate_e x) *
+// up_e x)
 struct MoeArgs {
-  ConstMatrixF32 x;                               // [T, E]
-  ConstMatrixF32 router_logits;                   // [T, X]
+  ConstMatrixF32 x;              // [T, E]
+  ConstMatrixF32 router_logits;  // [T, X]
   int32_t experts_per_token = 0;
   bool norm_topk_prob = true;
   Activation activation = Activation::kSilu;
   std::span<const std::unique_ptr<Weight>> gate_up;  // [X] of [2F, E]: gate rows, then up rows
   std::span<const std::unique_ptr<Weight>> down;     // [X] of [E, F]
-  ConstMatrixF32 residual;                        // [T, E] or absent
+  ConstMatrixF32 residual;                           // [T, E] or absent
   float branch_scale = 1.0f;
-  MatrixF32 y;                                    // [T, E]; may be residual
+  MatrixF32 y;  // [T, E]; may be residual
 };
 
 // The largest shapes a step will have, for reserve().
