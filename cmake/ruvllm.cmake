@@ -68,11 +68,15 @@ set(RUVLLM_ISA_FLAGS_amx ${RUVLLM_ISA_FLAGS_avx512bf16} -mamx-tile -mamx-int8 -m
 # src/NAME becomes the static library ruvllm_NAME of all its *.cc (subfolders too), its *_test.cc
 # one GoogleTest program NAME_test, its *_fuzz.cc one libFuzzer program each, its *_bench.cc one
 # Google Benchmark program NAME_bench. DEPS: folders it uses; their libraries are linked publicly.
+# RUVLLM_EXCLUDE_NAME: files of the folder that this build replaces by others.
 function(ruvllm_module name)
   set(folder ${PROJECT_SOURCE_DIR}/src/${name})
   file(GLOB_RECURSE all CONFIGURE_DEPENDS ${folder}/*.cc)
   set(sources ${all})
   list(FILTER sources EXCLUDE REGEX "_(test|fuzz|bench)\\.cc$")
+  foreach(path ${RUVLLM_EXCLUDE_${name}})
+    list(REMOVE_ITEM sources ${folder}/${path})
+  endforeach()
   set(tests ${all})
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
   set(fuzzers ${all})
