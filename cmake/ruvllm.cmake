@@ -89,6 +89,7 @@ function(ruvllm_module name)
   endforeach()
 
   set(lib ruvllm_${name})
+  set_property(GLOBAL APPEND PROPERTY RUVLLM_MODULES ${lib})
   if(sources)
     add_library(${lib} STATIC ${sources})
     target_include_directories(${lib} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>)
