@@ -1,0 +1,47 @@
+// Which instruction sets this machine has, and which one the kernels are picked for.
+//
+// An IsaLevel names a set of kernels (and the files *_<name>.cc). A level runs what its own files
+// hold and, where they hold nothing for an operation, what the level below it holds: avx512vnni ->
+// avx512 -> avx2 -> generic. Decided once when the Ops are made; RUVLLM_ISA=<name> forces a level
+// and is refused by name when this machine or this build lacks it.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "ruvllm/result.h"
+
+namespace ruvllm::kernels {
+
+enum class IsaLevel : uint8_t {
+  kGeneric,  // portable C++: any machine, WASM too
+  kNeon,     // aarch64
+  kAvx2,     // AVX2, FMA, F16C
+  kAvxVnni,  // AVX2 and the VEX form of VNNI
+  kAvx512,   // F, BW, DQ, VL
+  kAvx512Vnni,
+  kAvx512Bf16,  // VNNI and BF16
+  kAmx,         // tiles, int8 and bf16
+};
+
+// Every level, in the order of the enum.
+std::span<const IsaLevel> all_isa_levels();
+std::string_view isa_name(IsaLevel level);
+
+// The level whose kernels `level` uses where it has none of its own; kGeneric falls back to itself.
+IsaLevel isa_fallback(IsaLevel level);
+// Whether a kernel made for `kernel` may run where `level` is picked: `kernel` is `level` or on its
+// way down.
+bool isa_includes(IsaLevel level, IsaLevel kernel);
+
+// Whether the processor and the operating system can run this level's instructions.
+bool isa_supported(IsaLevel level);
+
+// The highest supported level, or what RUVLLM_ISA asks for.
+Result<IsaLevel> pick_isa();
+// As pick_isa with the variable's value given; empty: not set.
+Result<IsaLevel> pick_isa(std::string_view forced);
+
+}  // namespace ruvllm::kernels
