@@ -5,8 +5,8 @@ Three streams, each an endless source of token windows (numpy int32) with loss w
   code    files of the standard library, and small documented functions of qa_code.py
   chat    chat documents of qa_chat.py, packed whole from the start of a window
 A document starts with <|bos|> and ends with <|eos|>; a chat turn is
-<|user|>text<|end|><|assistant|>text<|end|>. Loss weights: 1, but `PROMPT_WEIGHT` on what the
-user (or the system line) says.
+<|user|>text<|end|><|assistant|>text<|end|>. Loss weights: 1 in prose and code, 2 on
+what the assistant says, 0 on what the user (or the system line) says.
 
 Never trained on: books named in EVAL_BOOKS, and the modules named in EVAL_PYTHON.
 """
@@ -28,7 +28,6 @@ EVAL_PYTHON = ("argparse.py", "bisect.py", "calendar.py", "configparser.py", "cs
 # Left out of the code stream: tests, generated tables, old and foreign text.
 SKIP_PYTHON = ("test", "tests", "idlelib", "site-packages", "lib2to3", "turtledemo", "encodings", "pydoc_data",
                "__pycache__", "ensurepip", "__phello__")
-PROMPT_WEIGHT = 0.1
 
 
 def text_files(folder):
@@ -93,8 +92,7 @@ class ChatFormat:
         for role, text in turns:
             body = self.encode(text.strip()) + [self.ids["end"]]
             tokens += [self.ids[role]] + body
-            w = 1.0 if role == "assistant" else PROMPT_WEIGHT
-            weights += [0.0 if role == "assistant" else PROMPT_WEIGHT] + [w] * len(body)
+            weights += [0.0] + [2.0 if role == "assistant" else 0.0] * len(body)
         return tokens, weights
 
     def prompt(self, question):

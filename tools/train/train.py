@@ -1,0 +1,180 @@
+"""Trains the demo model on a CPU for a given number of minutes.
+
+    python train.py --model-dir models/demo --text-dir BOOKS --python-dir LIB --heldout H --dev D \
+        --work WORK --minutes 120 [--resume] [--from-export] [--stop-after M]
+
+The learning rate and the data mix follow the share of `--minutes` that is spent, so that the
+decay ends on time however busy the machine is. `WORK/checkpoint.pt` is written every few minutes;
+`--resume` goes on from it (time already spent counts), `--from-export` starts anew from the
+weights in `--model-dir`. `WORK/log.jsonl` has one line per report.
+"""
+
+import argparse
+import json
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # see Trainer.gradient
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+import torch
+from tokenizers import Tokenizer
+
+from evaluate import answer_all, bits_per_byte, score
+from export import load_export
+from make_data import Streams, eval_text_files, load_reserved, python_files, read, text_files
+from model import Config, Llama
+from muon import Muon
+
+
+def parse():
+    p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    for name in ("--model-dir", "--text-dir", "--python-dir", "--heldout", "--dev", "--work"):
+        p.add_argument(name, required=True)
+    p.add_argument("--minutes", type=float, default=120)
+    p.add_argument("--stop-after", type=float, default=1e9, help="stop this run after so many minutes")
+    p.add_argument("--resume", action="store_true")
+    p.add_argument("--from-export", action="store_true")
+    p.add_argument("--threads", type=int, default=2)
+    p.add_argument("--rows", type=int, default=16)
+    p.add_argument("--window", type=int, default=256)
+    p.add_argument("--lr", type=float, default=0.02, help="Muon's; the embedding's is 0.25 of it")
+    p.add_argument("--seed", type=int, default=1)
+    p.add_argument("--report-steps", type=int, default=20)
+    p.add_argument("--eval-minutes", type=float, default=8)
+    return p.parse_args()
+
+
+def rate(share, step):
+    """Warm-up over 40 steps, constant to 45 % of the time, then straight down to 2 %."""
+    warm = min(1.0, (step + 1) / 40)
+    return warm * (1.0 if share < 0.45 else max(0.02, 1 - (share - 0.45) / 0.55))
+
+
+def plan(share, step, a):
+    """(rows, window, mix of prose, code, chat) of a step. Late steps include long windows."""
+    mix = (0.32, 0.15, 0.53) if share < 0.7 else (0.25, 0.12, 0.63)
+    if share > 0.5 and step % 16 == 0:
+        return max(1, a.rows * a.window // 2048), 2048, (0.6, 0.25, 0.15)
+    if share > 0.3 and step % 16 == 8:
+        return max(1, a.rows * a.window // 1024), 1024, (0.5, 0.3, 0.2)
+    return a.rows, a.window, mix
+
+
+class Trainer:
+    def __init__(self, a):
+        self.a = a
+        torch.manual_seed(a.seed)
+        torch.set_num_threads(1)
+        self.pool = ThreadPoolExecutor(a.threads)
+        self.tok = Tokenizer.from_file(os.path.join(a.model_dir, "tokenizer.json"))
+        self.model = Llama(Config())
+        matrices = [p for n, p in self.model.named_parameters() if p.dim() == 2 and "embed" not in n]
+        others = [p for n, p in self.model.named_parameters() if p.dim() != 2 or "embed" in n]
+        self.muon = Muon(matrices, lr=a.lr, weight_decay=0.02)
+        self.adam = torch.optim.AdamW(others, lr=a.lr / 4, betas=(0.9, 0.98), weight_decay=0.0)
+        self.step, self.tokens, self.spent = 0, 0, 0.0
+        self.checkpoint = os.path.join(a.work, "checkpoint.pt")
+        if a.resume:
+            self.load()
+        elif a.from_export:
+            load_export(self.model, a.model_dir)
+        seed = a.seed * 1000003 + self.step  # a resumed run draws new data
+        self.streams = Streams(self.tok, text_files(a.text_dir), python_files(a.python_dir)[0],
+                               load_reserved(a.heldout, a.dev), seed)
+        with open(a.dev, encoding="utf-8") as f:
+            self.dev = [json.loads(line) for line in f]
+        unseen = [eval_text_files(a.text_dir)[0], python_files(a.python_dir)[1][0]]
+        self.samples = [read(path)[20000:40000] for path in unseen]  # watched, never trained on
+
+    def load(self):
+        s = torch.load(self.checkpoint, weights_only=True)
+        self.model.load_state_dict(s["model"])
+        self.muon.load_state_dict(s["muon"])
+        self.adam.load_state_dict(s["adam"])
+        self.step, self.tokens, self.spent = s["step"], s["tokens"], s["spent"]
+
+    def save(self):
+        state = {"model": self.model.state_dict(), "muon": self.muon.state_dict(),
+                 "adam": self.adam.state_dict(), "step": self.step, "tokens": self.tokens, "spent": self.spent}
+        torch.save(state, self.checkpoint + ".new")
+        os.replace(self.checkpoint + ".new", self.checkpoint)
+
+    def gradient(self, tokens, weights):
+        """Sets the gradients of the batch's mean loss and returns it.
+
+        Pieces of the batch go to threads that each compute alone: on a machine with other work
+        this is about twice as fast as threads inside each operation, which wait for each other.
+        """
+        total = weights[:, 1:].sum().item()
+        params = list(self.model.parameters())
+        rows = max(1, len(tokens) // (2 * self.a.threads))
+
+        def piece(at):
+            loss = self.model(tokens[at:at + rows], weights[at:at + rows]) / total
+            return loss.item(), torch.autograd.grad(loss, params)
+
+        mean = 0.0
+        for loss, grads in self.pool.map(piece, range(0, len(tokens), rows)):
+            mean += loss
+            for p, g in zip(params, grads):
+                p.grad = g if p.grad is None else p.grad.add_(g)
+        return mean
+
+    def one_step(self, share):
+        rows, window, mix = plan(share, self.step, self.a)
+        tokens, weights = self.streams.batch(rows, window, mix)
+        loss = self.gradient(torch.from_numpy(tokens).long(), torch.from_numpy(weights))
+        scale = rate(share, self.step)
+        for optimizer, base in ((self.muon, self.a.lr), (self.adam, self.a.lr / 4)):
+            for group in optimizer.param_groups:
+                group["lr"] = base * scale
+        self.muon.param_groups[0]["momentum"] = min(0.95, 0.85 + 0.1 * self.step / 200)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.muon.step()
+        self.adam.step()
+        self.model.zero_grad(set_to_none=True)
+        self.step += 1
+        self.tokens += rows * window
+        return loss if window == self.a.window else None
+
+    def report(self, **fields):
+        line = {"minutes": round(self.spent / 60, 2), "step": self.step, "tokens": self.tokens, **fields}
+        with open(os.path.join(self.a.work, "log.jsonl"), "a", encoding="utf-8") as f:
+            f.write(json.dumps(line) + "\n")
+        print(json.dumps(line), flush=True)
+
+    def dev_eval(self):
+        rows = self.dev
+        right, by_kind, _ = score(rows, answer_all(self.model, self.tok, [r["question"] for r in rows]))
+        bits = [round(bits_per_byte(self.model, self.tok, t), 4) for t in self.samples]
+        self.report(dev_right=round(right / len(rows), 3), book_bits=bits[0], python_bits=bits[1], by_kind=by_kind)
+
+    def run(self):
+        a, start, spent_before = self.a, time.time(), self.spent
+        losses, last_save, last_eval = [], start, start
+        last_tokens, last_time = self.tokens, start
+        while self.spent < a.minutes * 60 and time.time() - start < a.stop_after * 60:
+            loss = self.one_step(self.spent / (a.minutes * 60))
+            losses += [] if loss is None else [loss]
+            now = time.time()
+            self.spent = spent_before + now - start
+            if self.step % a.report_steps == 0:
+                self.report(loss=round(sum(losses) / len(losses), 4),
+                            tokens_per_s=round((self.tokens - last_tokens) / (now - last_time)))
+                losses, last_tokens, last_time = [], self.tokens, now
+            if now - last_eval > a.eval_minutes * 60:
+                self.dev_eval()
+                last_eval = time.time()
+            if now - last_save > 120:
+                self.save()
+                last_save = time.time()
+        self.save()
+        self.dev_eval()
+
+
+if __name__ == "__main__":
+    args = parse()
+    os.makedirs(args.work, exist_ok=True)
+    Trainer(args).run()
