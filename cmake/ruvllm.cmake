@@ -97,9 +97,10 @@ function(ruvllm_module name)
     target_link_libraries(${lib} PRIVATE $<BUILD_INTERFACE:ruvllm_flags> PUBLIC ${libraries})
     foreach(source ${sources})
       if(source MATCHES "_(avx2|avxvnni|avx512|avx512vnni|avx512bf16|amx)\\.cc$")
+        set(isa ${CMAKE_MATCH_1})  # the next MATCHES overwrites it
         if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
           set_source_files_properties(${source} PROPERTIES
-            COMPILE_OPTIONS "${RUVLLM_ISA_FLAGS_${CMAKE_MATCH_1}}")
+            COMPILE_OPTIONS "${RUVLLM_ISA_FLAGS_${isa}}")
         else()
           set_source_files_properties(${source} PROPERTIES HEADER_FILE_ONLY ON)
         endif()
