@@ -1,0 +1,113 @@
+#include "model/decoder.h"
+
+#include <algorithm>
+
+#include "base/check.h"
+#include "model/attention.h"
+#include "model/mlp.h"
+
+namespace ruvllm {
+
+Decoder::Decoder(const ModelConfig& config, const ModelWeights& weights, Ops& ops, int64_t max_rows)
+    : config_(config),
+      weights_(weights),
+      ops_(ops),
+      rope_(config.rope, config.max_positions),
+      rope_local_(config.rope_local, config.max_positions),
+      space_(config, max_rows) {}
+
+// Positions and rotary tables of the rows.
+void Decoder::place_rows(const ForwardBatch& batch) {
+  const bool local = space_.rope_local.cos.max_rows() > 0;
+  const MatrixF32 cos = space_.rope.cos.view(space_.x.max_rows());
+  const MatrixF32 sin = space_.rope.sin.view(space_.x.max_rows());
+  for (size_t s = 0; s < batch.sequences.size(); ++s) {
+    const SequenceSpan& sequence = batch.sequences[s];
+    const uint8_t regime = batch.rope_regimes.empty() ? uint8_t{0} : batch.rope_regimes[s];
+    for (int64_t i = 0; i < sequence.num_tokens; ++i) {
+      const int64_t row = sequence.first_row + i;
+      const int64_t position = sequence.first_position + i;
+      space_.positions[static_cast<size_t>(row)] = static_cast<int32_t>(position);
+      rope_.fill(position, regime, cos.row(row), sin.row(row));
+      if (!local) continue;
+      rope_local_.fill(position, 0, space_.rope_local.cos.view(row + 1).row(row),
+                       space_.rope_local.sin.view(row + 1).row(row));
+    }
+  }
+}
+
+void Decoder::embed(const Step& step, MatrixF32 x) {
+  ops_.embed(*weights_.embedding, step.batch.ids, config_.embedding_scale, x);
+  if (!config_.learned_positions) return;
+  const MatrixF32 places = space_.normed.view(step.rows);
+  const std::span<const int32_t> positions(space_.positions);
+  ops_.embed(*weights_.position_embedding, positions.first(static_cast<size_t>(step.rows)), 1.0f,
+             places);
+  ops_.add(x, places, 1.0f);
+}
+
+void Decoder::run_layer(const Step& step, int32_t index, MatrixF32 x) {
+  const LayerWeights& layer = weights_.layers[static_cast<size_t>(index)];
+  const MatrixF32 normed = space_.normed.view(step.rows);
+  switch (config_.block_form) {
+    case BlockForm::kPreNorm:
+    case BlockForm::kSandwich:  // add_branch normalizes each branch where the layer has post norms
+      apply_norm(step, layer.attn_norm, x, normed);
+      attention(step, index, layer, normed, x);
+      apply_norm(step, layer.mlp_norm, x, normed);
+      mlp(step, index, layer, normed, x);
+      return;
+    case BlockForm::kPostNorm:
+      attention(step, index, layer, x, x);
+      mlp(step, index, layer, x, x);
+      return;
+    case BlockForm::kParallel:
+      apply_norm(step, layer.attn_norm, x, normed);
+      attention(step, index, layer, normed, x);
+      mlp(step, index, layer, normed, x);
+      return;
+  }
+}
+
+ForwardOutput Decoder::finish(const Step& step, MatrixF32 x) {
+  ForwardOutput result;
+  const auto num_outputs = static_cast<int64_t>(step.batch.output_rows.size());
+  if (num_outputs == 0) return result;
+  const MatrixF32 rows = space_.output.view(num_outputs);
+  for (int64_t r = 0; r < num_outputs; ++r) {
+    const int64_t from = step.batch.output_rows[static_cast<size_t>(r)];
+    RUVLLM_CHECK(from >= 0 && from < step.rows, from);
+    std::copy_n(x.row(from), x.cols, rows.row(r));
+  }
+  apply_norm(step, weights_.final_norm, rows, rows);
+  if (step.batch.want_hidden) result.hidden = rows;
+  if (!step.batch.want_logits) return result;
+
+  if (space_.logits.max_rows() < num_outputs) {
+    space_.logits = RowBuffer(num_outputs, config_.vocab_size);
+  }
+  result.logits = space_.logits.view(num_outputs);
+  MatmulArgs args;
+  args.x = rows;
+  args.weight = &weights_.output_matrix();
+  args.bias = weights_.lm_head.bias_data();
+  args.y = result.logits;
+  ops_.matmul(args);
+  if (config_.logit_scale != 1.0f || config_.logit_softcap != 0.0f) {
+    ops_.finish_logits(result.logits, config_.logit_scale, config_.logit_softcap);
+  }
+  return result;
+}
+
+ForwardOutput Decoder::forward(const ForwardBatch& batch, const KvStorage& kv) {
+  const auto rows = static_cast<int64_t>(batch.ids.size());
+  RUVLLM_CHECK(rows > 0 && rows <= space_.x.max_rows(), rows, " of ", space_.x.max_rows());
+  const Step step{config_, ops_, space_, kv, batch, rows};
+  place_rows(batch);
+  const MatrixF32 x = space_.x.view(rows);
+  embed(step, x);
+  for (int32_t layer = 0; layer < config_.num_layers(); ++layer) run_layer(step, layer, x);
+  return finish(step, x);
+}
+
+}  // namespace ruvllm

@@ -1,0 +1,58 @@
+#include "model/mlp.h"
+
+namespace ruvllm {
+namespace {
+
+void dense(const Step& step, const LayerWeights& weights, ConstMatrixF32 input, MatrixF32 x) {
+  const ModelConfig& config = step.config;
+  const MatrixF32 up = step.space.wide.view(step.rows, weights.up.rows());
+  apply(step.ops, weights.up, input, up);
+  if (!config.gated_mlp) {
+    step.ops.activate(up, config.activation);
+    add_branch(step, weights.down, up, weights.mlp_post_norm, x);
+    return;
+  }
+  const MatrixF32 hidden = step.space.narrow.view(step.rows, config.ffn_size);
+  step.ops.activate_and_multiply(up, config.activation, hidden);
+  add_branch(step, weights.down, hidden, weights.mlp_post_norm, x);
+}
+
+void mixture(const Step& step, const LayerWeights& weights, ConstMatrixF32 input, MatrixF32 x) {
+  const ModelConfig& config = step.config;
+  const MatrixF32 router_logits = step.space.router.view(step.rows);
+  apply(step.ops, weights.router, input, router_logits);
+
+  const bool post_norm = !weights.mlp_post_norm.weight.empty();
+  MoeArgs args;
+  args.x = input;
+  args.router_logits = router_logits;
+  args.experts_per_token = config.experts_per_token;
+  args.norm_topk_prob = config.norm_topk_prob;
+  args.activation = config.activation;
+  args.gate_up = weights.experts_gate_up;
+  args.down = weights.experts_down;
+  if (post_norm) {
+    args.y = step.space.branch.view(step.rows);
+    step.ops.moe(args);
+    apply_norm(step, weights.mlp_post_norm, args.y, args.y);
+    step.ops.add(x, args.y, config.residual_scale);
+    return;
+  }
+  args.residual = x;
+  args.branch_scale = config.residual_scale;
+  args.y = x;
+  step.ops.moe(args);
+}
+
+}  // namespace
+
+void mlp(const Step& step, int32_t layer, const LayerWeights& weights, ConstMatrixF32 input,
+         MatrixF32 x) {
+  if (step.config.layers[static_cast<size_t>(layer)].moe) {
+    mixture(step, weights, input, x);
+  } else {
+    dense(step, weights, input, x);
+  }
+}
+
+}  // namespace ruvllm

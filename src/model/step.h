@@ -1,0 +1,78 @@
+// What the parts of a layer share during one step: the model, the device, the batch, the rotary
+// tables and the scratch rows. All memory is sized once, for the largest step.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "model/forward_batch.h"
+#include "model/kv_storage.h"
+#include "model/rope.h"
+#include "model/weights.h"
+#include "ops/ops.h"
+
+namespace ruvllm {
+
+// Rows of f32 with room for max_rows; memory is not initialized.
+class RowBuffer {
+ public:
+  RowBuffer() = default;
+  RowBuffer(int64_t max_rows, int64_t cols)
+      : data_(std::make_unique_for_overwrite<float[]>(static_cast<size_t>(max_rows * cols))),
+        max_rows_(max_rows),
+        cols_(cols) {}
+
+  int64_t max_rows() const { return max_rows_; }
+  int64_t cols() const { return cols_; }
+  // The first `rows` rows, dense, of any width up to cols().
+  MatrixF32 view(int64_t rows, int64_t cols) const;
+  MatrixF32 view(int64_t rows) const { return view(rows, cols_); }
+
+ private:
+  std::unique_ptr<float[]> data_;
+  int64_t max_rows_ = 0;
+  int64_t cols_ = 0;
+};
+
+// cos and sin of every row of a step, [T, rotary_dim / 2].
+struct RopeRows {
+  RowBuffer cos;
+  RowBuffer sin;
+};
+
+struct Workspace {
+  RowBuffer x;       // [T, E], the residual stream
+  RowBuffer normed;  // [T, E], a norm's output
+  RowBuffer branch;  // [T, E], a branch's output where a norm follows it
+  RowBuffer wide;    // [T, max((H + 2K) * D, 2F)]
+  RowBuffer narrow;  // [T, max(H * D, F)]
+  RowBuffer router;  // [T, X]
+  RopeRows rope;     // of config.rope
+  RopeRows rope_local;
+  RowBuffer output;                // [R, E], the rows asked for
+  RowBuffer logits;                // [R, V]; grows to the most rows ever asked for at once
+  std::vector<int32_t> positions;  // [T]
+
+  Workspace(const ModelConfig& config, int64_t max_rows);
+  int64_t widest_row() const;
+};
+
+// The constant parts of a model on a device, and the step at hand.
+struct Step {
+  const ModelConfig& config;
+  Ops& ops;
+  Workspace& space;
+  const KvStorage& kv;
+  const ForwardBatch& batch;
+  int64_t rows = 0;  // T
+};
+
+// y = norm(x) as the model's norms are; y may be x.
+void apply_norm(const Step& step, const NormWeights& norm, ConstMatrixF32 x, MatrixF32 y,
+                int32_t groups = 1);
+
+// x += residual_scale * [post_norm](input W^T + b), the end of both branches of a layer.
+void add_branch(const Step& step, const Linear& linear, ConstMatrixF32 input,
+                const NormWeights& post_norm, MatrixF32 x);
+
+}  // namespace ruvllm
