@@ -3,7 +3,9 @@
 //
 // Threads: one step at a time, from one thread at a time; the constant accessors from any thread.
 // Ownership: keeps the checkpoint alive. Failure: load() explains in one line what the file lacks;
-// a step cannot fail. After load, a step of at most max_step_rows rows allocates nothing.
+// a step cannot fail. After load, a step of at most max_step_rows rows allocates nothing, except
+// that the logits buffer grows when a step asks for more output rows than any before it (one row is
+// ready from the start).
 #pragma once
 
 #include <functional>

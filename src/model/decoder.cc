@@ -8,7 +8,8 @@
 
 namespace ruvllm {
 
-Decoder::Decoder(const ModelConfig& config, const ModelWeights& weights, Ops& ops, int64_t max_rows)
+TransformerDecoder::TransformerDecoder(const ModelConfig& config, const ModelWeights& weights,
+                                       Ops& ops, int64_t max_rows)
     : config_(config),
       weights_(weights),
       ops_(ops),
@@ -17,7 +18,7 @@ Decoder::Decoder(const ModelConfig& config, const ModelWeights& weights, Ops& op
       space_(config, max_rows) {}
 
 // Positions and rotary tables of the rows.
-void Decoder::place_rows(const ForwardBatch& batch) {
+void TransformerDecoder::place_rows(const ForwardBatch& batch) {
   const bool local = space_.rope_local.cos.max_rows() > 0;
   const MatrixF32 cos = space_.rope.cos.view(space_.x.max_rows());
   const MatrixF32 sin = space_.rope.sin.view(space_.x.max_rows());
@@ -36,7 +37,7 @@ void Decoder::place_rows(const ForwardBatch& batch) {
   }
 }
 
-void Decoder::embed(const Step& step, MatrixF32 x) {
+void TransformerDecoder::embed(const Step& step, MatrixF32 x) {
   ops_.embed(*weights_.embedding, step.batch.ids, config_.embedding_scale, x);
   if (!config_.learned_positions) return;
   const MatrixF32 places = space_.normed.view(step.rows);
@@ -46,7 +47,7 @@ void Decoder::embed(const Step& step, MatrixF32 x) {
   ops_.add(x, places, 1.0f);
 }
 
-void Decoder::run_layer(const Step& step, int32_t index, MatrixF32 x) {
+void TransformerDecoder::run_layer(const Step& step, int32_t index, MatrixF32 x) {
   const LayerWeights& layer = weights_.layers[static_cast<size_t>(index)];
   const MatrixF32 normed = space_.normed.view(step.rows);
   switch (config_.block_form) {
@@ -69,7 +70,7 @@ void Decoder::run_layer(const Step& step, int32_t index, MatrixF32 x) {
   }
 }
 
-ForwardOutput Decoder::finish(const Step& step, MatrixF32 x) {
+ForwardOutput TransformerDecoder::finish(const Step& step, MatrixF32 x) {
   ForwardOutput result;
   const auto num_outputs = static_cast<int64_t>(step.batch.output_rows.size());
   if (num_outputs == 0) return result;
@@ -99,7 +100,7 @@ ForwardOutput Decoder::finish(const Step& step, MatrixF32 x) {
   return result;
 }
 
-ForwardOutput Decoder::forward(const ForwardBatch& batch, const KvStorage& kv) {
+ForwardOutput TransformerDecoder::forward(const ForwardBatch& batch, const KvStorage& kv) {
   const auto rows = static_cast<int64_t>(batch.ids.size());
   RUVLLM_CHECK(rows > 0 && rows <= space_.x.max_rows(), rows, " of ", space_.x.max_rows());
   const Step step{config_, ops_, space_, kv, batch, rows};

@@ -1,5 +1,5 @@
-// Decoder: the forward pass of every family, written once. What differs between families is read
-// from ModelConfig's traits; the arithmetic is the device's (ops/ops.h).
+// TransformerDecoder: the forward pass of every family, written once. What differs between families
+// is read from ModelConfig's traits; the arithmetic is the device's (ops/ops.h).
 //
 // Ownership: refers to config, weights and device of the runner that owns it; owns its scratch
 // rows, sized once for max_rows, except the logits, which grow to the most rows ever asked for.
@@ -10,9 +10,10 @@
 
 namespace ruvllm {
 
-class Decoder {
+class TransformerDecoder {
  public:
-  Decoder(const ModelConfig& config, const ModelWeights& weights, Ops& ops, int64_t max_rows);
+  TransformerDecoder(const ModelConfig& config, const ModelWeights& weights, Ops& ops,
+                     int64_t max_rows);
 
   ForwardOutput forward(const ForwardBatch& batch, const KvStorage& kv);
 
