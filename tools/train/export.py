@@ -26,7 +26,7 @@ def hf_config(c, tok_ids):
         "vocab_size": c.vocab, "hidden_size": c.hidden, "intermediate_size": c.ffn,
         "num_hidden_layers": c.layers, "num_attention_heads": c.heads, "num_key_value_heads": c.kv_heads,
         "head_dim": c.head_dim, "max_position_embeddings": c.max_positions, "rope_theta": c.rope_theta,
-        "rms_norm_eps": c.norm_eps, "tie_word_embeddings": True, "attention_bias": False, "mlp_bias": False,
+        "rms_norm_eps": c.norm_eps, "tie_word_embeddings": False, "attention_bias": False, "mlp_bias": False,
         "initializer_range": 0.02, "torch_dtype": "bfloat16", "use_cache": True,
         "bos_token_id": tok_ids["<|bos|>"], "eos_token_id": [tok_ids["<|eos|>"], tok_ids["<|end|>"]],
         "pad_token_id": tok_ids["<|pad|>"],

@@ -103,22 +103,26 @@ class ChatFormat:
 class Streams:
     """Draws windows of a length from the three streams; all randomness comes from `rng`."""
 
-    def __init__(self, tokenizer, books, code_files, reserved, seed):
+    def __init__(self, tokenizer, books, code_files, reserved, seed, cache):
         self.rng = random.Random(seed)
         self.format = ChatFormat(tokenizer)
         self.reserved = reserved
         self.passages = load_passages(books)
         bos, eos = self.format.ids["bos"], self.format.ids["eos"]
-        self.prose, self.prose_starts = self._join(books, bos, eos, paragraphs=True)
-        self.code, self.code_starts = self._join(code_files, bos, eos, paragraphs=False)
+        self.prose, self.prose_starts = self._join(books, bos, eos, os.path.join(cache, "prose.npz"))
+        self.code, self.code_starts = self._join(code_files, bos, eos, os.path.join(cache, "code.npz"))
         self.bos, self.eos = bos, eos
         self.pending = []
 
-    def _join(self, files, bos, eos, paragraphs):
-        """All files as one token array, and the offsets at which a window may start."""
+    def _join(self, files, bos, eos, cache):
+        """All files as one token array, and the offsets at which a window may start; kept in `cache`."""
+        if os.path.exists(cache):
+            with np.load(cache) as saved:
+                return saved["tokens"], saved["starts"]
         chunks, starts, at = [], [], 0
         for path in files:
-            pieces = [p + "\n" for p in read(path).split("\n") if p.strip()] if paragraphs else [read(path)]
+            text = read(path)
+            pieces = [text] if path.endswith(".py") else [p + "\n" for p in text.split("\n") if p.strip()]
             ids = [bos]
             for piece in pieces:
                 starts.append(at + len(ids))
@@ -126,7 +130,9 @@ class Streams:
             ids.append(eos)
             chunks.append(np.array(ids, dtype=np.int32))
             at += len(ids)
-        return np.concatenate(chunks), np.array(starts)
+        tokens, starts = np.concatenate(chunks), np.array(starts)
+        np.savez(cache, tokens=tokens, starts=starts)
+        return tokens, starts
 
     def prose_window(self, n):
         start = self.rng.choice(self.prose_starts)

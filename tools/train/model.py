@@ -1,7 +1,7 @@
 """The model: a plain Llama decoder. Parameter names are those of transformers' LlamaForCausalLM.
 
 Pre-norm RMSNorm, grouped-query attention with rotary positions (half-split pairs), SwiGLU,
-tied input and output embedding. `Config` is also the source of config.json.
+untied input and output embeddings. `Config` is also the source of config.json.
 """
 
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Config:
     vocab: int = 4096
     hidden: int = 256
     ffn: int = 768
-    layers: int = 6
+    layers: int = 4
     heads: int = 4
     kv_heads: int = 2
     head_dim: int = 64
@@ -98,13 +98,14 @@ class Llama(nn.Module):
         super().__init__()
         self.c = c
         self.model = Body(c)
+        self.lm_head = nn.Linear(c.hidden, c.vocab, bias=False)
         angles = torch.outer(torch.arange(c.max_positions).float(),
                              c.rope_theta ** (-torch.arange(0, c.head_dim, 2).float() / c.head_dim))
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
         for name, p in self.named_parameters():
             if p.dim() == 2:
-                nn.init.normal_(p, std=0.02)
+                nn.init.normal_(p, std=0.02 if "lm_head" not in name else 0.005)
                 if name.endswith(("o_proj.weight", "down_proj.weight")):
                     nn.init.zeros_(p)
 
@@ -117,7 +118,7 @@ class Llama(nn.Module):
         return self.model.norm(x)
 
     def logits(self, hidden):
-        return hidden @ self.model.embed_tokens.weight.T
+        return self.lm_head(hidden)
 
     def forward(self, tokens, weights):
         """Weighted sum of next-token losses in nats; weights[b, t] belongs to tokens[b, t]."""

@@ -37,9 +37,9 @@ def parse():
     p.add_argument("--resume", action="store_true")
     p.add_argument("--from-export", action="store_true")
     p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--rows", type=int, default=16)
+    p.add_argument("--rows", type=int, default=8)
     p.add_argument("--window", type=int, default=256)
-    p.add_argument("--lr", type=float, default=0.02, help="Muon's; the embedding's is 0.25 of it")
+    p.add_argument("--lr", type=float, default=0.02, help="Muon's; the embeddings' is a fifth of it")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--report-steps", type=int, default=20)
     p.add_argument("--eval-minutes", type=float, default=8)
@@ -47,14 +47,14 @@ def parse():
 
 
 def rate(share, step):
-    """Warm-up over 40 steps, constant to 45 % of the time, then straight down to 2 %."""
-    warm = min(1.0, (step + 1) / 40)
+    """Warm-up over 25 steps, constant to 45 % of the time, then straight down to 2 %."""
+    warm = min(1.0, (step + 1) / 25)
     return warm * (1.0 if share < 0.45 else max(0.02, 1 - (share - 0.45) / 0.55))
 
 
 def plan(share, step, a):
     """(rows, window, mix of prose, code, chat) of a step. Late steps include long windows."""
-    mix = (0.32, 0.15, 0.53) if share < 0.7 else (0.25, 0.12, 0.63)
+    mix = (0.26, 0.12, 0.62) if share < 0.7 else (0.20, 0.10, 0.70)
     if share > 0.5 and step % 16 == 0:
         return max(1, a.rows * a.window // 2048), 2048, (0.6, 0.25, 0.15)
     if share > 0.3 and step % 16 == 8:
@@ -70,10 +70,11 @@ class Trainer:
         self.pool = ThreadPoolExecutor(a.threads)
         self.tok = Tokenizer.from_file(os.path.join(a.model_dir, "tokenizer.json"))
         self.model = Llama(Config())
-        matrices = [p for n, p in self.model.named_parameters() if p.dim() == 2 and "embed" not in n]
-        others = [p for n, p in self.model.named_parameters() if p.dim() != 2 or "embed" in n]
+        named = list(self.model.named_parameters())
+        matrices = [p for n, p in named if ".layers." in n and p.dim() == 2]
+        others = [p for n, p in named if not (".layers." in n and p.dim() == 2)]
         self.muon = Muon(matrices, lr=a.lr, weight_decay=0.02)
-        self.adam = torch.optim.AdamW(others, lr=a.lr / 4, betas=(0.9, 0.98), weight_decay=0.0)
+        self.adam = torch.optim.AdamW(others, lr=a.lr / 5, betas=(0.9, 0.98), weight_decay=0.0)
         self.step, self.tokens, self.spent = 0, 0, 0.0
         self.checkpoint = os.path.join(a.work, "checkpoint.pt")
         if a.resume:
@@ -82,7 +83,7 @@ class Trainer:
             load_export(self.model, a.model_dir)
         seed = a.seed * 1000003 + self.step  # a resumed run draws new data
         self.streams = Streams(self.tok, text_files(a.text_dir), python_files(a.python_dir)[0],
-                               load_reserved(a.heldout, a.dev), seed)
+                               load_reserved(a.heldout, a.dev), seed, a.work)
         with open(a.dev, encoding="utf-8") as f:
             self.dev = [json.loads(line) for line in f]
         unseen = [eval_text_files(a.text_dir)[0], python_files(a.python_dir)[1][0]]
@@ -127,7 +128,7 @@ class Trainer:
         tokens, weights = self.streams.batch(rows, window, mix)
         loss = self.gradient(torch.from_numpy(tokens).long(), torch.from_numpy(weights))
         scale = rate(share, self.step)
-        for optimizer, base in ((self.muon, self.a.lr), (self.adam, self.a.lr / 4)):
+        for optimizer, base in ((self.muon, self.a.lr), (self.adam, self.a.lr / 5)):
             for group in optimizer.param_groups:
                 group["lr"] = base * scale
         self.muon.param_groups[0]["momentum"] = min(0.95, 0.85 + 0.1 * self.step / 200)
