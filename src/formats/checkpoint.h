@@ -7,6 +7,7 @@
 // open; any thread may read. Failure: one line naming file, field, found and expected.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <optional>
 #include <string>
@@ -46,6 +47,7 @@ struct Checkpoint {
   const FileTensor* find(std::string_view name) const;
 
   std::vector<MmapFile> files;
+  std::vector<std::unique_ptr<std::byte[]>> copies;  // of tensors that lie unaligned in their file
   std::unordered_map<std::string_view, size_t>
       index;  // name -> tensors[i]; keys point into tensors
 };
