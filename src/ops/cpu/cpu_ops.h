@@ -47,8 +47,13 @@ class CpuOps final : public Ops {
 
   kernels::IsaLevel isa() const { return isa_; }
 
+  struct MatmulState;  // matmul_state.h: the kernels in use and scratch
+
  private:
-  struct MatmulState;  // matmul.cc: the kernels in use and scratch
+  // matmul.cc
+  void matmul_rows(const MatmulArgs& args, int64_t first, int64_t count);
+  const float* pack_x(ConstMatrixF32 x, int64_t first, int64_t count);
+  void reserve_matmul(const StepLimits& limits);
 
   // attention.cc: scratch of reserve()'s limits.
   void reserve_attention(const StepLimits& limits);

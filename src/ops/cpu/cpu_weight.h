@@ -1,0 +1,53 @@
+// CpuWeight: a matrix in the forms that the kernels of CpuOps read. Private to ops/cpu.
+//
+// It is a list of parts, one below the other: a fused matrix keeps the rows of each source where
+// and as they are when the kernels can read them so (mapped file bytes, used in place); other
+// sources are copied once into memory of the Weight. Immutable after make_weight.
+#pragma once
+
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "ops/ops.h"
+#include "tensor/dtype.h"
+
+namespace ruvllm {
+
+enum class PartForm : uint8_t {
+  kFloatRows,    // rows of f32, bf16 or f16, read in place
+  kEncodedRows,  // rows of any other format: dequantized by the row, then as f32
+};
+
+struct WeightPart {
+  PartForm form = PartForm::kFloatRows;
+  DType dtype = DType::kF32;
+  int64_t first_row = 0;  // within the Weight
+  int64_t num_rows = 0;
+  const std::byte* data = nullptr;
+  uint64_t row_bytes = 0;
+
+  const std::byte* row(int64_t i) const { return data + static_cast<uint64_t>(i) * row_bytes; }
+};
+
+struct FreeDeleter {
+  void operator()(std::byte* p) const { std::free(p); }
+};
+using OwnedBytes = std::unique_ptr<std::byte[], FreeDeleter>;
+
+class CpuWeight final : public Weight {
+ public:
+  std::span<const WeightPart> parts() const { return parts_; }
+
+ private:
+  friend class WeightBuilder;  // weight.cc
+  std::vector<WeightPart> parts_;
+  std::vector<OwnedBytes> owned_;
+};
+
+// `weight` as what make_weight of CpuOps made.
+inline const CpuWeight& as_cpu_weight(const Weight& weight) {
+  return static_cast<const CpuWeight&>(weight);
+}
+
+}  // namespace ruvllm

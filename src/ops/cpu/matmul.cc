@@ -1,0 +1,251 @@
+// y = residual + branch_scale * (x W^T + delta + bias), the rows of W split among the threads.
+//
+// One row of x streams the weights (rows_* kernels); more rows go through register tiles, for which
+// a panel of weights is widened once per block of columns. Both add in the same order.
+#include <algorithm>
+
+#include "base/check.h"
+#include "ops/cpu/cpu_weight.h"
+#include "ops/cpu/matmul_state.h"
+#include "tensor/dequantize.h"
+
+namespace ruvllm {
+namespace {
+
+using kernels::FloatDotKernel;
+using kernels::kFloatBlock;
+
+// Bytes of weights in one task of a product with one row: long enough to stream, short enough that
+// the threads end together.
+constexpr uint64_t kStreamTaskBytes = 128 * 1024;
+// Panels (of tile_w rows) per task of a product with many rows: widened, they stay in L2.
+constexpr int64_t kPanelsPerTask = 8;
+constexpr int64_t kMaxRowsPerTask = 64;
+
+int64_t round_up(int64_t n, int64_t multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
+// Writes products [num_w][num_x] (sums[n * stride + t]) to y.
+struct Epilogue {
+  const MatmulArgs& args;
+  int64_t first_x = 0;
+
+  void apply(const float* sums, int64_t stride, int64_t num_x, int64_t first_w,
+             int64_t num_w) const {
+    for (int64_t t = 0; t < num_x; ++t) {
+      const float* from = sums + t;
+      float* y = args.y.row(first_x + t) + first_w;
+      const float* delta = args.delta.empty() ? nullptr : args.delta.row(first_x + t) + first_w;
+      const float* bias = args.bias == nullptr ? nullptr : args.bias + first_w;
+      const float* residual =
+          args.residual.empty() ? nullptr : args.residual.row(first_x + t) + first_w;
+      for (int64_t n = 0; n < num_w; ++n) {
+        float v = from[n * stride];
+        if (delta != nullptr) v += delta[n];
+        if (bias != nullptr) v += bias[n];
+        v *= args.branch_scale;
+        y[n] = residual == nullptr ? v : residual[n] + v;
+      }
+    }
+  }
+};
+
+void check_shapes(const MatmulArgs& args) {
+  RUVLLM_CHECK(args.weight != nullptr);
+  const Weight& w = *args.weight;
+  RUVLLM_CHECK(args.x.cols == w.cols(), "x has ", args.x.cols, " columns, w ", w.cols());
+  RUVLLM_CHECK(args.y.cols == w.rows() && args.y.rows == args.x.rows, "y [", args.y.rows, ", ",
+               args.y.cols, "], expected [", args.x.rows, ", ", w.rows(), "]");
+  for (const ConstMatrixF32* m : {&args.delta, &args.residual}) {
+    RUVLLM_CHECK(m->empty() || (m->rows == args.y.rows && m->cols == args.y.cols));
+  }
+}
+
+// Products of rows of one part with packed rows of x.
+class FloatPart {
+ public:
+  FloatPart(const FloatDotKernel& kernel, const WeightPart& part, int64_t cols)
+      : kernel_(kernel), part_(part), cols_(cols) {}
+
+  // x: one row, padded. sums: num_w.
+  void stream(const float* x, int64_t first_w, int64_t num_w, ScratchBuffer& decoded,
+              float* sums) const {
+    const void* rows[kMaxRowsPerTask];
+    if (part_.form == PartForm::kEncodedRows)
+      return stream_encoded(x, first_w, num_w, decoded, sums);
+    for (int64_t done = 0; done < num_w; done += kMaxRowsPerTask) {
+      const int64_t count = std::min(kMaxRowsPerTask, num_w - done);
+      for (int64_t i = 0; i < count; ++i) rows[i] = part_.row(first_w + done + i);
+      const kernels::FloatRowsArgs args{rows, count, x, cols_, sums + done};
+      (part_.dtype == DType::kF32    ? kernel_.rows_f32
+       : part_.dtype == DType::kBF16 ? kernel_.rows_bf16
+                                     : kernel_.rows_f16)(&args);
+    }
+  }
+
+  // packed_x: tiles of tile_x rows (the last may be smaller), each [padded cols / V][rows][V].
+  // sums: [num_w rounded up to tile_w][num_x].
+  void tiles(const float* packed_x, int64_t num_x, int64_t first_w, int64_t num_w,
+             CpuOps::MatmulState::Worker& worker, float* sums) const;
+
+ private:
+  void stream_encoded(const float* x, int64_t first_w, int64_t num_w, ScratchBuffer& decoded,
+                      float* sums) const {
+    float* row = decoded.get<float>(cols_);
+    for (int64_t i = 0; i < num_w; ++i) {
+      dequantize_row(part_.dtype, part_.row(first_w + i), row, cols_);
+      const void* rows[1] = {row};
+      const kernels::FloatRowsArgs args{rows, 1, x, cols_, sums + i};
+      kernel_.rows_f32(&args);
+    }
+  }
+
+  // The columns [begin, begin + count) of up to tile_w rows as one panel.
+  void pack_panel(int64_t first_w, int64_t num_w, int64_t begin, int64_t count,
+                  ScratchBuffer& decoded, float* panel) const {
+    const void* rows[kernels::kMaxTileW];
+    uint64_t offset = 0;
+    RUVLLM_CHECK(row_bytes(part_.dtype, begin, offset));
+    if (part_.form == PartForm::kEncodedRows) {
+      float* lines = decoded.get<float>(kernel_.tile_w * kFloatBlock);
+      for (int64_t i = 0; i < num_w; ++i) {
+        float* line = lines + i * kFloatBlock;
+        dequantize_row(part_.dtype, part_.row(first_w + i) + offset, line, count);
+        rows[i] = line;
+      }
+      return kernel_.pack_f32(rows, num_w, count, panel);
+    }
+    for (int64_t i = 0; i < num_w; ++i) rows[i] = part_.row(first_w + i) + offset;
+    (part_.dtype == DType::kF32    ? kernel_.pack_f32
+     : part_.dtype == DType::kBF16 ? kernel_.pack_bf16
+                                   : kernel_.pack_f16)(rows, num_w, count, panel);
+  }
+
+  const FloatDotKernel& kernel_;
+  const WeightPart& part_;
+  int64_t cols_;
+};
+
+void FloatPart::tiles(const float* packed_x, int64_t num_x, int64_t first_w, int64_t num_w,
+                      CpuOps::MatmulState::Worker& worker, float* sums) const {
+  const int64_t lanes = kernel_.lanes;
+  const int64_t padded_cols = round_up(cols_, lanes);
+  const int64_t num_panels = (num_w + kernel_.tile_w - 1) / kernel_.tile_w;
+  const int64_t panel_floats = kernel_.tile_w * kFloatBlock;
+  float* panels = worker.panel.get<float>(num_panels * panel_floats);
+  for (int64_t begin = 0; begin < cols_; begin += kFloatBlock) {
+    const int64_t count = std::min<int64_t>(kFloatBlock, cols_ - begin);
+    for (int64_t p = 0; p < num_panels; ++p) {
+      const int64_t w = p * kernel_.tile_w;
+      pack_panel(first_w + w, std::min<int64_t>(kernel_.tile_w, num_w - w), begin, count,
+                 worker.decoded, panels + p * panel_floats);
+    }
+    for (int64_t t = 0; t < num_x; t += kernel_.tile_x) {
+      const int64_t rows = std::min<int64_t>(kernel_.tile_x, num_x - t);
+      kernels::FloatTileArgs args;
+      args.x = packed_x + t * padded_cols + begin * rows;
+      args.num_steps = round_up(count, lanes) / lanes;
+      args.num_x = rows;
+      args.sums_stride = num_x;
+      args.accumulate = begin != 0;
+      for (int64_t p = 0; p < num_panels; ++p) {
+        args.w = panels + p * panel_floats;
+        args.sums = sums + p * kernel_.tile_w * num_x + t;
+        kernel_.tile(&args);
+      }
+    }
+  }
+}
+
+// The rows of all parts, cut into tasks that lie within one part.
+class TaskList {
+ public:
+  TaskList(std::span<const WeightPart> parts, int64_t num_x, int64_t tile_w)
+      : parts_(parts), num_x_(num_x), tile_w_(tile_w) {}
+
+  int64_t rows_per_task(const WeightPart& part) const {
+    if (num_x_ > 1) return tile_w_ * kPanelsPerTask;
+    const auto rows = static_cast<int64_t>(kStreamTaskBytes / part.row_bytes);
+    return std::clamp<int64_t>(rows / 8 * 8, 8, 4096);
+  }
+  int64_t num_tasks(const WeightPart& part) const {
+    const int64_t rows = rows_per_task(part);
+    return (part.num_rows + rows - 1) / rows;
+  }
+  int64_t num_tasks() const {
+    int64_t total = 0;
+    for (const WeightPart& part : parts_) total += num_tasks(part);
+    return total;
+  }
+  struct Task {
+    const WeightPart* part;
+    int64_t first_w;  // within the part
+    int64_t num_w;
+  };
+  Task task(int64_t index) const {
+    const WeightPart* part = parts_.data();
+    while (index >= num_tasks(*part)) index -= num_tasks(*part++);
+    const int64_t rows = rows_per_task(*part);
+    return {part, index * rows, std::min(rows, part->num_rows - index * rows)};
+  }
+
+ private:
+  std::span<const WeightPart> parts_;
+  int64_t num_x_;
+  int64_t tile_w_;
+};
+
+}  // namespace
+
+void CpuOps::matmul(const MatmulArgs& args) {
+  check_shapes(args);
+  for (int64_t first = 0; first < args.x.rows; first += kMaxRowsAtOnce) {
+    matmul_rows(args, first, std::min(kMaxRowsAtOnce, args.x.rows - first));
+  }
+}
+
+// Packs rows [first, first + count) of x for the float kernels.
+const float* CpuOps::pack_x(ConstMatrixF32 x, int64_t first, int64_t count) {
+  const FloatDotKernel& kernel = matmul_->float_dot;
+  if (count == 1 && x.cols % kernel.lanes == 0) return x.row(first);
+  const int64_t padded_cols = round_up(x.cols, kernel.lanes);
+  float* packed = matmul_->packed_x.get<float>(count * padded_cols);
+  const int64_t tiles = (count + kernel.tile_x - 1) / kernel.tile_x;
+  pool_.parallel_for(tiles, [&](int64_t tile, int) {
+    const int64_t t = tile * kernel.tile_x;
+    const int64_t rows = std::min<int64_t>(kernel.tile_x, count - t);
+    const float* pointers[kernels::kMaxTileX];
+    for (int64_t i = 0; i < rows; ++i) pointers[i] = x.row(first + t + i);
+    kernel.pack_x(pointers, rows, x.cols, packed + t * padded_cols);
+  });
+  return packed;
+}
+
+void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
+  const CpuWeight& weight = as_cpu_weight(*args.weight);
+  const FloatDotKernel& kernel = matmul_->float_dot;
+  const float* x = pack_x(args.x, first, count);
+  const TaskList tasks(weight.parts(), count, kernel.tile_w);
+  const Epilogue epilogue{args, first};
+  pool_.parallel_for(tasks.num_tasks(), [&](int64_t index, int worker_index) {
+    const auto [part, first_w, num_w] = tasks.task(index);
+    MatmulState::Worker& worker = matmul_->workers[static_cast<size_t>(worker_index)];
+    float* sums = worker.sums.get<float>(round_up(num_w, kernel.tile_w) * count);
+    const FloatPart product(kernel, *part, weight.cols());
+    if (count == 1) {
+      product.stream(x, first_w, num_w, worker.decoded, sums);
+    } else {
+      product.tiles(x, count, first_w, num_w, worker, sums);
+    }
+    epilogue.apply(sums, count, count, part->first_row + first_w, num_w);
+  });
+}
+
+void CpuOps::reserve_matmul(const StepLimits& limits) {
+  const FloatDotKernel& kernel = matmul_->float_dot;
+  const int64_t rows = std::min(kMaxRowsAtOnce, limits.max_rows);
+  matmul_->packed_x.get<float>(rows * round_up(limits.max_columns, kernel.lanes));
+}
+
+}  // namespace ruvllm

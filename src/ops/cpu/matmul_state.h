@@ -1,0 +1,32 @@
+// What CpuOps::matmul keeps between calls: the kernels picked and its scratch. Private to ops/cpu.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "kernels/matmul/matmul_kernels.h"
+#include "ops/cpu/cpu_ops.h"
+#include "ops/cpu/scratch_buffer.h"
+
+namespace ruvllm {
+
+// Rows of x that are packed and multiplied at a time: their packed form stays in the last-level
+// cache while the weights pass by.
+inline constexpr int64_t kMaxRowsAtOnce = 256;
+
+struct CpuOps::MatmulState {
+  explicit MatmulState(kernels::IsaLevel isa, int num_threads)
+      : float_dot(kernels::float_dot_kernel(isa)), workers(static_cast<size_t>(num_threads)) {}
+
+  struct Worker {
+    ScratchBuffer panel;    // widened rows of w
+    ScratchBuffer decoded;  // dequantized rows of w
+    ScratchBuffer sums;     // products before the epilogue, [rows of w][rows of x]
+  };
+
+  const kernels::FloatDotKernel& float_dot;
+  ScratchBuffer packed_x;
+  std::vector<Worker> workers;
+};
+
+}  // namespace ruvllm
