@@ -1,0 +1,167 @@
+#include "engine/edge_backend.h"
+
+#include <cmath>
+#include <utility>
+
+#include "base/str.h"
+#include "engine/edge_run.h"
+#include "sampling/sampler.h"
+
+namespace ruvllm {
+
+EdgeBackend::EdgeBackend(EdgeLoader loader, DecoderFactory make_decoder)
+    : loader_(std::move(loader)), make_decoder_(std::move(make_decoder)) {}
+
+EdgeBackend::~EdgeBackend() {
+  unload_model();
+}
+
+Status EdgeBackend::load_model(const std::string& model, const LoadOptions& options) {
+  unload_model();
+  RUVLLM_ASSIGN(EdgeModelParts parts, loader_(model, options));
+  auto loaded = std::make_shared<EdgeModel>(std::move(parts));
+#if !defined(__wasm__)
+  const std::scoped_lock lock(mutex_);
+#endif
+  model_.swap(loaded);  // one that a second caller loaded meanwhile goes
+  return {};
+}
+
+void EdgeBackend::unload_model() {
+  std::shared_ptr<EdgeModel> model;
+  {
+#if !defined(__wasm__)
+    const std::scoped_lock lock(mutex_);
+#endif
+    model.swap(model_);
+  }
+  if (model == nullptr) return;
+  model->cancel_all();
+  // The memory goes with the last generation; wait for it, so that a load that follows finds room.
+  const std::atomic<bool> never{false};
+  model->turnstile.enter(never);
+}
+
+bool EdgeBackend::is_model_loaded() const {
+  return model().has_value();
+}
+
+Result<std::shared_ptr<EdgeModel>> EdgeBackend::model() const {
+#if !defined(__wasm__)
+  const std::scoped_lock lock(mutex_);
+#endif
+  if (model_ == nullptr) return fail(ErrorCode::kUnavailable, "no model is loaded");
+  return model_;
+}
+
+Result<ModelInfo> EdgeBackend::model_info() const {
+  RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
+  return model->info();
+}
+
+Result<const Tokenizer*> EdgeBackend::tokenizer() const {
+  RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
+  return model->tokenizer();
+}
+
+Result<const ChatTemplate*> EdgeBackend::chat_template() const {
+  RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
+  return model->chat_template();
+}
+
+Result<GenerationSetup> EdgeBackend::prepare(const EdgeModel& model, const Prompt& prompt,
+                                             const GenerateParams& params) const {
+  const ModelConfig& config = model.parts.runner->config();
+  RUVLLM_TRY(validate_params(params, config.vocab_size));
+  GenerationSetup setup;
+  RUVLLM_ASSIGN(setup.prompt, model.prompt_ids(prompt));
+  setup.params = params;
+  setup.eos_ids = config.eos_ids;
+  setup.vocab_size = config.vocab_size;
+  setup.max_seq_len = model.parts.runner->max_seq_len();
+  const Result<const Tokenizer*> tokenizer = model.tokenizer();
+  if (tokenizer) {
+    setup.decoder = make_decoder_(**tokenizer);
+  } else if (!params.stop.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                concat("stop strings need a tokenizer: ", tokenizer.error().message));
+  }
+  return setup;
+}
+
+Result<GenerateResult> EdgeBackend::generate_detailed(const Prompt& prompt,
+                                                      const GenerateParams& params) {
+  RUVLLM_ASSIGN(std::shared_ptr<EdgeModel> model, this->model());
+  RUVLLM_ASSIGN(GenerationSetup setup, prepare(*model, prompt, params));
+  EdgeRun run(std::move(model), std::move(setup), std::make_shared<CancelFlag>());
+  while (auto event = run.next_event()) {
+    if (auto* done = std::get_if<Done>(&*event)) return std::move(done->result);
+    if (auto* error = std::get_if<Error>(&*event)) return std::unexpected(std::move(*error));
+  }
+  return fail(ErrorCode::kInternal, "a generation ended without a result");
+}
+
+Result<std::string> EdgeBackend::generate(const Prompt& prompt, const GenerateParams& params) {
+  RUVLLM_ASSIGN(GenerateResult result, generate_detailed(prompt, params));
+  return std::move(result.text);
+}
+
+Result<std::unique_ptr<TokenStream>> EdgeBackend::generate_stream(const Prompt& prompt,
+                                                                  const GenerateParams& params) {
+  RUVLLM_ASSIGN(std::shared_ptr<EdgeModel> model, this->model());
+  RUVLLM_ASSIGN(GenerationSetup setup, prepare(*model, prompt, params));
+  return make_token_stream([&](std::shared_ptr<CancelFlag> flag) {
+    return std::make_unique<EdgeRun>(std::move(model), std::move(setup), std::move(flag));
+  });
+}
+
+namespace {
+
+// Adds up the hidden states that the pooling counts.
+class Pool {
+ public:
+  Pool(Pooling pooling, int64_t num_tokens, int32_t hidden_size)
+      : pooling_(pooling), num_tokens_(num_tokens), sum_(static_cast<size_t>(hidden_size)) {}
+
+  void add(const ScoredRow& row) {
+    if (pooling_ == Pooling::kFirstToken && row.position != 0) return;
+    if (pooling_ == Pooling::kLastToken && row.position != num_tokens_ - 1) return;
+    for (size_t i = 0; i < sum_.size(); ++i) sum_[i] += row.hidden[i];
+  }
+
+  // L2-normalized, so the number of summands does not matter.
+  std::vector<float> take() const {
+    double squares = 0.0;
+    for (const double value : sum_) squares += value * value;
+    const double scale = squares > 0.0 ? 1.0 / std::sqrt(squares) : 0.0;
+    std::vector<float> out;
+    out.reserve(sum_.size());
+    for (const double value : sum_) out.push_back(static_cast<float>(value * scale));
+    return out;
+  }
+
+ private:
+  Pooling pooling_;
+  int64_t num_tokens_;
+  std::vector<double> sum_;
+};
+
+}  // namespace
+
+Result<std::vector<float>> EdgeBackend::get_embeddings(const std::string& text) {
+  RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
+  RUVLLM_ASSIGN(const std::vector<int32_t> ids, model->prompt_ids(text));
+  const auto flag = std::make_shared<CancelFlag>();
+  flag->set_hook([model] { model->turnstile.wake(); });
+  model->remember(flag);
+  const Turnstile::Turn turn = model->turnstile.enter(flag->value());
+  if (!turn) return fail(ErrorCode::kUnavailable, "the model was unloaded");
+  const auto& checkpoint = model->parts.checkpoint;
+  Pool pool(checkpoint != nullptr ? checkpoint->pooling : Pooling::kMean,
+            static_cast<int64_t>(ids.size()), model->parts.runner->config().hidden_size);
+  RUVLLM_TRY(model->session.score(ids, {.first_row = 0, .logits = false, .hidden = true},
+                                  [&](const ScoredRow& row) { pool.add(row); }));
+  return pool.take();
+}
+
+}  // namespace ruvllm

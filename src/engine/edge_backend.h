@@ -1,0 +1,59 @@
+// EdgeBackend: LlmBackend for one user: one model, one generation at a time (others wait in order),
+// one KV cache that keeps the last conversation so that its next turn computes only what is new.
+//
+// Unloading or loading another model cancels what is running. Streams may outlive the backend; they
+// then end with kCancelled. A stream that nobody reads holds the turn once its queue is full, until
+// it is read, cancelled or destroyed.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "engine/edge_model.h"
+#include "engine/generation.h"
+#include "ruvllm/backend.h"
+
+#if !defined(__wasm__)
+#include <mutex>
+#endif
+
+namespace ruvllm {
+
+// How a model gets from its name to its parts; tests put their own.
+using EdgeLoader = std::function<Result<EdgeModelParts>(const std::string&, const LoadOptions&)>;
+// The decoder of one answer.
+using DecoderFactory = std::function<std::unique_ptr<IncrementalDecoder>(const Tokenizer&)>;
+
+class EdgeBackend final : public LlmBackend {
+ public:
+  EdgeBackend(EdgeLoader loader, DecoderFactory make_decoder);
+  ~EdgeBackend() override;
+
+  Status load_model(const std::string& model, const LoadOptions& options) override;
+  void unload_model() override;
+  bool is_model_loaded() const override;
+  Result<ModelInfo> model_info() const override;
+  Result<const Tokenizer*> tokenizer() const override;
+  Result<const ChatTemplate*> chat_template() const override;
+  Result<std::string> generate(const Prompt& prompt, const GenerateParams& params) override;
+  Result<GenerateResult> generate_detailed(const Prompt& prompt,
+                                           const GenerateParams& params) override;
+  Result<std::unique_ptr<TokenStream>> generate_stream(const Prompt& prompt,
+                                                       const GenerateParams& params) override;
+  Result<std::vector<float>> get_embeddings(const std::string& text) override;
+
+ private:
+  Result<std::shared_ptr<EdgeModel>> model() const;
+  Result<GenerationSetup> prepare(const EdgeModel& model, const Prompt& prompt,
+                                  const GenerateParams& params) const;
+
+  EdgeLoader loader_;
+  DecoderFactory make_decoder_;
+#if !defined(__wasm__)
+  mutable std::mutex mutex_;  // guards model_
+#endif
+  std::shared_ptr<EdgeModel> model_;
+};
+
+}  // namespace ruvllm

@@ -1,0 +1,83 @@
+// From a model's name to the parts of an EdgeModel.
+#include <utility>
+
+#include "base/str.h"
+#include "device/device.h"
+#include "engine/edge_model.h"
+#include "tokenizer/chat_template.h"
+
+namespace ruvllm {
+namespace {
+
+// What the options ask for beyond this build.
+Status check_load_options(const LoadOptions& options) {
+  if (!options.isq.empty()) {
+    return fail(
+        ErrorCode::kUnsupported,
+        concat("isq ", options.isq, ": this build cannot quantize a model while loading it"));
+  }
+  if (options.threads < 0 || options.threads > 4096) {
+    return fail(ErrorCode::kInvalidArgument,
+                concat("threads is ", options.threads, ", expected 0 (automatic) to 4096"));
+  }
+  if (options.max_seq_len < 0) {
+    return fail(ErrorCode::kInvalidArgument,
+                concat("max_seq_len is ", options.max_seq_len, ", expected 0 (automatic) or more"));
+  }
+  RUVLLM_ASSIGN(const DeviceKind device, choose_device(options.device));
+  if (device != DeviceKind::kCpu) {
+    return fail(ErrorCode::kUnsupported,
+                concat("the edge backend runs on the CPU only, not on ", device_name(device)));
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<TextParts> load_text_parts(const std::string& path) {
+  RUVLLM_ASSIGN(TokenizerData data, load_tokenizer_data(path));
+  TextParts parts;
+  if (!data.chat_template.empty()) {
+    parts.chat_template =
+        make_chat_template(std::move(data.chat_template), data.bos_token, data.eos_token);
+  }
+  RUVLLM_ASSIGN(parts.tokenizer, make_tokenizer(std::move(data)));
+  return parts;
+}
+
+Result<EdgeModelParts> load_edge_model(
+    std::string name, std::shared_ptr<const Checkpoint> checkpoint, const LoadOptions& options,
+    const std::function<void(int64_t done, int64_t total)>& progress) {
+  RUVLLM_TRY(check_load_options(options));
+  RunnerOptions runner_options;
+  runner_options.compute = options.compute;
+  runner_options.kv = options.kv;
+  runner_options.threads = options.threads;
+  runner_options.max_seq_len = options.max_seq_len;
+  runner_options.progress = progress;
+  EdgeModelParts parts;
+  RUVLLM_ASSIGN(parts.runner, ModelRunner::load(checkpoint, runner_options));
+  parts.name = std::move(name);
+  parts.checkpoint = std::move(checkpoint);
+  return parts;
+}
+
+Result<EdgeModelParts> load_edge_model(
+    const std::string& model, const LoadOptions& options,
+    const std::function<void(int64_t done, int64_t total)>& progress) {
+  RUVLLM_TRY(check_load_options(options));
+  RUVLLM_ASSIGN(const std::string path, resolve_model(model, options.offline));
+  RUVLLM_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, open_checkpoint(path));
+  RUVLLM_ASSIGN(EdgeModelParts parts, load_edge_model(model, checkpoint, options, progress));
+  Result<TextParts> text = load_text_parts(path);
+  if (text) {
+    parts.tokenizer = std::move(text->tokenizer);
+    parts.chat_template = std::move(text->chat_template);
+  } else {
+    parts.tokenizer = std::unexpected(text.error());
+    parts.chat_template = std::unexpected(text.error());
+  }
+  return parts;
+}
+
+}  // namespace ruvllm

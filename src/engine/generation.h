@@ -1,0 +1,63 @@
+// Generation: the state of one request from its prompt to its finish reason, without the model:
+// it chooses tokens from logits, turns them into text and knows when to end.
+//
+// The texts of the tokens it hands out, joined, are exactly the result's text. The end-of-sequence
+// token counts as a token of the answer (it is in `ids`) and has no text of its own.
+// One owner, one thread. Both backends use it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/stop_filter.h"
+#include "ruvllm/request.h"
+#include "sampling/sampler.h"
+#include "tokenizer/tokenizer.h"
+
+namespace ruvllm {
+
+struct GenerationSetup {
+  GenerateParams params;         // passed validate_params
+  std::vector<int32_t> prompt;   // not empty
+  std::vector<int32_t> eos_ids;  // end the answer unless params.ignore_eos
+  int32_t vocab_size = 0;
+  int64_t max_seq_len = 0;                      // prompt and answer together
+  std::unique_ptr<IncrementalDecoder> decoder;  // null: the answer has no text
+};
+
+class Generation {
+ public:
+  explicit Generation(GenerationSetup setup);
+
+  bool finished() const { return finished_; }
+  std::span<const int32_t> prompt() const { return prompt_; }
+
+  // Chooses the next token from its logits [V]; not after finished().
+  Token step(std::span<const float> logits);
+  // Ends the answer here.
+  void cancel();
+
+  int32_t last_id() const { return result_.ids.back(); }
+  // Of a finished generation; call once.
+  GenerateResult take_result() { return std::move(result_); }
+  Timings& timings() { return result_.timings; }
+
+ private:
+  void finish(FinishReason reason);
+  std::string text_of(int32_t id, bool ends_the_answer);
+
+  GenerateParams params_;
+  std::vector<int32_t> prompt_;
+  std::vector<int32_t> stop_ids_;
+  int64_t max_new_tokens_;
+  std::unique_ptr<IncrementalDecoder> decoder_;
+  Sampler sampler_;
+  StopFilter stop_filter_;
+  GenerateResult result_;
+  bool finished_ = false;
+};
+
+}  // namespace ruvllm

@@ -1,0 +1,65 @@
+// KvSession: one sequence in a runner's KV cache. It remembers which tokens the cache holds, so
+// that a prompt which begins like the last one (a chat with a new turn) is computed from where they
+// differ; it grows the cache block by block; and it recomputes the sequence when it crosses into
+// another rotary regime (see ModelRunner::rope_regime).
+//
+// Owns nothing of the runner, which must outlive it. One thread at a time. Failure: kOutOfMemory
+// when the cache cannot grow, kUnavailable when `cancelled` became true (between steps).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/function_ref.h"
+#include "engine/model_runner.h"
+
+namespace ruvllm {
+
+// One row of score(): the logits after this position and the final hidden state, or null.
+struct ScoredRow {
+  int64_t position = 0;
+  const float* logits = nullptr;  // [V]
+  const float* hidden = nullptr;  // [E]
+};
+
+struct ScoreOptions {
+  int64_t first_row = 0;  // rows before it are computed but not handed out
+  bool logits = true;
+  bool hidden = false;
+};
+
+class KvSession {
+ public:
+  explicit KvSession(ModelRunner& runner) : runner_(runner) {}
+
+  // Makes the cache hold `ids` (at least one, at most max_seq_len, each in the vocabulary) and
+  // returns the logits after the last; valid until the next call.
+  Result<std::span<const float>> prefill(std::span<const int32_t> ids,
+                                         const std::atomic<bool>& cancelled);
+  // Appends one token; the sequence must have room.
+  Result<std::span<const float>> advance(int32_t id, const std::atomic<bool>& cancelled);
+
+  // Runs `ids` from the start and hands out every row asked for, in order.
+  Status score(std::span<const int32_t> ids, const ScoreOptions& options,
+               FunctionRef<void(const ScoredRow&)> sink);
+
+  int64_t num_tokens() const { return static_cast<int64_t>(tokens_.size()); }
+  // Tokens of the last prefill that the cache held already.
+  int64_t num_reused() const { return num_reused_; }
+  void clear() { tokens_.clear(); }
+
+ private:
+  Status grow(int64_t num_tokens);
+  ForwardOutput forward(std::span<const int32_t> ids, std::span<const int32_t> output_rows,
+                        bool logits, bool hidden);
+
+  ModelRunner& runner_;
+  std::vector<int32_t> tokens_;       // what the cache holds
+  std::vector<int32_t> block_table_;  // 0, 1, 2, ...
+  uint8_t regime_ = 0;                // of the cached keys
+  int64_t num_reused_ = 0;
+};
+
+}  // namespace ruvllm
