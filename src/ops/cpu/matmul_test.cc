@@ -1,0 +1,280 @@
+// CpuOps::matmul against the plain models of the kernels, on every instruction set level that this
+// machine has; batch invariance; the epilogue; make_weight's refusals.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+#include "base/rng.h"
+#include "kernels/matmul/float_dot_model.h"
+#include "kernels/matmul/matmul_kernels.h"
+#include "ops/cpu/cpu_ops.h"
+#include "tensor/dequantize.h"
+
+namespace ruvllm {
+namespace {
+
+using kernels::IsaLevel;
+
+std::vector<float> random_floats(uint64_t seed, int64_t count, float scale = 1.0f) {
+  std::vector<float> out(static_cast<size_t>(count));
+  for (size_t i = 0; i < out.size(); ++i) {
+    out[i] = scale * static_cast<float>(2.0 * random_uniform(seed, 7, i) - 1.0);
+  }
+  return out;
+}
+
+// A random matrix stored in a format, and what it dequantizes to.
+struct Stored {
+  Stored(DType type, int64_t n, int64_t k, uint64_t seed) : dtype(type), rows(n), cols(k) {
+    EXPECT_TRUE(row_bytes(type, k, bytes_per_row));
+    bytes.resize(static_cast<size_t>(bytes_per_row) * static_cast<size_t>(n));
+    values = random_floats(seed, n * k);
+    for (int64_t i = 0; i < n; ++i) {
+      std::byte* row = bytes.data() + static_cast<size_t>(i) * bytes_per_row;
+      if (can_quantize(type)) {
+        quantize_row(type, values.data() + i * k, row, k);
+      } else {
+        fill_bits(row, static_cast<uint64_t>(i), seed);
+      }
+      dequantize_row(type, row, values.data() + i * k, k);
+    }
+  }
+  WeightSource source() const { return {make_view(bytes.data(), dtype, {rows, cols}), false}; }
+  const float* row(int64_t i) const { return values.data() + i * cols; }
+
+  DType dtype;
+  int64_t rows;
+  int64_t cols;
+  uint64_t bytes_per_row = 0;
+  std::vector<std::byte> bytes;
+  std::vector<float> values;
+
+ private:
+  // Any codes; bytes whose 6th and 7th bits are clear make no f16 scale infinite or huge.
+  void fill_bits(std::byte* row, uint64_t i, uint64_t seed) {
+    for (uint64_t b = 0; b < bytes_per_row; ++b) {
+      row[b] = static_cast<std::byte>(random_bits(seed, i, b) & 0x3f);
+    }
+  }
+};
+
+std::vector<IsaLevel> levels_here() {
+  std::vector<IsaLevel> out;
+  for (const auto& entry : kernels::float_dot_kernels()) {
+    if (kernels::isa_supported(entry.level)) {
+      out.push_back(entry.level);
+    } else {
+      std::printf("not run here: %s\n", std::string(kernels::isa_name(entry.level)).c_str());
+    }
+  }
+  return out;
+}
+
+std::unique_ptr<Weight> make(CpuOps& ops, const Stored& stored,
+                             ComputeType compute = ComputeType::kF32) {
+  const WeightSource source = stored.source();
+  auto weight = ops.make_weight({&source, 1}, {.compute = compute, .is_embedding = false});
+  EXPECT_TRUE(weight.has_value()) << weight.error().message;
+  return *std::move(weight);
+}
+
+std::vector<float> multiply(CpuOps& ops, const Weight& weight, const std::vector<float>& x,
+                            int64_t num_rows) {
+  std::vector<float> y(static_cast<size_t>(num_rows * weight.rows()), -99.0f);
+  MatmulArgs args;
+  args.x = {x.data(), num_rows, weight.cols(), weight.cols()};
+  args.weight = &weight;
+  args.y = make_matrix(y.data(), num_rows, weight.rows());
+  ops.matmul(args);
+  return y;
+}
+
+struct Shape {
+  int64_t t, n, k;
+};
+
+TEST(CpuMatmul, ExactModeFollowsTheModelBitForBit) {
+  const Shape shapes[] = {{1, 1, 1},    {1, 5, 7},     {1, 9, 64},   {2, 3, 15},
+                          {3, 4, 17},   {4, 24, 33},   {5, 25, 100}, {1, 70, 1024},
+                          {6, 7, 1025}, {7, 50, 2049}, {13, 2, 8}};
+  const DType dtypes[] = {DType::kF32, DType::kBF16, DType::kF16};
+  for (const IsaLevel level : levels_here()) {
+    CpuOps ops(2, level);
+    const int lanes = kernels::float_dot_kernel(level).lanes;
+    for (const DType dtype : dtypes) {
+      for (const auto& [t, n, k] : shapes) {
+        const Stored w(dtype, n, k, 11);
+        const std::vector<float> x = random_floats(3, t * k);
+        const std::vector<float> y = multiply(ops, *make(ops, w), x, t);
+        for (int64_t i = 0; i < t * n; ++i) {
+          const float want = kernels::float_dot_model(x.data() + i / n * k, w.row(i % n), k, lanes,
+                                                      level != IsaLevel::kGeneric);
+          ASSERT_EQ(y[static_cast<size_t>(i)], want)
+              << kernels::isa_name(level) << " " << dtype_info(dtype).name << " [" << t << ", " << n
+              << ", " << k << "] at " << i;
+        }
+      }
+    }
+  }
+}
+
+// The model itself, against f64: the error of a sum of K products is below K eps times the sum of
+// their magnitudes; the tree and blocks make it far smaller.
+TEST(CpuMatmul, ModelIsADotProduct) {
+  for (const int64_t k : {1, 31, 1024, 5000}) {
+    const std::vector<float> x = random_floats(1, k);
+    const std::vector<float> w = random_floats(2, k);
+    double want = 0.0;
+    double magnitude = 0.0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      want += double{x[i]} * double{w[i]};
+      magnitude += std::abs(double{x[i]} * double{w[i]});
+    }
+    const double depth = static_cast<double>(kernels::kFloatBlock) / 4 + 16;
+    for (const int lanes : {4, 8, 16}) {
+      for (const bool fused : {false, true}) {
+        EXPECT_NEAR(kernels::float_dot_model(x.data(), w.data(), k, lanes, fused), want,
+                    depth * std::numeric_limits<float>::epsilon() * magnitude);
+      }
+    }
+  }
+}
+
+TEST(CpuMatmul, EveryFormatRunsExactly) {
+  const int64_t t = 3, n = 10, k = 512;
+  const std::vector<float> x = random_floats(5, t * k);
+  for (const IsaLevel level : levels_here()) {
+    CpuOps ops(2, level);
+    const int lanes = kernels::float_dot_kernel(level).lanes;
+    int formats = 0;
+    for (int d = 0; d <= static_cast<int>(DType::kNVFP4); ++d) {
+      const auto dtype = static_cast<DType>(d);
+      if (!can_dequantize(dtype) || dtype == DType::kF64) continue;
+      ++formats;
+      const Stored w(dtype, n, k, 12);
+      const auto weight = make(ops, w);
+      const std::vector<float> y = multiply(ops, *weight, x, t);
+      const std::vector<float> alone = multiply(ops, *weight, x, 1);
+      std::vector<float> row(static_cast<size_t>(k));
+      for (int64_t i = 0; i < n; ++i) {
+        dequantize_weight_row(*weight, i, row.data());
+        ASSERT_EQ(0, std::memcmp(row.data(), w.row(i), row.size() * sizeof(float)));
+        ASSERT_EQ(std::memcmp(&y[static_cast<size_t>(i)], &alone[static_cast<size_t>(i)], 4), 0);
+      }
+      for (int64_t i = 0; i < t * n; ++i) {
+        const float want = kernels::float_dot_model(x.data() + i / n * k, w.row(i % n), k, lanes,
+                                                    level != IsaLevel::kGeneric);
+        const float got = y[static_cast<size_t>(i)];
+        ASSERT_TRUE(got == want || (std::isnan(got) && std::isnan(want)))
+            << kernels::isa_name(level) << " " << dtype_info(dtype).name << " " << got << " "
+            << want;
+      }
+    }
+    EXPECT_GE(formats, 24);
+  }
+}
+
+TEST(CpuMatmul, RowsDoNotDependOnTheirNeighboursOrThreads) {
+  const int64_t n = 77, k = 1056, most = 300;
+  const std::vector<float> x = random_floats(9, most * k);
+  for (const IsaLevel level : levels_here()) {
+    for (const DType dtype : {DType::kF32, DType::kBF16, DType::kQ8_0, DType::kQ4_0}) {
+      const Stored w(dtype, n, k, 4);
+      CpuOps first(1, level);
+      const auto weight = make(first, w, ComputeType::kAuto);
+      const std::vector<float> all = multiply(first, *weight, x, most);
+      for (const int threads : {1, 2, 3}) {
+        CpuOps ops(threads, level);
+        for (const int64_t t : {1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 31, 256, 257, 300}) {
+          const std::vector<float> some = multiply(ops, *weight, x, t);
+          ASSERT_EQ(0, std::memcmp(some.data(), all.data(), some.size() * sizeof(float)))
+              << kernels::isa_name(level) << " " << dtype_info(dtype).name << " threads " << threads
+              << " rows " << t;
+        }
+      }
+    }
+  }
+}
+
+TEST(CpuMatmul, EpilogueAddsInOrderAndWithoutItNothingChanges) {
+  const int64_t t = 5, n = 30, k = 40;
+  const Stored w(DType::kF32, n, k, 4);
+  const std::vector<float> x = random_floats(1, t * k);
+  const std::vector<float> delta = random_floats(2, t * n);
+  const std::vector<float> bias = random_floats(3, n);
+  const std::vector<float> residual = random_floats(4, t * n);
+  for (const IsaLevel level : levels_here()) {
+    CpuOps ops(2, level);
+    const auto weight = make(ops, w);
+    const std::vector<float> plain = multiply(ops, *weight, x, t);
+    std::vector<float> y = residual;  // in place
+    MatmulArgs args;
+    args.x = {x.data(), t, k, k};
+    args.weight = weight.get();
+    args.delta = {delta.data(), t, n, n};
+    args.bias = bias.data();
+    args.residual = {y.data(), t, n, n};
+    args.branch_scale = 0.5f;
+    args.y = make_matrix(y.data(), t, n);
+    ops.matmul(args);
+    for (size_t i = 0; i < y.size(); ++i) {
+      const float sum = (plain[i] + delta[i]) + bias[i % static_cast<size_t>(n)];
+      ASSERT_EQ(y[i], residual[i] + 0.5f * sum);
+    }
+  }
+}
+
+TEST(CpuMatmul, FusedSourcesOfDifferentFormatsAndTransposedOnes) {
+  const int64_t t = 6, k = 256;
+  const Stored a(DType::kBF16, 20, k, 1);
+  const Stored b(DType::kQ6_K, 9, k, 2);
+  const Stored c(DType::kF32, k, 11, 3);  // [K, N]
+  const std::vector<float> x = random_floats(8, t * k);
+  for (const IsaLevel level : levels_here()) {
+    CpuOps ops(2, level);
+    WeightSource sources[] = {a.source(), b.source(), c.source()};
+    sources[2].transposed = true;
+    const auto fused = ops.make_weight(sources, {.compute = ComputeType::kF32});
+    ASSERT_TRUE(fused.has_value()) << fused.error().message;
+    ASSERT_EQ((*fused)->rows(), 40);
+    EXPECT_EQ((*fused)->layout(), "mixed");
+    const int lanes = kernels::float_dot_kernel(level).lanes;
+    for (const int64_t rows : {int64_t{1}, t}) {
+      const std::vector<float> y = multiply(ops, **fused, x, rows);
+      for (int64_t i = 0; i < rows * 40; ++i) {
+        const int64_t n = i % 40;
+        std::vector<float> column(static_cast<size_t>(k));
+        for (int64_t j = 0; j < k; ++j) {
+          column[static_cast<size_t>(j)] = n < 20   ? a.row(n)[j]
+                                           : n < 29 ? b.row(n - 20)[j]
+                                                    : c.row(j)[n - 29];
+        }
+        ASSERT_EQ(y[static_cast<size_t>(i)],
+                  kernels::float_dot_model(x.data() + i / 40 * k, column.data(), k, lanes,
+                                           level != IsaLevel::kGeneric));
+      }
+    }
+  }
+}
+
+TEST(CpuMatmul, RefusesWhatItCannotRun) {
+  CpuOps ops(1, IsaLevel::kGeneric);
+  const std::vector<float> data(64);
+  const WeightSource vector_source{make_view(data.data(), DType::kF32, {8}), false};
+  EXPECT_FALSE(ops.make_weight({&vector_source, 1}, {}).has_value());
+  const WeightSource integers{make_view(data.data(), DType::kIQ2_XXS, {1, 256}), false};
+  const auto refused = ops.make_weight({&integers, 1}, {});
+  ASSERT_FALSE(refused.has_value());
+  EXPECT_EQ(refused.error().code, ErrorCode::kUnsupported);
+  EXPECT_NE(refused.error().message.find("iq2_xxs"), std::string::npos);
+  const WeightSource unequal[] = {{make_view(data.data(), DType::kF32, {2, 8}), false},
+                                  {make_view(data.data(), DType::kF32, {2, 16}), false}};
+  EXPECT_FALSE(ops.make_weight(unequal, {}).has_value());
+  EXPECT_FALSE(ops.make_weight({}, {}).has_value());
+}
+
+}  // namespace
+}  // namespace ruvllm
