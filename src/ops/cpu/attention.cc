@@ -158,9 +158,12 @@ Plan make_plan(const AttentionArgs& args, kernels::IsaLevel isa) {
     const int64_t tokens = std::min<int64_t>(plan.tile_tokens, sequence.num_tokens);
     tile_rows = std::max(tile_rows, tokens * plan.part_heads);
     if (tokens == 0) continue;
-    const Tile last = tile_at(plan, sequence, 0);
-    plan.max_segments =
-        std::max(plan.max_segments, static_cast<int32_t>(last.end_segment - last.first_segment));
+    // No tile sees beyond the last, nor more keys than its tokens and a window before them.
+    int64_t segments = tile_at(plan, sequence, 0).end_segment;
+    if (args.window > 0) {
+      segments = std::min(segments, (int64_t{args.window} + tokens) / kKeySegment + 2);
+    }
+    plan.max_segments = std::max(plan.max_segments, static_cast<int32_t>(segments));
   }
   const auto rows = static_cast<int32_t>(tile_rows);
   plan.state_floats = kernels::attention_state_floats(rows, kv.head_dim);
