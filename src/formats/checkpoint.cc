@@ -6,6 +6,8 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "formats/gguf.h"
+#include "formats/gguf_config.h"
 #include "formats/hf_config.h"
 #include "formats/safetensors.h"
 
@@ -123,6 +125,26 @@ Result<std::unique_ptr<Checkpoint>> open_directory(const std::string& path) {
   return checkpoint;
 }
 
+Result<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(const std::string& path) {
+  auto checkpoint = std::make_unique<Checkpoint>();
+  checkpoint->path = path;
+  checkpoint->format = "gguf";
+  checkpoint->names = NameStyle::kGguf;
+  RUVLLM_ASSIGN(GgufFile file, open_gguf(path, checkpoint->files));
+  RUVLLM_ASSIGN(checkpoint->config, gguf_model_config(file));
+  checkpoint->tensors = std::move(file.tensors);
+  RUVLLM_TRY(build_index(*checkpoint));
+  align_tensors(*checkpoint);
+  return checkpoint;
+}
+
+// Whether the file begins as a GGUF file does, or calls itself one.
+bool looks_like_gguf(const std::string& path) {
+  if (path.ends_with(".gguf")) return true;
+  const auto file = MmapFile::open(path);
+  return file && file->bytes().size() >= 4 && std::memcmp(file->bytes().data(), "GGUF", 4) == 0;
+}
+
 }  // namespace
 
 const FileTensor* Checkpoint::find(std::string_view name) const {
@@ -137,6 +159,7 @@ Result<std::unique_ptr<Checkpoint>> open_checkpoint(const std::string& path) {
     return open_directory(trimmed);
   }
   if (!file_exists(path)) return fail(ErrorCode::kNotFound, concat(path, ": no such file"));
+  if (looks_like_gguf(path)) return open_gguf_checkpoint(path);
   return fail(ErrorCode::kUnsupported, concat(path, ": expected a folder or a .gguf file"));
 }
 
