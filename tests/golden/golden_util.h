@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -25,7 +26,7 @@ class ExpectedFile {
 
  private:
   const FileTensor* find(const std::string& name) const;
-  MmapFile file_;
+  std::optional<MmapFile> file_;  // keeps the bytes of tensors_
   std::vector<FileTensor> tensors_;
 };
 
