@@ -26,7 +26,8 @@ void dot_tile(const float* q, const float* const* keys, int vectors, float* scor
     RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) rows[r] =
         V::load(q + r * q_stride + i * V::kLanes);
     RUVLLM_UNROLL for (int j = 0; j < kKeys; ++j) {
-      const F key = V::load(keys[j] + i * V::kLanes);
+      F key = V::load(keys[j] + i * V::kLanes);
+      V::keep(key);
       RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) sums[r][j] = V::fma(rows[r], key, sums[r][j]);
     }
   }
@@ -44,17 +45,17 @@ template <class V>
 void dot_rows(const float* q, int rows, const float* const* keys, int begin, int end, int vectors,
               float* scores) {
   const int64_t q_stride = int64_t{vectors} * V::kLanes;
-  const int paired = rows / 2 * 2;
-  if (paired > 0) {
+  const int tiled = rows / V::kDotRows * V::kDotRows;
+  if (tiled > 0) {
     for (int j = begin / 4 * 4; j < end; j += 4) {
-      for (int r = 0; r < paired; r += 2) {
-        dot_tile<V, 2, 4>(q + r * q_stride, keys + j, vectors, scores + r * kKeyTile + j);
+      for (int r = 0; r < tiled; r += V::kDotRows) {
+        dot_tile<V, V::kDotRows, 4>(q + r * q_stride, keys + j, vectors, scores + r * kKeyTile + j);
       }
     }
   }
-  if (paired < rows) {
+  for (int r = tiled; r < rows; ++r) {
     for (int j = begin / 8 * 8; j < end; j += 8) {
-      dot_tile<V, 1, 8>(q + paired * q_stride, keys + j, vectors, scores + paired * kKeyTile + j);
+      dot_tile<V, 1, 8>(q + r * q_stride, keys + j, vectors, scores + r * kKeyTile + j);
     }
   }
 }

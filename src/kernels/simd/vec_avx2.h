@@ -12,6 +12,7 @@ struct V {
   using F = __m256;
   static constexpr int kLanes = 8;
   // 12 sums, 3 weights and a value fill the 16 registers.
+  static constexpr int kDotRows = 3;
   static constexpr int kPvRows = 3;
   static constexpr int kPvVectors = 4;
 
@@ -22,6 +23,7 @@ struct V {
   }
   static F load_first(const float* p, int n) { return _mm256_maskload_ps(p, first_lanes(n)); }
   static void store_first(float* p, F v, int n) { _mm256_maskstore_ps(p, first_lanes(n), v); }
+  static void keep(F& v) { __asm__("" : "+x"(v)); }
   static F zero() { return _mm256_setzero_ps(); }
   static F set1(float x) { return _mm256_set1_ps(x); }
   static F add(F a, F b) { return _mm256_add_ps(a, b); }

@@ -17,6 +17,7 @@ namespace {
 struct V {
   using F = __m512;
   static constexpr int kLanes = 16;
+  static constexpr int kDotRows = 4;
   static constexpr int kPvRows = 4;
   static constexpr int kPvVectors = 4;
 
@@ -25,6 +26,7 @@ struct V {
   static __mmask16 first_lanes(int n) { return (__mmask16)((1u << n) - 1u); }
   static F load_first(const float* p, int n) { return _mm512_maskz_loadu_ps(first_lanes(n), p); }
   static void store_first(float* p, F v, int n) { _mm512_mask_storeu_ps(p, first_lanes(n), v); }
+  static void keep(F& v) { __asm__("" : "+v"(v)); }
   static F zero() { return _mm512_setzero_ps(); }
   static F set1(float x) { return _mm512_set1_ps(x); }
   static F add(F a, F b) { return _mm512_add_ps(a, b); }

@@ -20,7 +20,9 @@ struct V {
   using I = int32_t __attribute__((vector_size(16)));
   using U = uint32_t __attribute__((vector_size(16)));
   static constexpr int kLanes = 4;
-  // Register tiles of the attention kernels: rows of q and p, vectors of an output row.
+  // Register tiles of the attention kernels: rows of q (by 4 keys), rows of weights by vectors of
+  // an output row.
+  static constexpr int kDotRows = 2;
   static constexpr int kPvRows = 2;
   static constexpr int kPvVectors = 4;
 
@@ -39,6 +41,9 @@ struct V {
   static void store_first(float* p, F v, int n) {
     for (int i = 0; i < n; ++i) p[i] = v[i];
   }
+  // Keeps a value in a register: compilers like to load it again for each use, and loads are what
+  // the register tiles have few of.
+  static void keep(F&) {}
   static F zero() { return set1(0.0f); }
   static F set1(float x) { return F{x, x, x, x}; }
   static F add(F a, F b) { return a + b; }

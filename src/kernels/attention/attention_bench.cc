@@ -1,0 +1,86 @@
+// Attention of one segment of 512 keys on one thread: a decode row, a decode group and a prefill
+// tile, per instruction set and cache format. Counters: FLOP/s of the two products, bytes/s of the
+// cache. Compare with the matmul benchmarks' measured multiply-add peak.
+#include <benchmark/benchmark.h>
+
+#include <string>
+#include <vector>
+
+#include "kernels/kernel_lists.h"
+
+namespace ruvllm::kernels {
+namespace {
+
+constexpr int32_t kPageTokens = 16;
+constexpr int64_t kKeys = kKeySegment;
+
+void run_segment(benchmark::State& state, const AttentionKernels* kernels, KvFormat format,
+                 int32_t tokens, int32_t group, int32_t head_dim) {
+  const int64_t elements = kKeys * head_dim;
+  const size_t bytes = static_cast<size_t>(elements) * (format == KvFormat::kF32 ? 4 : 2);
+  // Bytes 0x3c..: small positive numbers in every format.
+  std::vector<unsigned char> k(bytes, 0x3c);
+  std::vector<unsigned char> v(bytes, 0x3c);
+  std::vector<const void*> k_pages;
+  std::vector<const void*> v_pages;
+  for (size_t i = 0; i < bytes; i += bytes / (kKeys / kPageTokens)) {
+    k_pages.push_back(k.data() + i);
+    v_pages.push_back(v.data() + i);
+  }
+  const int32_t rows = tokens * group;
+  std::vector<float> q(static_cast<size_t>(rows * head_dim), 0.5f);
+  std::vector<float> state_memory(static_cast<size_t>(attention_state_floats(rows, head_dim)));
+  std::vector<float> scratch(static_cast<size_t>(attention_scratch_floats(rows, head_dim)));
+  float* max = state_memory.data() + rows * attention_stride(head_dim);
+  AttentionSegment segment = {};
+  segment.q = q.data();
+  segment.q_token_stride = int64_t{group} * head_dim;
+  segment.tokens = tokens;
+  segment.group = group;
+  segment.head_dim = head_dim;
+  segment.first_position = kKeys;  // sees all keys
+  segment.k_pages = k_pages.data();
+  segment.v_pages = v_pages.data();
+  segment.page_tokens = kPageTokens;
+  segment.format = format;
+  segment.key_end = kKeys;
+  segment.scale = 0.125f;
+  segment.state = {state_memory.data(), max, max + rows};
+  segment.scratch = scratch.data();
+  for (auto _ : state) {
+    kernels->attend(segment);
+    benchmark::ClobberMemory();
+  }
+  const auto iterations = static_cast<double>(state.iterations());
+  state.counters["FLOP/s"] = benchmark::Counter(
+      iterations * 4.0 * rows * static_cast<double>(elements), benchmark::Counter::kIsRate);
+  state.counters["B/s"] = benchmark::Counter(iterations * 2.0 * static_cast<double>(bytes),
+                                             benchmark::Counter::kIsRate);
+}
+
+struct Shape {
+  const char* name;
+  int32_t tokens, group, head_dim;
+};
+
+const int kRegistered = [] {
+  for (const KernelRow<AttentionKernels>& row : attention_kernel_list()) {
+    if (!isa_supported(row.isa)) continue;
+    for (const Shape& s : {Shape{"decode_1_head", 1, 1, 64}, Shape{"decode_8_heads", 1, 8, 64},
+                           Shape{"prefill_64x1", 64, 1, 64}, Shape{"prefill_8x8", 8, 8, 64},
+                           Shape{"prefill_64x1_d128", 64, 1, 128}}) {
+      for (const auto& [format, format_name] :
+           {std::pair(KvFormat::kF32, "f32"), std::pair(KvFormat::kBf16, "bf16")}) {
+        const std::string name =
+            "attend/" + std::string(isa_name(row.isa)) + "/" + s.name + "/" + format_name;
+        benchmark::RegisterBenchmark(name.c_str(), [row, s, format](benchmark::State& state) {
+          run_segment(state, row.kernels, format, s.tokens, s.group, s.head_dim);
+        });
+      }
+    }
+  }
+  return 0;
+}();
+
+}  // namespace
+}  // namespace ruvllm::kernels
