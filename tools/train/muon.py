@@ -23,15 +23,19 @@ class Muon(torch.optim.Optimizer):
     def __init__(self, params, lr=0.02, momentum=0.95, weight_decay=0.0):
         super().__init__(params, dict(lr=lr, momentum=momentum, weight_decay=weight_decay))
 
-    @torch.no_grad()
-    def step(self):
+    def step(self, parallel_map=map):
+        """`parallel_map` may run the matrices in threads: they do not touch each other."""
         for group in self.param_groups:
             for p in group["params"]:
-                state = self.state[p]
-                if "m" not in state:
-                    state["m"] = torch.zeros_like(p)
-                m = state["m"]
-                m.lerp_(p.grad, 1 - group["momentum"])
-                update = orthogonalize(p.grad.lerp(m, group["momentum"]))
-                p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(update, alpha=-group["lr"] * max(1, p.shape[0] / p.shape[1]) ** 0.5)
+                if "m" not in self.state[p]:
+                    self.state[p]["m"] = torch.zeros_like(p)
+            by_size = sorted(group["params"], key=lambda p: -p.numel())
+            list(parallel_map(lambda p, g=group: self._update(p, g), by_size))
+
+    @torch.no_grad()
+    def _update(self, p, group):
+        m = self.state[p]["m"]
+        m.lerp_(p.grad, 1 - group["momentum"])
+        update = orthogonalize(p.grad.lerp(m, group["momentum"]))
+        p.mul_(1 - group["lr"] * group["weight_decay"])
+        p.add_(update, alpha=-group["lr"] * max(1, p.shape[0] / p.shape[1]) ** 0.5)

@@ -4,7 +4,7 @@
         --work WORK --minutes 120 [--resume] [--from-export] [--stop-after M]
 
 The learning rate and the data mix follow the share of `--minutes` that is spent, so that the
-decay ends on time however busy the machine is. `WORK/checkpoint.pt` is written every few minutes;
+decay ends on time however busy the machine is. `WORK/checkpoint.pt` is written every two minutes and on SIGTERM;
 `--resume` goes on from it (time already spent counts), `--from-export` starts anew from the
 weights in `--model-dir`. `WORK/log.jsonl` has one line per report.
 """
@@ -12,6 +12,7 @@ weights in `--model-dir`. `WORK/log.jsonl` has one line per report.
 import argparse
 import json
 import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -54,10 +55,10 @@ def rate(share, step):
 
 def plan(share, step, a):
     """(rows, window, mix of prose, code, chat) of a step. Late steps include long windows."""
-    mix = (0.26, 0.12, 0.62) if share < 0.7 else (0.20, 0.10, 0.70)
-    if share > 0.5 and step % 16 == 0:
+    mix = (0.26, 0.12, 0.62) if share < 0.17 else (0.18, 0.08, 0.74) if share < 0.7 else (0.14, 0.06, 0.80)
+    if share > 0.5 and step % 32 == 0:
         return max(1, a.rows * a.window // 2048), 2048, (0.6, 0.25, 0.15)
-    if share > 0.3 and step % 16 == 8:
+    if share > 0.3 and step % 32 == 16:
         return max(1, a.rows * a.window // 1024), 1024, (0.5, 0.3, 0.2)
     return a.rows, a.window, mix
 
@@ -75,7 +76,7 @@ class Trainer:
         others = [p for n, p in named if not (".layers." in n and p.dim() == 2)]
         self.muon = Muon(matrices, lr=a.lr, weight_decay=0.02)
         self.adam = torch.optim.AdamW(others, lr=a.lr / 5, betas=(0.9, 0.98), weight_decay=0.0)
-        self.step, self.tokens, self.spent = 0, 0, 0.0
+        self.step, self.tokens, self.spent, self.stopped = 0, 0, 0.0, False
         self.checkpoint = os.path.join(a.work, "checkpoint.pt")
         if a.resume:
             self.load()
@@ -110,7 +111,7 @@ class Trainer:
         """
         total = weights[:, 1:].sum().item()
         params = list(self.model.parameters())
-        rows = max(1, len(tokens) // (2 * self.a.threads))
+        rows = max(1, len(tokens) // self.a.threads)
 
         def piece(at):
             loss = self.model(tokens[at:at + rows], weights[at:at + rows]) / total
@@ -133,7 +134,7 @@ class Trainer:
                 group["lr"] = base * scale
         self.muon.param_groups[0]["momentum"] = min(0.95, 0.85 + 0.1 * self.step / 200)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.muon.step()
+        self.muon.step(self.pool.map)
         self.adam.step()
         self.model.zero_grad(set_to_none=True)
         self.step += 1
@@ -156,7 +157,8 @@ class Trainer:
         a, start, spent_before = self.a, time.time(), self.spent
         losses, last_save, last_eval = [], start, start
         last_tokens, last_time = self.tokens, start
-        while self.spent < a.minutes * 60 and time.time() - start < a.stop_after * 60:
+        signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopped", True))
+        while self.spent < a.minutes * 60 and time.time() - start < a.stop_after * 60 and not self.stopped:
             loss = self.one_step(self.spent / (a.minutes * 60))
             losses += [] if loss is None else [loss]
             now = time.time()
@@ -172,7 +174,8 @@ class Trainer:
                 self.save()
                 last_save = time.time()
         self.save()
-        self.dev_eval()
+        if not self.stopped:
+            self.dev_eval()
 
 
 if __name__ == "__main__":
