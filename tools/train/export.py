@@ -49,11 +49,13 @@ def main():
     state = torch.load(a.checkpoint, weights_only=True)["model"]
     save_file({k: v.to(torch.bfloat16).contiguous() for k, v in state.items()},
               os.path.join(a.out, "model.safetensors"), metadata={"format": "pt"})
+    os.chmod(os.path.join(a.out, "model.safetensors"), 0o644)
     config = hf_config(Config(), ids)
     write_json(a.out, "config.json", config)
     write_json(a.out, "generation_config.json", {
         "bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"],
-        "pad_token_id": config["pad_token_id"], "do_sample": True, "temperature": 0.7, "top_p": 0.9, "top_k": 40})
+        "pad_token_id": config["pad_token_id"], "do_sample": True, "temperature": 0.4,
+        "top_p": 0.9, "top_k": 40, "repetition_penalty": 1.0})
 
 
 if __name__ == "__main__":
