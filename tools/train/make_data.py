@@ -1,9 +1,9 @@
 """The data recipe: from books, Python's standard library and the question generator to windows.
 
-Three streams, each an endless source of token windows (numpy int32) with loss weights:
+Three streams, each an endless source of token rows (numpy int32) with loss weights:
   prose   documents are whole books; a window starts at a random paragraph
   code    files of the standard library, and small documented functions of qa_code.py
-  chat    chat documents of qa_chat.py, packed whole from the start of a window
+  chat    chat documents of qa_chat.py, each its own row, grouped by length to save padding
 A document starts with <|bos|> and ends with <|eos|>; a chat turn is
 <|user|>text<|end|><|assistant|>text<|end|>. Loss weights: 1 in prose and code, 2 on
 what the assistant says, 0 on what the user (or the system line) says.
@@ -152,16 +152,32 @@ class Streams:
             start = min(int(self.rng.choice(self.code_starts)) - 1, len(self.code) - n)
         return self.code[start:start + n].copy(), np.ones(n, np.float32)
 
-    def chat_window(self, n):
-        tokens, weights = [], []
-        while len(tokens) < n:
-            t, w = self.format.document(draw_chat(self.rng, self.reserved, self.passages))
-            tokens += t
-            weights += w
-        return np.array(tokens[:n], np.int32), np.array(weights[:n], np.float32)
+    def chat_rows(self, budget):
+        """Whole documents of like length, about `budget` tokens with padding: tokens, weights.
 
-    def batch(self, rows, n, mix):
-        """`mix`: (prose, code, chat) shares. Returns tokens [rows, n], weights [rows, n]."""
-        kinds = self.rng.choices((self.prose_window, self.code_window, self.chat_window), mix, k=rows)
-        pairs = [k(n) for k in kinds]
+        A pool of documents is sorted by length and cut into groups that are used in random order,
+        so that every document drawn is used once.
+        """
+        if not self.pending:
+            pool = [self.format.document(draw_chat(self.rng, self.reserved, self.passages)) for _ in range(400)]
+            pool.sort(key=lambda d: len(d[0]))
+            group = []
+            for d in pool:
+                if group and (len(group) + 1) * len(d[0]) > budget:
+                    self.pending.append(group)
+                    group = []
+                group.append(d)
+            self.pending.append(group)
+            self.rng.shuffle(self.pending)
+        group = self.pending.pop()
+        n = min(max(len(t) for t, _ in group), 1024)
+        tokens, weights = np.full((len(group), n), self.eos, np.int32), np.zeros((len(group), n), np.float32)
+        for i, (t, w) in enumerate(group):
+            m = min(len(t), n)
+            tokens[i, :m], weights[i, :m] = t[:m], w[:m]
+        return tokens, weights
+
+    def windows(self, rows, n, code_share):
+        """`rows` windows of `n` tokens of prose or code: tokens [rows, n], weights [rows, n]."""
+        pairs = [(self.code_window if self.rng.random() < code_share else self.prose_window)(n) for _ in range(rows)]
         return np.stack([p[0] for p in pairs]), np.stack([p[1] for p in pairs])

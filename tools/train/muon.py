@@ -1,6 +1,6 @@
 """Muon: momentum whose update is orthogonalized, for weight matrices; AdamW for the rest.
 
-Each 2-D update is replaced by a near-orthogonal matrix of the same row and column spaces (five
+Each 2-D update is replaced by a near-orthogonal matrix of the same row and column spaces (four
 Newton-Schulz steps), after Jordan et al., 2024. Needs far fewer tokens than AdamW alone.
 """
 
@@ -9,7 +9,7 @@ import torch
 NS = (3.4445, -4.7750, 2.0315)  # quintic coefficients
 
 
-def orthogonalize(g, steps=5):
+def orthogonalize(g, steps=4):
     tall = g.shape[0] > g.shape[1]
     x = (g.T if tall else g) / (g.norm() + 1e-7)
     a, b, c = NS

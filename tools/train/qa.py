@@ -148,12 +148,12 @@ def draw_identity(rng):
 
 # kind -> (draw, weight in training, questions in the held-out list of 100)
 KINDS = {
-    "add": (draw_add, 14, 10), "subtract": (draw_subtract, 10, 8), "count": (draw_count, 9, 7),
-    "sort": (draw_sort, 10, 8), "compare": (draw_compare, 6, 5), "spell": (draw_spell, 9, 8),
-    "letters": (draw_letters, 5, 4), "convert": (draw_convert, 7, 7), "opposite": (draw_opposite, 6, 7),
-    "order": (draw_order, 6, 7), "animals": (draw_animals, 6, 7), "colours": (draw_colours, 3, 4),
-    "capitals": (draw_capitals, 4, 5), "authors": (draw_authors, 1.5, 2), "facts": (draw_facts, 3.5, 4),
-    "plurals": (draw_plurals, 3, 3), "number words": (draw_number_words, 3, 2), "identity": (draw_identity, 4, 2),
+    "add": (draw_add, 14, 10), "subtract": (draw_subtract, 11, 8), "count": (draw_count, 5, 7),
+    "sort": (draw_sort, 10, 8), "compare": (draw_compare, 6, 5), "spell": (draw_spell, 10, 8),
+    "letters": (draw_letters, 5, 4), "convert": (draw_convert, 8, 7), "opposite": (draw_opposite, 7, 7),
+    "order": (draw_order, 7, 7), "animals": (draw_animals, 7, 7), "colours": (draw_colours, 3, 4),
+    "capitals": (draw_capitals, 4, 5), "authors": (draw_authors, 1.5, 2), "facts": (draw_facts, 4, 4),
+    "plurals": (draw_plurals, 3, 3), "number words": (draw_number_words, 3, 2), "identity": (draw_identity, 3, 2),
 }
 assert sum(k[2] for k in KINDS.values()) == 100
 
@@ -196,7 +196,7 @@ _NAMES = list(KINDS)
 _WEIGHTS = [KINDS[k][1] for k in _NAMES]
 
 
-def draw_question(rng, reserved, plain=0.6):
+def draw_question(rng, reserved, plain=0.75):
     """One training question. Part of them is roughened: case, end mark, polite words."""
     while True:
         kind = rng.choices(_NAMES, _WEIGHTS)[0]

@@ -45,7 +45,7 @@ def prose_turn(rng, passages):
 def draw_chat(rng, reserved, passages):
     """One chat document: mostly one question, sometimes several turns or a system line."""
     turns = []
-    if rng.random() < 0.06:
+    if rng.random() < 0.03:
         turns.append(("system", rng.choice(SYSTEM)))
     roll = rng.random()
     if roll < 0.015:

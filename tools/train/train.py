@@ -38,8 +38,6 @@ def parse():
     p.add_argument("--resume", action="store_true")
     p.add_argument("--from-export", action="store_true")
     p.add_argument("--threads", type=int, default=2)
-    p.add_argument("--rows", type=int, default=8)
-    p.add_argument("--window", type=int, default=256)
     p.add_argument("--lr", type=float, default=0.02, help="Muon's; the embeddings' is a fifth of it")
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--report-steps", type=int, default=20)
@@ -53,14 +51,22 @@ def rate(share, step):
     return warm * (1.0 if share < 0.45 else max(0.02, 1 - (share - 0.45) / 0.55))
 
 
-def plan(share, step, a):
-    """(rows, window, mix of prose, code, chat) of a step. Late steps include long windows."""
-    mix = (0.26, 0.12, 0.62) if share < 0.17 else (0.18, 0.08, 0.74) if share < 0.7 else (0.14, 0.06, 0.80)
+CODE_SHARE = 0.3
+
+
+def draw_pieces(streams, share, step, threads):
+    """The batch of a step, one piece per thread; a piece is a list of (tokens, weights).
+
+    Mostly whole chats (about 820 tokens) and one window of prose or code in every piece, with more
+    windows early on; now and then windows of 1,024 or 2,048 tokens, so that far positions are seen.
+    """
     if share > 0.5 and step % 32 == 0:
-        return max(1, a.rows * a.window // 2048), 2048, (0.6, 0.25, 0.15)
+        return [[streams.windows(1, 2048, CODE_SHARE)]]
     if share > 0.3 and step % 32 == 16:
-        return max(1, a.rows * a.window // 1024), 1024, (0.5, 0.3, 0.2)
-    return a.rows, a.window, mix
+        return [[streams.windows(1, 1024, CODE_SHARE)] for _ in range(threads)]
+    if share < 0.17:
+        return [[streams.chat_rows(640), streams.windows(2, 256, CODE_SHARE)] for _ in range(threads)]
+    return [[streams.chat_rows(820), streams.windows(1, 256, CODE_SHARE)] for _ in range(threads)]
 
 
 class Trainer:
@@ -86,7 +92,7 @@ class Trainer:
         self.streams = Streams(self.tok, text_files(a.text_dir), python_files(a.python_dir)[0],
                                load_reserved(a.heldout, a.dev), seed, a.work)
         with open(a.dev, encoding="utf-8") as f:
-            self.dev = [json.loads(line) for line in f]
+            self.dev = [json.loads(line) for line in f][::2]
         unseen = [eval_text_files(a.text_dir)[0], python_files(a.python_dir)[1][0]]
         self.samples = [read(path)[20000:40000] for path in unseen]  # watched, never trained on
 
@@ -103,31 +109,29 @@ class Trainer:
         torch.save(state, self.checkpoint + ".new")
         os.replace(self.checkpoint + ".new", self.checkpoint)
 
-    def gradient(self, tokens, weights):
+    def gradient(self, pieces):
         """Sets the gradients of the batch's mean loss and returns it.
 
-        Pieces of the batch go to threads that each compute alone: on a machine with other work
-        this is about twice as fast as threads inside each operation, which wait for each other.
+        Each piece goes to a thread that computes alone: on a machine with other work this is about
+        twice as fast as threads inside each operation, which wait for each other.
         """
-        total = weights[:, 1:].sum().item()
+        total = float(sum(w[:, 1:].sum() for piece in pieces for _, w in piece))
         params = list(self.model.parameters())
-        rows = max(1, len(tokens) // self.a.threads)
 
-        def piece(at):
-            loss = self.model(tokens[at:at + rows], weights[at:at + rows]) / total
+        def run(piece):
+            loss = sum(self.model(torch.from_numpy(t).long(), torch.from_numpy(w)) for t, w in piece) / total
             return loss.item(), torch.autograd.grad(loss, params)
 
         mean = 0.0
-        for loss, grads in self.pool.map(piece, range(0, len(tokens), rows)):
+        for loss, grads in self.pool.map(run, pieces):
             mean += loss
             for p, g in zip(params, grads):
                 p.grad = g if p.grad is None else p.grad.add_(g)
         return mean
 
     def one_step(self, share):
-        rows, window, mix = plan(share, self.step, self.a)
-        tokens, weights = self.streams.batch(rows, window, mix)
-        loss = self.gradient(torch.from_numpy(tokens).long(), torch.from_numpy(weights))
+        pieces = draw_pieces(self.streams, share, self.step, self.a.threads)
+        loss = self.gradient(pieces)
         scale = rate(share, self.step)
         for optimizer, base in ((self.muon, self.a.lr), (self.adam, self.a.lr / 5)):
             for group in optimizer.param_groups:
@@ -138,8 +142,8 @@ class Trainer:
         self.adam.step()
         self.model.zero_grad(set_to_none=True)
         self.step += 1
-        self.tokens += rows * window
-        return loss if window == self.a.window else None
+        self.tokens += sum(t.size for piece in pieces for t, _ in piece)
+        return loss if len(pieces[0]) > 1 else None
 
     def report(self, **fields):
         line = {"minutes": round(self.spent / 60, 2), "step": self.step, "tokens": self.tokens, **fields}
