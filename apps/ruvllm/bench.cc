@@ -1,0 +1,229 @@
+// ruvllm bench: prefill and decode speed of a model, beside what the machine can do.
+#include <cmath>
+#include <cstdio>
+#include <utility>
+
+#include "base/str.h"
+#include "engine/random_model.h"
+#include "engine/roofs.h"
+#include "engine/speed.h"
+#include "io.h"
+#include "model_flags.h"
+#include "verbs.h"
+
+namespace ruvllm::cli {
+namespace {
+
+struct BenchFlags {
+  ModelFlags model;
+  std::string shape;
+  std::string quant = "bf16";
+  std::vector<int64_t> pp = {512};
+  std::vector<int64_t> tg = {128};
+  std::vector<int64_t> batch = {1};
+  std::vector<int64_t> depth = {0};
+  int32_t reps = 3;
+  bool json = false;
+
+  void add_to(FlagSet& flags) {
+    model.add_to(flags);
+    flags.add("--model-shape", "SHAPE", shape,
+              concat("random weights in memory instead of MODEL: ", known_shapes()));
+    flags.add("--quant", "TYPE,...", quant, "formats of --model-shape, e.g. bf16,q8_0,q4_0");
+    add_list(flags, "--pp", pp, "prefill these many tokens; 0: none", 0);
+    add_list(flags, "--tg", tg, "decode these many tokens; 0: none", 0);
+    add_list(flags, "--batch", batch, "sequences decoded together", 1);
+    add_list(flags, "--depth", depth, "tokens of context before", 0);
+    flags.add("--reps", "N", reps, "repetitions", 1, 1000);
+    flags.add("--json", json, "one JSON object");
+    flags.add_refused("--shared-prefix", true, "the edge backend runs one sequence at a time");
+    flags.add_refused("--compare", true, "this version has one backend, edge");
+    flags.add_example("ruvllm bench -m demo");
+    flags.add_example("ruvllm bench --model-shape llama-1b --quant bf16,q8_0,q4_0 --json");
+  }
+
+ private:
+  static void add_list(FlagSet& flags, std::string name, std::vector<int64_t>& target,
+                       std::string help, int64_t min) {
+    std::string fallback;
+    for (const int64_t n : target) fallback += concat(fallback.empty() ? "" : ",", n);
+    flags.add_custom(std::move(name), "N,...", fallback, std::move(help),
+                     [&target, min](std::string_view text) -> Status {
+                       RUVLLM_ASSIGN(target, parse_int_list(text, min));
+                       return {};
+                     });
+  }
+};
+
+struct Row {
+  SpeedCase speed_case;
+  std::string quant;
+  std::string kernels;
+  double tok_s = 0.0;
+  double tok_s_sd = 0.0;
+  double gb_s = 0.0;
+  uint64_t rss_bytes = 0;
+
+  std::string test() const {
+    return concat(speed_case.prefill ? "pp" : "tg", speed_case.num_tokens);
+  }
+};
+
+Result<Row> measure(ModelRunner& runner, const SpeedCase& speed_case, int32_t reps) {
+  SpeedCase warm_up = speed_case;
+  warm_up.num_tokens = std::min<int64_t>(speed_case.num_tokens, speed_case.prefill ? 64 : 4);
+  RUVLLM_TRY(time_case(runner, warm_up));
+  std::vector<double> rates;
+  double sum = 0.0;
+  for (int32_t i = 0; i < reps; ++i) {
+    RUVLLM_ASSIGN(const double seconds, time_case(runner, speed_case));
+    rates.push_back(static_cast<double>(speed_case.num_tokens * speed_case.batch) / seconds);
+    sum += rates.back();
+  }
+  Row row;
+  row.speed_case = speed_case;
+  row.quant = std::string(runner.quantization());
+  row.kernels = std::string(runner.kernels());
+  row.tok_s = sum / static_cast<double>(reps);
+  double squares = 0.0;
+  for (const double rate : rates) squares += (rate - row.tok_s) * (rate - row.tok_s);
+  row.tok_s_sd = reps > 1 ? std::sqrt(squares / static_cast<double>(reps - 1)) : 0.0;
+  if (!speed_case.prefill) {
+    const double steps_s = row.tok_s / static_cast<double>(speed_case.batch);
+    row.gb_s = steps_s * decode_bytes_per_step(runner, speed_case) * 1e-9;
+  }
+  row.rss_bytes = resident_bytes();
+  return row;
+}
+
+Json row_json(const Row& row) {
+  return object({{"test", Json(row.test())},
+                 {"batch", Json(row.speed_case.batch)},
+                 {"depth", Json(row.speed_case.depth)},
+                 {"quant", Json(row.quant)},
+                 {"backend", text_json("edge")},
+                 {"tok_s", Json(row.tok_s)},
+                 {"tok_s_sd", Json(row.tok_s_sd)},
+                 {"gb_s", row.speed_case.prefill ? Json() : Json(row.gb_s)},
+                 {"kernels", Json(row.kernels)},
+                 {"isa", Json(row.kernels)},
+                 {"rss_bytes", Json(row.rss_bytes)}});
+}
+
+std::string pad(std::string text, size_t width) {
+  if (text.size() < width) text.insert(0, width - text.size(), ' ');
+  return text;
+}
+
+class Bench {
+ public:
+  explicit Bench(const BenchFlags& flags) : flags_(flags) {}
+
+  Status run();
+  std::string json() const;
+
+ private:
+  Status run_model(ModelRunner& runner);
+  Status run_case(ModelRunner& runner, const SpeedCase& speed_case);
+
+  const BenchFlags& flags_;
+  Roofs roofs_;
+  Json::Array rows_;
+};
+
+Status Bench::run_case(ModelRunner& runner, const SpeedCase& speed_case) {
+  RUVLLM_ASSIGN(const Row row, measure(runner, speed_case, flags_.reps));
+  rows_.push_back(row_json(row));
+  if (flags_.json) return {};
+  std::string line = pad(row.test(), 8) + pad(concat(row.speed_case.batch), 6) +
+                     pad(concat(row.speed_case.depth), 7) + pad(row.quant, 8) +
+                     pad(fixed(row.tok_s, 2), 11) + pad("+-" + fixed(row.tok_s_sd, 2), 9);
+  if (!speed_case.prefill) {
+    line += pad(fixed(row.gb_s, 2), 8) + " GB/s, " +
+            fixed(100.0 * row.gb_s / roofs_.memory_read_gb_s, 0) + " % of the roof";
+  }
+  write_out(line + "\n");
+  return {};
+}
+
+Status Bench::run_model(ModelRunner& runner) {
+  for (const int64_t depth : flags_.depth) {
+    for (const int64_t tokens : flags_.pp) {
+      if (tokens > 0) RUVLLM_TRY(run_case(runner, {tokens, 1, depth, true}));
+    }
+    for (const int64_t batch : flags_.batch) {
+      for (const int64_t tokens : flags_.tg) {
+        if (tokens > 0) RUVLLM_TRY(run_case(runner, {tokens, batch, depth, false}));
+      }
+    }
+  }
+  return {};
+}
+
+// The checkpoint of the shape, with room for the deepest case.
+Result<std::shared_ptr<EdgeModel>> open_shape(const BenchFlags& flags, std::string_view quant) {
+  const ModelShape* shape = find_shape(flags.shape);
+  const std::optional<DType> dtype = dtype_from_name(quant);
+  if (!dtype) {
+    return fail(ErrorCode::kInvalidArgument,
+                concat("--quant is ", printable(quant), ", expected e.g. bf16, q8_0 or q4_0"));
+  }
+  RUVLLM_ASSIGN(const std::shared_ptr<const Checkpoint> checkpoint,
+                make_random_checkpoint(*shape, *dtype, flags.model.seed.value_or(1)));
+  RUVLLM_ASSIGN(EdgeModelParts parts, load_edge_model(flags.shape, checkpoint, flags.model.load));
+  return std::make_shared<EdgeModel>(std::move(parts));
+}
+
+Status Bench::run() {
+  roofs_ = measure_roofs(flags_.model.load.threads);
+  if (!flags_.json) {
+    write_out(concat("this machine: ", roofs_.threads, " threads, memory reads ",
+                     fixed(roofs_.memory_read_gb_s, 2), " GB/s\n",
+                     "    test batch  depth   quant      tok/s       sd\n"));
+  }
+  if (flags_.shape.empty()) {
+    RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, flags_.model.open_model());
+    return run_model(*model->parts.runner);
+  }
+  std::string_view rest = flags_.quant;
+  while (true) {
+    const size_t comma = rest.find(',');
+    RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model,
+                  open_shape(flags_, rest.substr(0, comma)));
+    RUVLLM_TRY(run_model(*model->parts.runner));
+    if (comma == std::string_view::npos) return {};
+    rest.remove_prefix(comma + 1);
+  }
+}
+
+std::string Bench::json() const {
+  return object({{"model", Json(flags_.shape.empty() ? flags_.model.model : flags_.shape)},
+                 {"rows", Json(rows_)},
+                 {"roofs", object({{"memory_read_gb_s", Json(roofs_.memory_read_gb_s)},
+                                   {"threads", Json(int64_t{roofs_.threads})}})}})
+             .dump() +
+         "\n";
+}
+
+}  // namespace
+
+int verb_bench(Args args) {
+  BenchFlags options;
+  FlagSet flags("bench", "prefill and decode speed, beside the machine's own limits");
+  options.add_to(flags);
+  if (const auto status = flags.parse(args)) return *status;
+  if (options.shape.empty()) {
+    if (const auto status = options.model.check(flags)) return *status;
+  } else if (!options.model.model.empty()) {
+    return flags.usage_error("give one of -m and --model-shape");
+  } else if (find_shape(options.shape) == nullptr) {
+    return flags.usage_error(concat("--model-shape is ", printable(options.shape),
+                                    ", expected one of ", known_shapes()));
+  }
+  Bench bench(options);
+  if (const Status status = bench.run(); !status) return fail_with("bench", status.error());
+  if (options.json) write_out(bench.json());
+  return kExitOk;
+}
+
+}  // namespace ruvllm::cli

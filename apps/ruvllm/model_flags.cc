@@ -1,0 +1,142 @@
+#include "model_flags.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "base/str.h"
+#include "io.h"
+
+namespace ruvllm::cli {
+namespace {
+
+template <typename E>
+struct Choice {
+  std::string_view name;
+  E value;
+};
+
+// A flag whose value is one of a few words.
+template <typename E, size_t N>
+void add_choice(FlagSet& flags, std::string names, E& target, std::string help,
+                const Choice<E> (&choices)[N]) {
+  std::string words;
+  std::string fallback;
+  for (const Choice<E>& choice : choices) {
+    words += concat(words.empty() ? "" : "|", choice.name);
+    if (choice.value == target && fallback.empty()) fallback = choice.name;
+  }
+  flags.add_custom(std::move(names), words, fallback, std::move(help),
+                   [&target, &choices, words](std::string_view text) -> Status {
+                     for (const Choice<E>& choice : choices) {
+                       if (choice.name == text) {
+                         target = choice.value;
+                         return {};
+                       }
+                     }
+                     return fail(ErrorCode::kInvalidArgument, concat("expected ", words));
+                   });
+}
+
+constexpr Choice<BackendKind> kBackends[] = {{"edge", BackendKind::kEdge},
+                                             {"serving", BackendKind::kServing},
+                                             {"candle", BackendKind::kEdge},
+                                             {"mistral-rs", BackendKind::kServing}};
+constexpr Choice<DeviceKind> kDevices[] = {{"auto", DeviceKind::kAuto},
+                                           {"cpu", DeviceKind::kCpu},
+                                           {"cuda", DeviceKind::kCuda},
+                                           {"metal", DeviceKind::kMetal}};
+constexpr Choice<ComputeType> kDtypes[] = {{"auto", ComputeType::kAuto},
+                                           {"bf16", ComputeType::kBf16},
+                                           {"f16", ComputeType::kF16},
+                                           {"f32", ComputeType::kF32}};
+constexpr Choice<KvType> kKvDtypes[] = {{"auto", KvType::kAuto},
+                                        {"f32", KvType::kF32},
+                                        {"bf16", KvType::kBf16},
+                                        {"f16", KvType::kF16},
+                                        {"int8", KvType::kInt8}};
+
+}  // namespace
+
+void ModelFlags::add_to(FlagSet& flags) {
+  flags.add("-m,--model", "MODEL", model,
+            "a Hugging Face directory, a .gguf file, org/name, or demo");
+  add_choice(flags, "--backend", backend, "which engine loop", kBackends);
+  add_choice(flags, "--device", load.device, "where to run", kDevices);
+  flags.add("--threads", "N", load.threads, "CPU threads; 0: the physical cores", 0, 4096);
+  add_choice(flags, "--dtype", load.compute, "precision; f32 is the exact mode", kDtypes);
+  add_choice(flags, "--kv-dtype", load.kv, "precision of the KV cache", kKvDtypes);
+  flags.add("--max-seq-len,--max-model-len", "N", load.max_seq_len,
+            "tokens of prompt and answer; 0: what the model was made for", 0);
+  flags.add("--seed", "N", seed, "fixes the random choices");
+  flags.add("--offline", load.offline, "never download");
+  flags.add_refused("--isq", true, "this build cannot quantize a model while loading it");
+  flags.add_refused("--calibration", true, "this build cannot quantize models");
+  flags.add_refused("--calibration-samples", true, "this build cannot quantize models");
+  flags.add_refused("--adapter", true, "this build has no adapters");
+  flags.add_refused("--use-adapter", true, "this build has no adapters");
+  flags.add_refused("--xlora", true, "this build has no adapters");
+}
+
+std::optional<int> ModelFlags::check(const FlagSet& flags) const {
+  if (model.empty()) return flags.usage_error("which model? give -m MODEL (demo is built in)");
+  return std::nullopt;
+}
+
+Result<std::unique_ptr<LlmBackend>> ModelFlags::open_backend() const {
+  RUVLLM_ASSIGN(std::unique_ptr<LlmBackend> engine, create_backend(backend));
+  RUVLLM_TRY(engine->load_model(model, load));
+  return engine;
+}
+
+Result<std::shared_ptr<EdgeModel>> ModelFlags::open_model() const {
+  // Says what is wrong with the backend or the flags exactly as open_backend() would.
+  RUVLLM_ASSIGN(const std::unique_ptr<LlmBackend> probe, create_backend(backend));
+  const bool show = stderr_is_terminal();
+  RUVLLM_ASSIGN(EdgeModelParts parts,
+                load_edge_model(model, load, [show](int64_t done, int64_t total) {
+                  if (show && total > 0) {
+                    std::fprintf(stderr, "\rloading %3d %%%s", static_cast<int>(100 * done / total),
+                                 done == total ? "\r\033[K" : "");
+                  }
+                }));
+  return std::make_shared<EdgeModel>(std::move(parts));
+}
+
+void SamplingFlags::add_to(FlagSet& flags) {
+  flags.add("-n,--max-tokens", "N", params.max_tokens, "longest answer", 0);
+  flags.add("--temperature", "T", params.temperature, "0: always the most likely token");
+  flags.add("--top-k", "K", params.top_k, "keep the K best; 0: off", -1);
+  flags.add("--top-p", "P", params.top_p, "keep the best of mass P; 1: off");
+  flags.add("--min-p", "P", params.min_p, "keep those of at least P times the best; 0: off");
+  flags.add("--typical-p", "P", params.typical_p, "keep the typical of mass P; 1: off");
+  flags.add("--repetition-penalty", "X", params.repetition_penalty, "1: off");
+  flags.add("--frequency-penalty", "X", params.frequency_penalty, "0: off");
+  flags.add("--presence-penalty", "X", params.presence_penalty, "0: off");
+  flags.add("--stop", "TEXT", params.stop, "end before this text; may be repeated");
+  flags.add_custom(
+      "--stop-token-ids", "ID,...", "", "end at any of these tokens",
+      [this](std::string_view text) -> Status {
+        RUVLLM_ASSIGN(const std::vector<int64_t> ids, parse_int_list(text, 0));
+        for (const int64_t id : ids) {
+          params.stop_token_ids.push_back(static_cast<int32_t>(std::min<int64_t>(id, INT32_MAX)));
+        }
+        return {};
+      });
+  flags.add_custom("--logit-bias", "ID:X", "", "add X to the logit of token ID; may be repeated",
+                   [this](std::string_view text) -> Status {
+                     const size_t colon = text.find(':');
+                     int32_t id = 0;
+                     double bias = 0.0;
+                     if (colon == std::string_view::npos ||
+                         !parse_number(text.substr(0, colon), id) ||
+                         !parse_number(text.substr(colon + 1), bias)) {
+                       return fail(ErrorCode::kInvalidArgument, "expected ID:X, such as 13:-100");
+                     }
+                     params.logit_bias.emplace_back(id, static_cast<float>(bias));
+                     return {};
+                   });
+  flags.add("--ignore-eos", params.ignore_eos, "do not end at the end-of-text token");
+}
+
+}  // namespace ruvllm::cli

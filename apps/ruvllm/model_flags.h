@@ -1,0 +1,35 @@
+// The flags that every verb with a model shares, and what they mean to the engine.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "engine/edge_model.h"
+#include "flags.h"
+#include "ruvllm/backend.h"
+
+namespace ruvllm::cli {
+
+struct ModelFlags {
+  std::string model;
+  BackendKind backend = BackendKind::kEdge;
+  LoadOptions load;
+  std::optional<uint64_t> seed;
+
+  void add_to(FlagSet& flags);
+  // kExitUsage with one line when no model was named.
+  std::optional<int> check(const FlagSet& flags) const;
+  // The backend with the model loaded.
+  Result<std::unique_ptr<LlmBackend>> open_backend() const;
+  // The parts of the model for verbs that work below LlmBackend (edge backend only). Shows progress
+  // on a terminal.
+  Result<std::shared_ptr<EdgeModel>> open_model() const;
+};
+
+struct SamplingFlags {
+  GenerateParams params;
+
+  void add_to(FlagSet& flags);
+};
+
+}  // namespace ruvllm::cli
