@@ -45,7 +45,8 @@ class Weight {
 
 struct WeightOptions {
   ComputeType compute = ComputeType::kAuto;  // kF32: exact
-  bool is_embedding = false;  // also read by embed(): rows must be recoverable exactly
+  bool is_embedding = false;    // also read by embed(): rows must be recoverable exactly
+  bool embedding_only = false;  // read by embed() and by no product: never repacked
 };
 
 // One source of a weight: a matrix of the checkpoint. `view` is [N, K], or [K, N] when transposed

@@ -3,30 +3,48 @@
 namespace ruvllm::kernels {
 namespace {
 
-constexpr FloatDotEntry kFloatDotEntries[] = {
 #define KERNEL(level, symbol) {IsaLevel::level, &symbol},
+constexpr KernelEntry<FloatDotKernel> kFloatDotKernels[] = {
 #include "kernels/matmul/float_dot.inc"
-#undef KERNEL
 };
+constexpr KernelEntry<QuantPanelKernel> kQuantPanelKernels[] = {
+#include "kernels/matmul/quant_panel.inc"
+};
+constexpr KernelEntry<QuantizeKernel> kQuantizeKernels[] = {
+#include "kernels/quantize/quantize_rows.inc"
+};
+#undef KERNEL
 
 // The last entry that may run where `level` is picked.
-template <typename Entry, size_t kCount>
-const Entry& best(const Entry (&entries)[kCount], IsaLevel level) {
-  const Entry* found = &entries[0];
-  for (const Entry& entry : entries) {
-    if (isa_includes(level, entry.level)) found = &entry;
+template <typename Kernel>
+const Kernel& best(std::span<const KernelEntry<Kernel>> entries, IsaLevel level) {
+  const Kernel* found = entries.front().kernel;
+  for (const KernelEntry<Kernel>& entry : entries) {
+    if (isa_includes(level, entry.level)) found = entry.kernel;
   }
   return *found;
 }
 
 }  // namespace
 
-std::span<const FloatDotEntry> float_dot_kernels() {
-  return kFloatDotEntries;
+std::span<const KernelEntry<FloatDotKernel>> float_dot_kernels() {
+  return kFloatDotKernels;
+}
+std::span<const KernelEntry<QuantPanelKernel>> quant_panel_kernels() {
+  return kQuantPanelKernels;
+}
+std::span<const KernelEntry<QuantizeKernel>> quantize_kernels() {
+  return kQuantizeKernels;
 }
 
 const FloatDotKernel& float_dot_kernel(IsaLevel level) {
-  return *best(kFloatDotEntries, level).kernel;
+  return best(float_dot_kernels(), level);
+}
+const QuantPanelKernel& quant_panel_kernel(IsaLevel level) {
+  return best(quant_panel_kernels(), level);
+}
+const QuantizeKernel& quantize_kernel(IsaLevel level) {
+  return best(quantize_kernels(), level);
 }
 
 }  // namespace ruvllm::kernels

@@ -1,20 +1,30 @@
-// The matmul kernels of an instruction set level, from the lists *.inc of this folder.
+// The matmul kernels of an instruction set level, from the lists float_dot.inc,
+// quant_panel.inc and quantize_rows.inc.
 #pragma once
 
 #include <span>
 
 #include "kernels/cpu_isa.h"
 #include "kernels/matmul/float_dot.h"
+#include "kernels/matmul/quant_panel.h"
+#include "kernels/quantize/quantize_rows.h"
 
 namespace ruvllm::kernels {
 
-struct FloatDotEntry {
+template <typename Kernel>
+struct KernelEntry {
   IsaLevel level;
-  const FloatDotKernel* kernel;
+  const Kernel* kernel;
 };
+
 // Every kernel of this build, slowest first.
-std::span<const FloatDotEntry> float_dot_kernels();
+std::span<const KernelEntry<FloatDotKernel>> float_dot_kernels();
+std::span<const KernelEntry<QuantPanelKernel>> quant_panel_kernels();
+std::span<const KernelEntry<QuantizeKernel>> quantize_kernels();
+
 // The kernel where `level` is picked.
 const FloatDotKernel& float_dot_kernel(IsaLevel level);
+const QuantPanelKernel& quant_panel_kernel(IsaLevel level);
+const QuantizeKernel& quantize_kernel(IsaLevel level);
 
 }  // namespace ruvllm::kernels

@@ -52,7 +52,10 @@ class CpuOps final : public Ops {
  private:
   // matmul.cc
   void matmul_rows(const MatmulArgs& args, int64_t first, int64_t count);
+  struct MatmulInput;
+  MatmulInput prepare_x(const CpuWeight& weight, ConstMatrixF32 x, int64_t first, int64_t count);
   const float* pack_x(ConstMatrixF32 x, int64_t first, int64_t count);
+  const void* quantize_x(ConstMatrixF32 x, int64_t first, int64_t count, bool to_int16);
   void reserve_matmul(const StepLimits& limits);
 
   // attention.cc: scratch of reserve()'s limits.

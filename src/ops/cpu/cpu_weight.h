@@ -11,12 +11,14 @@
 
 #include "ops/ops.h"
 #include "tensor/dtype.h"
+#include "tensor/quant_layout.h"
 
 namespace ruvllm {
 
 enum class PartForm : uint8_t {
   kFloatRows,    // rows of f32, bf16 or f16, read in place
   kEncodedRows,  // rows of any other format: dequantized by the row, then as f32
+  kQuantPanels,  // integer weights, repacked (kernels/matmul/quant_panel.h)
 };
 
 struct WeightPart {
@@ -25,9 +27,16 @@ struct WeightPart {
   int64_t first_row = 0;  // within the Weight
   int64_t num_rows = 0;
   const std::byte* data = nullptr;
-  uint64_t row_bytes = 0;
+  uint64_t row_bytes = 0;  // of a panel: a row's share, rounded down
+  // Panels only:
+  const QuantLayout* layout = nullptr;
+  int64_t panel_rows = 0;
+  int64_t panel_bytes = 0;
 
   const std::byte* row(int64_t i) const { return data + static_cast<uint64_t>(i) * row_bytes; }
+  const uint8_t* panel(int64_t i) const {
+    return reinterpret_cast<const uint8_t*>(data) + i * panel_bytes;
+  }
 };
 
 struct FreeDeleter {

@@ -21,27 +21,35 @@ constexpr uint64_t kStreamTaskBytes = 128 * 1024;
 // Panels (of tile_w rows) per task of a product with many rows: widened, they stay in L2.
 constexpr int64_t kPanelsPerTask = 8;
 constexpr int64_t kMaxRowsPerTask = 64;
+// The same for integer weights, in their panels.
+constexpr int64_t kQuantPanelsPerTask = 4;
 
 int64_t round_up(int64_t n, int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
 }
 
-// Writes products [num_w][num_x] (sums[n * stride + t]) to y.
+// Products of a task before the epilogue: (t, n) at data[t * x_stride + n * w_stride].
+struct Sums {
+  float* data;
+  int64_t x_stride;
+  int64_t w_stride;
+};
+
+// Writes products to y.
 struct Epilogue {
   const MatmulArgs& args;
   int64_t first_x = 0;
 
-  void apply(const float* sums, int64_t stride, int64_t num_x, int64_t first_w,
-             int64_t num_w) const {
+  void apply(const Sums& sums, int64_t num_x, int64_t first_w, int64_t num_w) const {
     for (int64_t t = 0; t < num_x; ++t) {
-      const float* from = sums + t;
+      const float* from = sums.data + t * sums.x_stride;
       float* y = args.y.row(first_x + t) + first_w;
       const float* delta = args.delta.empty() ? nullptr : args.delta.row(first_x + t) + first_w;
       const float* bias = args.bias == nullptr ? nullptr : args.bias + first_w;
       const float* residual =
           args.residual.empty() ? nullptr : args.residual.row(first_x + t) + first_w;
       for (int64_t n = 0; n < num_w; ++n) {
-        float v = from[n * stride];
+        float v = from[n * sums.w_stride];
         if (delta != nullptr) v += delta[n];
         if (bias != nullptr) v += bias[n];
         v *= args.branch_scale;
@@ -165,9 +173,12 @@ class TaskList {
       : parts_(parts), num_x_(num_x), tile_w_(tile_w) {}
 
   int64_t rows_per_task(const WeightPart& part) const {
-    if (num_x_ > 1) return tile_w_ * kPanelsPerTask;
+    const bool panels = part.form == PartForm::kQuantPanels;
+    if (num_x_ > 1)
+      return panels ? part.panel_rows * kQuantPanelsPerTask : tile_w_ * kPanelsPerTask;
+    const int64_t unit = panels ? part.panel_rows : 8;
     const auto rows = static_cast<int64_t>(kStreamTaskBytes / part.row_bytes);
-    return std::clamp<int64_t>(rows / 8 * 8, 8, 4096);
+    return std::clamp<int64_t>(rows / unit, 1, 512) * unit;
   }
   int64_t num_tasks(const WeightPart& part) const {
     const int64_t rows = rows_per_task(part);
@@ -222,30 +233,95 @@ const float* CpuOps::pack_x(ConstMatrixF32 x, int64_t first, int64_t count) {
   return packed;
 }
 
+// Quantizes rows [first, first + count) of x for the integer kernels.
+const void* CpuOps::quantize_x(ConstMatrixF32 x, int64_t first, int64_t count, bool to_int16) {
+  const int64_t groups = x.cols / kQuantGroup;
+  const kernels::QuantizeKernel& kernel = matmul_->quantize;
+  kernels::Int8Group* int8 = nullptr;
+  kernels::Int16Group* int16 = nullptr;
+  if (to_int16) {
+    int16 = matmul_->int16_x.get<kernels::Int16Group>(count * groups);
+  } else {
+    int8 = matmul_->int8_x.get<kernels::Int8Group>(count * groups);
+  }
+  constexpr int64_t kRowsPerTask = 8;
+  pool_.parallel_for((count + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
+    for (int64_t t = task * kRowsPerTask; t < std::min(count, (task + 1) * kRowsPerTask); ++t) {
+      if (to_int16) {
+        kernel.to_int16(x.row(first + t), groups, int16 + t * groups);
+      } else {
+        kernel.to_int8(x.row(first + t), groups, int8 + t * groups);
+      }
+    }
+  });
+  return to_int16 ? static_cast<const void*>(int16) : static_cast<const void*>(int8);
+}
+
+// The forms of x that the parts of a weight want; each is made once.
+struct CpuOps::MatmulInput {
+  const float* packed = nullptr;
+  const void* by_form[2] = {nullptr, nullptr};  // by ActivationForm
+};
+
+CpuOps::MatmulInput CpuOps::prepare_x(const CpuWeight& weight, ConstMatrixF32 x, int64_t first,
+                                      int64_t count) {
+  MatmulInput input;
+  for (const WeightPart& part : weight.parts()) {
+    if (part.form != PartForm::kQuantPanels) {
+      if (input.packed == nullptr) input.packed = pack_x(x, first, count);
+      continue;
+    }
+    const auto format = static_cast<size_t>(kernels::quant_format(*part.layout));
+    const auto form = static_cast<size_t>(matmul_->quant_panel.formats[format].x_form);
+    if (input.by_form[form] == nullptr) {
+      input.by_form[form] = quantize_x(x, first, count, form == 1);
+    }
+  }
+  return input;
+}
+
 void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
   const CpuWeight& weight = as_cpu_weight(*args.weight);
   const FloatDotKernel& kernel = matmul_->float_dot;
-  const float* x = pack_x(args.x, first, count);
+  const MatmulInput input = prepare_x(weight, args.x, first, count);
   const TaskList tasks(weight.parts(), count, kernel.tile_w);
   const Epilogue epilogue{args, first};
   pool_.parallel_for(tasks.num_tasks(), [&](int64_t index, int worker_index) {
     const auto [part, first_w, num_w] = tasks.task(index);
     MatmulState::Worker& worker = matmul_->workers[static_cast<size_t>(worker_index)];
-    float* sums = worker.sums.get<float>(round_up(num_w, kernel.tile_w) * count);
-    const FloatPart product(kernel, *part, weight.cols());
-    if (count == 1) {
-      product.stream(x, first_w, num_w, worker.decoded, sums);
+    Sums sums{nullptr, 1, count};
+    if (part->form == PartForm::kQuantPanels) {
+      const int64_t panels = (num_w + part->panel_rows - 1) / part->panel_rows;
+      sums.x_stride = panels * part->panel_rows;
+      sums.w_stride = 1;
+      sums.data = worker.sums.get<float>(count * sums.x_stride);
+      const auto format = static_cast<size_t>(kernels::quant_format(*part->layout));
+      const auto& entry = matmul_->quant_panel.formats[format];
+      const kernels::QuantPanelArgs product{part->panel(first_w / part->panel_rows),
+                                            panels,
+                                            part->panel_bytes,
+                                            weight.cols() / kQuantGroup,
+                                            input.by_form[static_cast<size_t>(entry.x_form)],
+                                            count,
+                                            sums.data,
+                                            sums.x_stride};
+      entry.product(&product);
     } else {
-      product.tiles(x, count, first_w, num_w, worker, sums);
+      sums.data = worker.sums.get<float>(round_up(num_w, kernel.tile_w) * count);
+      const FloatPart product(kernel, *part, weight.cols());
+      if (count == 1) {
+        product.stream(input.packed, first_w, num_w, worker.decoded, sums.data);
+      } else {
+        product.tiles(input.packed, count, first_w, num_w, worker, sums.data);
+      }
     }
-    epilogue.apply(sums, count, count, part->first_row + first_w, num_w);
+    epilogue.apply(sums, count, part->first_row + first_w, num_w);
   });
 }
 
 void CpuOps::reserve_matmul(const StepLimits& limits) {
-  const FloatDotKernel& kernel = matmul_->float_dot;
   const int64_t rows = std::min(kMaxRowsAtOnce, limits.max_rows);
-  matmul_->packed_x.get<float>(rows * round_up(limits.max_columns, kernel.lanes));
+  matmul_->packed_x.get<float>(rows * round_up(limits.max_columns, matmul_->float_dot.lanes));
 }
 
 }  // namespace ruvllm

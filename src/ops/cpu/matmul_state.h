@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "kernels/matmul/matmul_kernels.h"
+#include "kernels/matmul/quant_pack.h"
 #include "ops/cpu/cpu_ops.h"
 #include "ops/cpu/scratch_buffer.h"
 
@@ -16,7 +17,10 @@ inline constexpr int64_t kMaxRowsAtOnce = 256;
 
 struct CpuOps::MatmulState {
   explicit MatmulState(kernels::IsaLevel isa, int num_threads)
-      : float_dot(kernels::float_dot_kernel(isa)), workers(static_cast<size_t>(num_threads)) {}
+      : float_dot(kernels::float_dot_kernel(isa)),
+        quant_panel(kernels::quant_panel_kernel(isa)),
+        quantize(kernels::quantize_kernel(isa)),
+        workers(static_cast<size_t>(num_threads)) {}
 
   struct Worker {
     ScratchBuffer panel;    // widened rows of w
@@ -25,7 +29,12 @@ struct CpuOps::MatmulState {
   };
 
   const kernels::FloatDotKernel& float_dot;
+  const kernels::QuantPanelKernel& quant_panel;
+  const kernels::QuantizeKernel& quantize;
+  // Rows of x as the kernels want them.
   ScratchBuffer packed_x;
+  ScratchBuffer int8_x;
+  ScratchBuffer int16_x;
   std::vector<Worker> workers;
 };
 

@@ -1,11 +1,18 @@
 // make_weight: which form each source takes, and the copies that need making.
+#include <algorithm>
 #include <cstring>
 
 #include "base/checked.h"
 #include "base/str.h"
+#include "kernels/matmul/quant_pack.h"
 #include "ops/cpu/cpu_ops.h"
 #include "ops/cpu/cpu_weight.h"
+#include "ops/cpu/matmul_state.h"
 #include "tensor/dequantize.h"
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
 
 namespace ruvllm {
 namespace {
@@ -20,19 +27,29 @@ bool is_aligned(const std::byte* data, DType dtype) {
   return reinterpret_cast<uintptr_t>(data) % size == 0;
 }
 
+// Large ones ask for huge pages: a stream through 4 KB pages spends a tenth of its time in the
+// page tables.
 OwnedBytes allocate(uint64_t bytes) {
-  constexpr uint64_t kAlignment = 64;
-  if (bytes == 0 || bytes > SIZE_MAX - kAlignment) return nullptr;
-  const uint64_t rounded = (bytes + kAlignment - 1) / kAlignment * kAlignment;
-  return OwnedBytes(
-      static_cast<std::byte*>(std::aligned_alloc(kAlignment, static_cast<size_t>(rounded))));
+  constexpr uint64_t kHugePage = uint64_t{2} << 20;
+  const uint64_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
+  if (bytes == 0 || bytes > SIZE_MAX - alignment) return nullptr;
+  const auto rounded = static_cast<size_t>((bytes + 63) / 64 * 64);
+  void* memory = nullptr;
+#if defined(__linux__)
+  if (::posix_memalign(&memory, static_cast<size_t>(alignment), rounded) != 0) return nullptr;
+  if (alignment == kHugePage) ::madvise(memory, rounded, MADV_HUGEPAGE);
+#else
+  memory = std::aligned_alloc(64, rounded);
+#endif
+  return OwnedBytes(static_cast<std::byte*>(memory));
 }
 
 }  // namespace
 
 class WeightBuilder {
  public:
-  explicit WeightBuilder(ThreadPool& pool) : pool_(pool) {}
+  // panel_rows: of the panels that integer formats become; 0: they stay as they are.
+  WeightBuilder(ThreadPool& pool, int64_t panel_rows) : pool_(pool), panel_rows_(panel_rows) {}
 
   Status add(const WeightSource& source) {
     const TensorView& view = source.view;
@@ -59,9 +76,18 @@ class WeightBuilder {
     WeightPart part;
     part.first_row = weight_->rows_;
     part.num_rows = rows;
-    RUVLLM_TRY(source.transposed ? transpose(view, part) : place(view, part));
+    const QuantLayout* layout = panel_rows_ > 0 ? quant_layout(view.dtype) : nullptr;
+    if (source.transposed) {
+      RUVLLM_TRY(transpose(view, part));
+    } else if (layout != nullptr) {
+      RUVLLM_TRY(pack(view, *layout, part));
+    } else {
+      RUVLLM_TRY(place(view, part));
+    }
     weight_->rows_ += rows;
-    weight_->bytes_ += static_cast<uint64_t>(rows) * part.row_bytes;
+    weight_->bytes_ += part.form == PartForm::kQuantPanels
+                           ? static_cast<uint64_t>(num_panels(part) * part.panel_bytes)
+                           : static_cast<uint64_t>(rows) * part.row_bytes;
     weight_->parts_.push_back(part);
     return {};
   }
@@ -112,6 +138,35 @@ class WeightBuilder {
     return {};
   }
 
+  static int64_t num_panels(const WeightPart& part) {
+    return (part.num_rows + part.panel_rows - 1) / part.panel_rows;
+  }
+
+  Status pack(const TensorView& view, const QuantLayout& layout, WeightPart& part) {
+    const int64_t groups = view.dim(1) / kQuantGroup;
+    part.form = PartForm::kQuantPanels;
+    part.dtype = view.dtype;
+    part.layout = &layout;
+    part.panel_rows = panel_rows_;
+    part.panel_bytes = kernels::quant_panel_bytes(layout, panel_rows_, groups);
+    part.row_bytes = static_cast<uint64_t>(part.panel_bytes / panel_rows_);
+    RUVLLM_ASSIGN(std::byte* const to, own(static_cast<uint64_t>(num_panels(part)),
+                                           static_cast<uint64_t>(part.panel_bytes)));
+    part.data = to;
+    const int64_t row_stride = static_cast<int64_t>(source_row_bytes_);
+    pool_.parallel_for(num_panels(part), [&](int64_t p, int) {
+      constexpr int64_t kMostRows = 32;
+      const std::byte* rows[kMostRows];
+      RUVLLM_CHECK(panel_rows_ <= kMostRows);
+      const int64_t first = p * panel_rows_;
+      const int64_t count = std::min(panel_rows_, part.num_rows - first);
+      for (int64_t r = 0; r < count; ++r) rows[r] = view.data + (first + r) * row_stride;
+      kernels::pack_quant_panel(layout, rows, count, panel_rows_, groups,
+                                reinterpret_cast<uint8_t*>(to) + p * part.panel_bytes);
+    });
+    return {};
+  }
+
   // [K, N] to rows of [N, K]: floats keep their element type, others become f32.
   Status transpose(const TensorView& view, WeightPart& part) {
     const int64_t k = view.dim(0);
@@ -139,25 +194,49 @@ class WeightBuilder {
     return {};
   }
 
-  [[maybe_unused]] ThreadPool& pool_;
+  ThreadPool& pool_;
+  int64_t panel_rows_;
   std::unique_ptr<CpuWeight> weight_ = std::make_unique<CpuWeight>();
   uint64_t source_row_bytes_ = 0;
 };
 
 Result<std::unique_ptr<Weight>> CpuOps::make_weight(std::span<const WeightSource> sources,
-                                                    const WeightOptions&) {
+                                                    const WeightOptions& options) {
   if (sources.empty()) return fail(ErrorCode::kInvalidArgument, "weight without sources");
-  WeightBuilder builder(pool_);
+  const bool as_stored = options.compute == ComputeType::kF32 || options.embedding_only;
+  WeightBuilder builder(pool_, as_stored ? 0 : matmul_->quant_panel.panel_rows);
   for (const WeightSource& source : sources) RUVLLM_TRY(builder.add(source));
   return builder.finish();
 }
+
+namespace {
+
+// A row of panels back to the file's blocks, block by block, and those to f32.
+void unpack_row(const WeightPart& part, int64_t row, int64_t cols, float* out) {
+  const DTypeInfo& info = dtype_info(part.dtype);
+  std::byte block[256];
+  RUVLLM_CHECK(info.block_bytes <= static_cast<int32_t>(sizeof block));
+  const int64_t groups = info.block_elements / kQuantGroup;
+  for (int64_t k = 0; k < cols; k += info.block_elements) {
+    kernels::unpack_quant_groups(*part.layout, part.panel(row / part.panel_rows),
+                                 row % part.panel_rows, part.panel_rows, k / kQuantGroup, groups,
+                                 block);
+    dequantize_row(part.dtype, block, out + k, info.block_elements);
+  }
+}
+
+}  // namespace
 
 void dequantize_weight_row(const Weight& weight, int64_t row, float* out) {
   RUVLLM_CHECK(row >= 0 && row < weight.rows(), "row ", row, " of ", weight.rows());
   for (const WeightPart& part : as_cpu_weight(weight).parts()) {
     const int64_t i = row - part.first_row;
     if (i >= part.num_rows) continue;
-    dequantize_row(part.dtype, part.row(i), out, weight.cols());
+    if (part.form == PartForm::kQuantPanels) {
+      unpack_row(part, i, weight.cols(), out);
+    } else {
+      dequantize_row(part.dtype, part.row(i), out, weight.cols());
+    }
     return;
   }
 }

@@ -1,0 +1,68 @@
+// Products with integer weights (tensor/quant_layout.h) and int8 activations (quantize_rows.h).
+//
+// Panels. R rows of w stand side by side (R: the instruction set's 32-bit lanes), group after
+// group:
+//   [two-level: every 8 groups first d: f16[R], and with minimums dmin: f16[R]]
+//   scales      f16[R]; two-level: u8[R], half scales: i8[2][R]
+//   minimums    f16[R]; two-level: u8[R]
+//   high bits   5-bit codes: u8[R][4], bit j of byte [r][i] is bit 4 of the code of column 4j + i;
+//               6-bit codes: u8[2][R][4], in plane p bits 2j, 2j+1 are bits 4, 5 of column 16p + 4j
+//               + i
+//   codes       8 bits: u8[8][R][4], columns 4j + i of row r at [j][r][i];
+//               else nibbles u8[4][R][4], the low ones columns 4j + i, the high ones 16 + 4j + i
+// One panel is one stream of memory. Rows beyond N are zeros.
+//
+// Arithmetic, the same on every instruction set bit for bit: for each output, in increasing order
+// of the groups (and halves, where scales are per half),
+//   sum = fma(float(dot), scale_w * scale_x, sum),  dot = the exact integer sum of (code - zero) *
+//   x
+// and, with minimums, then sum = fma(minimum, scale_x * float(sum of the codes of x), sum).
+// scale_w is d, or d * scale_code rounded to f32; the minimum is m, or -(m * min_code) rounded.
+#pragma once
+
+#include "kernels/quantize/quantize_rows.h"
+
+namespace ruvllm::kernels {
+
+// In the order of the table of formats in quant_panel_impl.h.
+enum class QuantFormat : uint8_t { kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ4_K, kQ5_K, kQ6_K };
+enum { kNumQuantFormats = 8 };
+
+struct QuantPanelArgs {
+  const uint8_t* panels;
+  int64_t num_panels;
+  int64_t panel_bytes;
+  int64_t groups;  // K / 32
+  const void* x;   // num_x rows of `groups` Int8Group or Int16Group
+  int64_t num_x;
+  float* sums;  // [num_x][num_panels * R], rows sums_stride apart
+  int64_t sums_stride;
+};
+
+typedef void (*QuantPanelProduct)(const QuantPanelArgs*);
+
+struct QuantPanelKernel {
+  int32_t panel_rows;  // R
+  struct {
+    ActivationForm x_form;
+    QuantPanelProduct product;
+  } formats[kNumQuantFormats];
+};
+
+namespace generic {
+extern const QuantPanelKernel kQuantPanel;
+}
+namespace avx2 {
+extern const QuantPanelKernel kQuantPanel;
+}
+namespace avxvnni {
+extern const QuantPanelKernel kQuantPanel;
+}
+namespace avx512 {
+extern const QuantPanelKernel kQuantPanel;
+}
+namespace avx512vnni {
+extern const QuantPanelKernel kQuantPanel;
+}
+
+}  // namespace ruvllm::kernels

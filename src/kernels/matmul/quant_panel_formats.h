@@ -1,0 +1,36 @@
+// The integer formats as compile-time constants, for the kernels' templates. The same facts as
+// tensor/quant_layout.cc (a test compares them).
+#pragma once
+
+namespace ruvllm::kernels {
+namespace {
+
+template <int kBitsV, int kZeroLog2V, bool kMinimumV, bool kTwoLevelV, bool kHalvesV>
+struct Format {
+  static constexpr int kBits = kBitsV;
+  static constexpr int kZeroLog2 = kZeroLog2V;  // zero = 2^this; -1: zero = 0
+  static constexpr bool kMinimum = kMinimumV;
+  static constexpr bool kTwoLevel = kTwoLevelV;
+  static constexpr bool kHalves = kHalvesV;
+
+  // Bytes of a group's record, and of what precedes eight groups, for `rows` rows.
+  static constexpr int group_bytes(int rows) {
+    const int scale = kTwoLevel ? (kHalves ? 2 : 1) : 2;
+    const int minimum = kMinimum ? (kTwoLevel ? 1 : 2) : 0;
+    const int high = kBits == 5 ? 4 : kBits == 6 ? 8 : 0;
+    return rows * (scale + minimum + high + (kBits == 8 ? 32 : 16));
+  }
+  static constexpr int super_bytes(int rows) { return kTwoLevel ? rows * (kMinimum ? 4 : 2) : 0; }
+};
+
+using Q8_0 = Format<8, 7, false, false, false>;
+using Q4_0 = Format<4, 3, false, false, false>;
+using Q4_1 = Format<4, -1, true, false, false>;
+using Q5_0 = Format<5, 4, false, false, false>;
+using Q5_1 = Format<5, -1, true, false, false>;
+using Q4_K = Format<4, -1, true, true, false>;
+using Q5_K = Format<5, -1, true, true, false>;
+using Q6_K = Format<6, 5, false, true, true>;
+
+}  // namespace
+}  // namespace ruvllm::kernels

@@ -1,0 +1,101 @@
+// The panel products in plain C++: any machine's kernel, and the oracle of the others.
+#include "kernels/matmul/quant_panel.h"
+#include "kernels/matmul/quant_panel_formats.h"
+
+#include <string.h>
+
+#include "base/float_types.h"
+
+namespace ruvllm::kernels::generic {
+namespace {
+
+enum { kRows = 8 };
+
+float read_f16(const uint8_t* p) {
+  uint16_t bits;
+  memcpy(&bits, p, sizeof bits);
+  return f16_to_f32(bits);
+}
+
+template <class Fmt>
+int code_at(const uint8_t* high, const uint8_t* codes, int row, int column) {
+  const int j = column / 4;
+  const int i = row * 4 + column % 4;
+  if (Fmt::kBits == 8) return codes[j * kRows * 4 + i];
+  const int low = codes[(j % 4) * kRows * 4 + i] >> (j < 4 ? 0 : 4) & 15;
+  if (Fmt::kBits == 4) return low;
+  if (Fmt::kBits == 5) return low | (high[i] >> j & 1) << 4;
+  return low | (high[(j / 4) * kRows * 4 + i] >> (2 * (j % 4)) & 3) << 4;
+}
+
+// The sums of one row of w in one group: adds to *sum. `d`, `m`: two-level factors of the row.
+template <class Fmt>
+void add_group(const uint8_t* w, int row, float d, float m, const Int8Group& x, float* sum) {
+  const uint8_t* scales = w;
+  const uint8_t* minimums = scales + kRows * (Fmt::kTwoLevel ? (Fmt::kHalves ? 2 : 1) : 2);
+  const uint8_t* high = minimums + (Fmt::kMinimum ? kRows * (Fmt::kTwoLevel ? 1 : 2) : 0);
+  const uint8_t* codes = high + kRows * (Fmt::kBits == 5 ? 4 : Fmt::kBits == 6 ? 8 : 0);
+  const int zero = Fmt::kZeroLog2 >= 0 ? 1 << (Fmt::kZeroLog2 >= 0 ? Fmt::kZeroLog2 : 0) : 0;
+  const int parts = Fmt::kHalves ? 2 : 1;
+  for (int part = 0; part < parts; ++part) {
+    int32_t dot = 0;
+    const int end = (part + 1) * 32 / parts;
+    for (int k = part * 32 / parts; k < end; ++k) {
+      dot += (code_at<Fmt>(high, codes, row, k) - zero) * x.codes[k];
+    }
+    float scale;
+    if (Fmt::kHalves) {
+      scale = d * (float)(int8_t)scales[part * kRows + row];
+    } else if (Fmt::kTwoLevel) {
+      scale = d * (float)scales[row];
+    } else {
+      scale = read_f16(scales + 2 * row);
+    }
+    *sum = __builtin_fmaf((float)dot, scale * x.scale, *sum);
+  }
+  if (Fmt::kMinimum) {
+    const float minimum =
+        Fmt::kTwoLevel ? -(m * (float)minimums[row]) : read_f16(minimums + 2 * row);
+    *sum = __builtin_fmaf(minimum, x.scale * (float)x.sum, *sum);
+  }
+}
+
+template <class Fmt>
+void panel_product(const QuantPanelArgs* args) {
+  for (int64_t p = 0; p < args->num_panels; ++p) {
+    for (int64_t t = 0; t < args->num_x; ++t) {
+      const Int8Group* x = (const Int8Group*)args->x + t * args->groups;
+      const uint8_t* w = args->panels + p * args->panel_bytes;
+      const uint8_t* super = w;
+      float* sums = args->sums + t * args->sums_stride + p * kRows;
+      for (int r = 0; r < kRows; ++r) sums[r] = 0.0f;
+      for (int64_t g = 0; g < args->groups; ++g) {
+        if (Fmt::kTwoLevel && g % 8 == 0) {
+          super = w;
+          w += Fmt::super_bytes(kRows);
+        }
+        for (int r = 0; r < kRows; ++r) {
+          const float d = Fmt::kTwoLevel ? read_f16(super + 2 * r) : 0.0f;
+          const float m =
+              Fmt::kTwoLevel && Fmt::kMinimum ? read_f16(super + 2 * (kRows + r)) : 0.0f;
+          add_group<Fmt>(w, r, d, m, x[g], sums + r);
+        }
+        w += Fmt::group_bytes(kRows);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+const QuantPanelKernel kQuantPanel = {kRows,
+                                      {{ActivationForm::kInt8, panel_product<Q8_0>},
+                                       {ActivationForm::kInt8, panel_product<Q4_0>},
+                                       {ActivationForm::kInt8, panel_product<Q4_1>},
+                                       {ActivationForm::kInt8, panel_product<Q5_0>},
+                                       {ActivationForm::kInt8, panel_product<Q5_1>},
+                                       {ActivationForm::kInt8, panel_product<Q4_K>},
+                                       {ActivationForm::kInt8, panel_product<Q5_K>},
+                                       {ActivationForm::kInt8, panel_product<Q6_K>}}};
+
+}  // namespace ruvllm::kernels::generic

@@ -1,0 +1,70 @@
+// The vectors of quant_panel_impl.h in AVX2, and with DOT in AVX-VNNI. Included by
+// quant_panel_avx2.cc and quant_panel_avxvnni.cc, each in its own namespace's unnamed one.
+//
+// This is also the list of what any Simd must have; all integer operations wrap.
+
+struct Simd {
+  using I = __m256i;
+  using F = __m256;
+  static constexpr int kRows = 8;
+  static constexpr int kTileX = 4;  // 4 x 2 sums; more would not fit 16 registers
+  static constexpr bool kHasDot = RUVLLM_SIMD_HAS_DOT;
+  template <bool kFirst, class A, class B>
+  struct Select {
+    using Type = A;
+  };
+  template <class A, class B>
+  struct Select<false, A, B> {
+    using Type = B;
+  };
+
+  static I zero() { return _mm256_setzero_si256(); }
+  static F zero_f32() { return _mm256_setzero_ps(); }
+  static I load(const uint8_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
+  // 4 bytes at p to every lane.
+  static I broadcast_4(const void* p) {
+    int32_t v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return _mm256_set1_epi32(v);
+  }
+  static F broadcast_f32(const float* p) { return _mm256_broadcast_ss(p); }
+  static I and_bytes(I a, int mask) { return _mm256_and_si256(a, _mm256_set1_epi8((char)mask)); }
+  static I or_bits(I a, I b) { return _mm256_or_si256(a, b); }
+  static RUVLLM_INLINE I shift_left_16(I a, int n) { return _mm256_slli_epi16(a, n); }
+  static RUVLLM_INLINE I shift_right_16(I a, int n) { return _mm256_srli_epi16(a, n); }
+  template <int kBits>
+  static I shift_left_32(I a) {
+    return _mm256_slli_epi32(a, kBits);
+  }
+  // Bytes 0 and 2, or 1 and 3, of each lane as two 16-bit numbers.
+  static I even_bytes(I a) { return _mm256_and_si256(a, _mm256_set1_epi16(0xff)); }
+  static I odd_bytes(I a) { return _mm256_srli_epi16(a, 8); }
+  static I add_16(I a, I b) { return _mm256_add_epi16(a, b); }
+  static I add_32(I a, I b) { return _mm256_add_epi32(a, b); }
+  static I sub_32(I a, I b) { return _mm256_sub_epi32(a, b); }
+  // Sums of products of neighbours: unsigned by signed bytes to 16 bits; 16-bit ones to 32 bits.
+  static I dot_pairs_8(I w, I x) { return _mm256_maddubs_epi16(w, x); }
+  static I dot_pairs_16(I w, I x) { return _mm256_madd_epi16(w, x); }
+  static I widen_pairs(I a) { return _mm256_madd_epi16(a, _mm256_set1_epi16(1)); }
+  // sum + the four products of unsigned and signed bytes of each lane.
+#if RUVLLM_SIMD_HAS_DOT
+  static I dot_fours(I sum, I w, I x) { return _mm256_dpbusd_avx_epi32(sum, w, x); }
+#else
+  static I dot_fours(I sum, I, I) { return sum; }
+#endif
+  static F to_f32(I a) { return _mm256_cvtepi32_ps(a); }
+  static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  static F negate(F a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f)); }
+  // One number per lane.
+  static F load_f16(const uint8_t* p) {
+    return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
+  }
+  static F load_u8(const uint8_t* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i*)p)));
+  }
+  static F load_i8(const uint8_t* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
+  }
+  static void store_f32(float* p, F v) { _mm256_storeu_ps(p, v); }
+};

@@ -1,0 +1,69 @@
+// The vectors of quant_panel_impl.h in AVX-512, with or without VNNI. Included by
+// quant_panel_avx512.cc and quant_panel_avx512vnni.cc, each in its own namespace's unnamed one.
+// See quant_panel_simd_avx2.h for what the functions mean.
+
+struct Simd {
+  using I = __m512i;
+  using F = __m512;
+  static constexpr int kRows = 16;
+  static constexpr int kTileX = 8;  // 8 x 2 sums of 32 registers
+  static constexpr bool kHasDot = RUVLLM_SIMD_HAS_DOT;
+  template <bool kFirst, class A, class B>
+  struct Select {
+    using Type = A;
+  };
+  template <class A, class B>
+  struct Select<false, A, B> {
+    using Type = B;
+  };
+
+  static I zero() { return _mm512_setzero_si512(); }
+  static F zero_f32() { return _mm512_setzero_ps(); }
+  static I load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  // 4 bytes at p to every lane.
+  static I broadcast_4(const void* p) {
+    int32_t v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return _mm512_set1_epi32(v);
+  }
+  static F broadcast_f32(const float* p) { return _mm512_set1_ps(*p); }
+  static I and_bytes(I a, int mask) { return _mm512_and_si512(a, _mm512_set1_epi8((char)mask)); }
+  static I or_bits(I a, I b) { return _mm512_or_si512(a, b); }
+  static RUVLLM_INLINE I shift_left_16(I a, int n) { return _mm512_slli_epi16(a, n); }
+  static RUVLLM_INLINE I shift_right_16(I a, int n) { return _mm512_srli_epi16(a, n); }
+  template <int kBits>
+  static I shift_left_32(I a) {
+    return _mm512_slli_epi32(a, kBits);
+  }
+  // Bytes 0 and 2, or 1 and 3, of each lane as two 16-bit numbers.
+  static I even_bytes(I a) { return _mm512_and_si512(a, _mm512_set1_epi16(0xff)); }
+  static I odd_bytes(I a) { return _mm512_srli_epi16(a, 8); }
+  static I add_16(I a, I b) { return _mm512_add_epi16(a, b); }
+  static I add_32(I a, I b) { return _mm512_add_epi32(a, b); }
+  static I sub_32(I a, I b) { return _mm512_sub_epi32(a, b); }
+  // Sums of products of neighbours: unsigned by signed bytes to 16 bits; 16-bit ones to 32 bits.
+  static I dot_pairs_8(I w, I x) { return _mm512_maddubs_epi16(w, x); }
+  static I dot_pairs_16(I w, I x) { return _mm512_madd_epi16(w, x); }
+  static I widen_pairs(I a) { return _mm512_madd_epi16(a, _mm512_set1_epi16(1)); }
+  // sum + the four products of unsigned and signed bytes of each lane.
+#if RUVLLM_SIMD_HAS_DOT
+  static I dot_fours(I sum, I w, I x) { return _mm512_dpbusd_epi32(sum, w, x); }
+#else
+  static I dot_fours(I sum, I, I) { return sum; }
+#endif
+  static F to_f32(I a) { return _mm512_cvtepi32_ps(a); }
+  static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static F negate(F a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
+  // One number per lane.
+  static F load_f16(const uint8_t* p) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
+  }
+  static F load_u8(const uint8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p)));
+  }
+  static F load_i8(const uint8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
+  }
+  static void store_f32(float* p, F v) { _mm512_storeu_ps(p, v); }
+};
