@@ -46,9 +46,33 @@ struct GroupDot {
   // Fours whose 16-bit sums fit.
   static constexpr int kFlush = Fmt::kBits == 4 ? 8 : Fmt::kBits == 5 ? 4 : 2;
 
+  // One half of the columns at a time: all else would not fit the registers.
+  static RUVLLM_INLINE void run_wide(const uint8_t* const* codes, const Group* const* x,
+                                     I (&dot)[MX][NV]) {
+#pragma GCC unroll 16
+    for (int step = 0; step < 16; ++step) {
+      I w[NV];
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) {
+        const I four = S::load(codes[n] + step / 2 * S::kRows * 4);
+        w[n] = step % 2 == 0 ? S::even_bytes(four) : S::odd_bytes(four);
+      }
+#pragma GCC unroll 8
+      for (int t = 0; t < MX; ++t) {
+        const I pair = S::broadcast_4(x[t]->codes + 2 * step);
+#pragma GCC unroll 4
+        for (int n = 0; n < NV; ++n) {
+          const I sum = S::dot_pairs_16(w[n], pair);
+          dot[t][n] = step == 0 ? sum : S::add_32(dot[t][n], sum);
+        }
+      }
+    }
+  }
+
   template <int kFirst, int kCount>
   static RUVLLM_INLINE void run(const uint8_t* const* high, const uint8_t* const* codes,
                                 const Group* const* x, I (&dot)[MX][NV]) {
+    if constexpr (kWide) return run_wide(codes, x, dot);
     I narrow[MX][NV];
 #pragma GCC unroll 8
     for (int step = 0; step < kCount; ++step) {
@@ -58,16 +82,7 @@ struct GroupDot {
       for (int n = 0; n < NV; ++n) w[n] = load_codes<S, Fmt>(high[n], codes[n], j);
 #pragma GCC unroll 8
       for (int t = 0; t < MX; ++t) {
-        if constexpr (kWide) {
-          const I even = S::broadcast_4(x[t]->codes + 4 * j);
-          const I odd = S::broadcast_4(x[t]->codes + 4 * j + 2);
-#pragma GCC unroll 4
-          for (int n = 0; n < NV; ++n) {
-            const I sum = S::add_32(S::dot_pairs_16(S::even_bytes(w[n]), even),
-                                    S::dot_pairs_16(S::odd_bytes(w[n]), odd));
-            dot[t][n] = step == 0 ? sum : S::add_32(dot[t][n], sum);
-          }
-        } else if constexpr (S::kHasDot) {
+        if constexpr (S::kHasDot) {
           const I four = S::broadcast_4(x[t]->codes + 4 * j);
 #pragma GCC unroll 4
           for (int n = 0; n < NV; ++n) {
