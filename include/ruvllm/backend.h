@@ -38,6 +38,11 @@ class Tokenizer {
  public:
   virtual ~Tokenizer() = default;
   virtual Result<std::vector<int32_t>> encode(std::string_view text, bool add_special) const = 0;
+  // Text that a chat template made: control tokens in it are always parsed and nothing is added.
+  // (encode follows the tokenizer's original library, and sentencepiece's parses none.)
+  virtual Result<std::vector<int32_t>> encode_rendered(std::string_view text) const {
+    return encode(text, false);
+  }
   virtual std::string decode(const std::vector<int32_t>& ids, bool skip_special) const = 0;
   virtual int32_t vocab_size() const = 0;
 };

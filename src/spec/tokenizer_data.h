@@ -31,18 +31,27 @@ struct NormalizeStripAccents {};
 struct NormalizePrepend { std::string text; };
 struct NormalizeReplace { std::string pattern; bool is_regex = false; std::string content; };
 struct NormalizeNmt {};
+struct NormalizeByteLevel {};  // bytes -> letters of GPT-2's alphabet
+struct NormalizeBert {
+  bool clean_text = true;
+  bool handle_chinese_chars = true;
+  bool strip_accents = true;
+  bool lowercase = true;
+};
 // sentencepiece's precompiled character map: the blob of the file, checked when it is read.
 struct NormalizePrecompiled { std::string charsmap; };
 // sentencepiece itself: collapse runs of spaces, trim, add the dummy prefix.
 struct NormalizeSpmWhitespace {
   bool remove_extra_whitespaces = false;
   bool add_dummy_prefix = false;
-  bool escape_whitespaces = true;  // ' ' -> U+2581
+  bool escape_whitespaces = true;      // ' ' -> U+2581
+  bool whitespace_as_suffix = false;   // the dummy prefix goes to the end
+  std::string charsmap;                // as NormalizePrecompiled; "" for none
 };
 using Normalizer =
     std::variant<NormalizeUnicode, NormalizeLowercase, NormalizeStrip, NormalizeStripAccents,
-                 NormalizePrepend, NormalizeReplace, NormalizeNmt, NormalizePrecompiled,
-                 NormalizeSpmWhitespace>;
+                 NormalizePrepend, NormalizeReplace, NormalizeNmt, NormalizeByteLevel, NormalizeBert,
+                 NormalizePrecompiled, NormalizeSpmWhitespace>;
 
 // --- pre-tokenizers, applied in order ----------------------------------------------------------
 enum class SplitBehavior : uint8_t {
@@ -72,9 +81,10 @@ struct PrePunctuation { SplitBehavior behavior = SplitBehavior::kIsolated; };
 struct PreWhitespace {};       // \w+|[^\w\s]+
 struct PreWhitespaceSplit {};
 struct PreBert {};
+struct PreFixedLength { int64_t num_characters = 5; };
 using PreTokenizer =
     std::variant<PreSplitRegex, PreSplitLiteral, PreByteLevel, PreMetaspace, PreDigits,
-                 PrePunctuation, PreWhitespace, PreWhitespaceSplit, PreBert>;
+                 PrePunctuation, PreWhitespace, PreWhitespaceSplit, PreBert, PreFixedLength>;
 
 // --- decoders, applied in order ----------------------------------------------------------------
 struct DecodeByteLevel {};
@@ -84,16 +94,34 @@ struct DecodeMetaspace { std::string replacement = "\xe2\x96\x81"; bool strip_pr
 struct DecodeReplace { std::string pattern; bool is_regex = false; std::string content; };
 struct DecodeStrip { std::string content; int32_t start = 0; int32_t stop = 0; };
 struct DecodeWordPiece { std::string prefix; bool cleanup = true; };
-using Decoder = std::variant<DecodeByteLevel, DecodeByteFallback, DecodeFuse, DecodeMetaspace,
-                             DecodeReplace, DecodeStrip, DecodeWordPiece>;
+struct DecodeBpeSuffix { std::string suffix = "</w>"; };  // -> ' ', but "" in the last token
+// sentencepiece itself: control pieces vanish, byte pieces become characters one by one, U+2581
+// becomes a space, and spaces at the start of the text go.
+struct DecodeSentencePiece {
+  bool strip_first_space = true;  // the dummy prefix: one
+  bool strip_all_spaces = false;  // remove_extra_whitespaces: every leading piece's
+  std::string unknown_text = " \xe2\x81\x87 ";
+};
+using Decoder =
+    std::variant<DecodeByteLevel, DecodeByteFallback, DecodeFuse, DecodeMetaspace, DecodeReplace,
+                 DecodeStrip, DecodeWordPiece, DecodeBpeSuffix, DecodeSentencePiece>;
+
+// What a piece of a sentencepiece vocabulary is (the numbers of its file format and of GGUF).
+enum class PieceKind : uint8_t {
+  kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6,
+};
 
 struct TokenizerData {
   TokenizerModel model = TokenizerModel::kBpe;
   std::vector<std::string> tokens;  // [V'] id -> text as the model's alphabet has it; "" for holes
-  std::vector<float> scores;        // unigram: log probabilities; sentencepiece BPE: merge priority
+  std::vector<double> scores;       // unigram: log probabilities; sentencepiece BPE: merge priority
+  std::vector<PieceKind> kinds;     // sentencepiece: of each token; else empty
   // BPE: pairs in order of priority, as ids (left, right); the merged token is their concatenation.
   std::vector<std::pair<int32_t, int32_t>> merges;
   bool merges_by_score = false;  // sentencepiece BPE without a merge list: priority is the score
+  // The rules of the sentencepiece library instead of tokenizer.json's: `kinds` and `scores` hold,
+  // arithmetic is f32, and encode() does not look for control tokens in the text.
+  bool sentencepiece = false;
   bool byte_fallback = false;    // unknown characters become <0xNN> tokens
   bool ignore_merges = false;    // a word that is a token is that token, whatever the merges say
   bool fuse_unknown = false;
