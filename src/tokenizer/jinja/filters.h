@@ -1,0 +1,14 @@
+// Tables of the builtin filters by what they work on; find_filter (call.h) looks through them.
+#pragma once
+
+#include <span>
+
+#include "tokenizer/jinja/call.h"
+
+namespace ruvllm::jinja {
+
+std::span<const Builtin> text_filters();
+std::span<const Builtin> sequence_filters();
+std::span<const Builtin> scalar_filters();
+
+}  // namespace ruvllm::jinja

@@ -1,0 +1,199 @@
+#include "tokenizer/jinja/strftime.h"
+
+#include <ctime>
+
+#include "base/str.h"
+#include "tokenizer/jinja/unicode.h"
+
+namespace ruvllm::jinja {
+namespace {
+
+constexpr const char* kWeekdays[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
+                                     "Thursday", "Friday", "Saturday"};
+constexpr const char* kMonths[] = {"January", "February", "March",     "April",   "May",      "June",
+                                   "July",    "August",   "September", "October", "November", "December"};
+
+bool is_leap(int64_t year) { return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0); }
+
+// Days from 0000-03-01 to the civil date and back, in years that begin in March, so that the leap
+// day is the last day of its year.
+TimeParts from_local_seconds(int64_t seconds) {
+  TimeParts time;
+  time.unix_seconds = seconds;
+  int64_t days = seconds / 86400;
+  int64_t rest = seconds % 86400;
+  if (rest < 0) {
+    rest += 86400;
+    --days;
+  }
+  time.hour = static_cast<int>(rest / 3600);
+  time.minute = static_cast<int>(rest / 60 % 60);
+  time.second = static_cast<int>(rest % 60);
+  time.weekday = static_cast<int>(((days + 4) % 7 + 7) % 7);
+  const int64_t shifted = days + 719468;
+  const int64_t era = (shifted >= 0 ? shifted : shifted - 146096) / 146097;
+  const int64_t day_of_era = shifted - era * 146097;
+  const int64_t year_of_era =
+      (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
+  const int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+  const int64_t month = (5 * day_of_year + 2) / 153;  // 0 is March
+  time.day = static_cast<int>(day_of_year - (153 * month + 2) / 5 + 1);
+  time.month = static_cast<int>(month < 10 ? month + 3 : month - 9);
+  time.year = year_of_era + era * 400 + (time.month <= 2 ? 1 : 0);
+  constexpr int kDaysBefore[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
+  time.day_of_year = kDaysBefore[time.month - 1] + time.day +
+                     (time.month > 2 && is_leap(time.year) ? 1 : 0);
+  return time;
+}
+
+// ISO 8601: the week with the year's first Thursday is week 1.
+void iso_week(const TimeParts& time, int64_t& year, int& week) {
+  const int from_monday = (time.weekday + 6) % 7;
+  year = time.year;
+  week = (time.day_of_year - 1 - from_monday + 10) / 7;
+  const auto weeks_in = [](int64_t y) {
+    const auto new_year = [](int64_t z) {
+      const int64_t v = z - 1;
+      return ((v + v / 4 - v / 100 + v / 400) % 7 + 7) % 7;  // weekday of 31 December before
+    };
+    const int64_t first = (new_year(y) + 1) % 7;
+    return first == 4 || (first == 3 && is_leap(y)) ? 53 : 52;
+  };
+  if (week < 1) {
+    --year;
+    week = weeks_in(year);
+  } else if (week > weeks_in(year)) {
+    ++year;
+    week = 1;
+  }
+}
+
+class TimeFormatter {
+ public:
+  explicit TimeFormatter(const TimeParts& time) : time_(time) {}
+
+  std::string format(std::string_view text) {
+    std::string out;
+    for (size_t i = 0; i < text.size(); ++i) {
+      if (text[i] != '%' || i + 1 >= text.size()) {
+        out += text[i];
+        continue;
+      }
+      const size_t begin = i++;
+      flag_ = 0;
+      bool upper = false;
+      bool swap = false;
+      while (i + 1 < text.size() && std::string_view("-_0^#").find(text[i]) != std::string_view::npos) {
+        if (text[i] == '^') upper = true;
+        else if (text[i] == '#') swap = true;
+        else flag_ = text[i];
+        ++i;
+      }
+      if (i + 1 < text.size() && (text[i] == 'E' || text[i] == 'O')) ++i;
+      std::string piece;
+      if (!directive(piece, text[i])) piece = text.substr(begin, i - begin + 1);
+      if (upper || (swap && (text[i] == 'a' || text[i] == 'A' || text[i] == 'b' || text[i] == 'B' ||
+                             text[i] == 'h'))) {
+        piece = to_upper(piece);
+      }
+      if (swap && text[i] == 'p') piece = to_lower(piece);
+      out += piece;
+    }
+    return out;
+  }
+
+ private:
+  void number(std::string& out, int64_t value, size_t width, char pad) const {
+    if (flag_ == '_') pad = ' ';
+    if (flag_ == '0') pad = '0';
+    const std::string digits = concat(value);
+    if (flag_ != '-' && digits.size() < width) out.append(width - digits.size(), pad);
+    out += digits;
+  }
+
+  bool directive(std::string& out, char c) {
+    const int hour12 = time_.hour % 12 == 0 ? 12 : time_.hour % 12;
+    int64_t iso_year = 0;
+    int week = 0;
+    iso_week(time_, iso_year, week);
+    switch (c) {
+      case 'a': out += std::string_view(kWeekdays[time_.weekday]).substr(0, 3); return true;
+      case 'A': out += kWeekdays[time_.weekday]; return true;
+      case 'b':
+      case 'h': out += std::string_view(kMonths[time_.month - 1]).substr(0, 3); return true;
+      case 'B': out += kMonths[time_.month - 1]; return true;
+      case 'c': return nested(out, "%a %b %e %H:%M:%S %Y");
+      case 'C': number(out, time_.year / 100, 2, '0'); return true;
+      case 'd': number(out, time_.day, 2, '0'); return true;
+      case 'D':
+      case 'x': return nested(out, "%m/%d/%y");
+      case 'e': number(out, time_.day, 2, ' '); return true;
+      case 'f': out += "000000"; return true;
+      case 'F': return nested(out, "%Y-%m-%d");
+      case 'g': number(out, iso_year % 100, 2, '0'); return true;
+      case 'G': number(out, iso_year, 4, '0'); return true;
+      case 'H': number(out, time_.hour, 2, '0'); return true;
+      case 'I': number(out, hour12, 2, '0'); return true;
+      case 'j': number(out, time_.day_of_year, 3, '0'); return true;
+      case 'k': number(out, time_.hour, 2, ' '); return true;
+      case 'l': number(out, hour12, 2, ' '); return true;
+      case 'm': number(out, time_.month, 2, '0'); return true;
+      case 'M': number(out, time_.minute, 2, '0'); return true;
+      case 'n': out += '\n'; return true;
+      case 'p': out += time_.hour < 12 ? "AM" : "PM"; return true;
+      case 'P': out += time_.hour < 12 ? "am" : "pm"; return true;
+      case 'r': return nested(out, "%I:%M:%S %p");
+      case 'R': return nested(out, "%H:%M");
+      case 's': number(out, time_.unix_seconds, 1, '0'); return true;
+      case 'S': number(out, time_.second, 2, '0'); return true;
+      case 't': out += '\t'; return true;
+      case 'T':
+      case 'X': return nested(out, "%H:%M:%S");
+      case 'u': number(out, time_.weekday == 0 ? 7 : time_.weekday, 1, '0'); return true;
+      case 'U': number(out, (time_.day_of_year + 6 - time_.weekday) / 7, 2, '0'); return true;
+      case 'V': number(out, week, 2, '0'); return true;
+      case 'w': number(out, time_.weekday, 1, '0'); return true;
+      case 'W': number(out, (time_.day_of_year + 6 - (time_.weekday + 6) % 7) / 7, 2, '0'); return true;
+      case 'y': number(out, time_.year % 100, 2, '0'); return true;
+      case 'Y': number(out, time_.year, 1, '0'); return true;
+      case 'z':
+      case 'Z': return true;  // a time without a zone
+      case '%': out += '%'; return true;
+      default: return false;
+    }
+  }
+
+  bool nested(std::string& out, std::string_view text) const {
+    out += TimeFormatter(time_).format(text);
+    return true;
+  }
+
+  const TimeParts& time_;
+  char flag_ = 0;
+};
+
+}  // namespace
+
+TimeParts time_parts(int64_t local_unix_seconds) {
+  if (local_unix_seconds >= 0) return from_local_seconds(local_unix_seconds);
+  const std::time_t now = std::time(nullptr);
+  std::tm local = {};
+  if (localtime_r(&now, &local) == nullptr) return from_local_seconds(static_cast<int64_t>(now));
+  TimeParts time;
+  time.year = local.tm_year + 1900;
+  time.month = local.tm_mon + 1;
+  time.day = local.tm_mday;
+  time.hour = local.tm_hour;
+  time.minute = local.tm_min;
+  time.second = local.tm_sec < 60 ? local.tm_sec : 59;
+  time.weekday = local.tm_wday;
+  time.day_of_year = local.tm_yday + 1;
+  time.unix_seconds = static_cast<int64_t>(now);
+  return time;
+}
+
+Result<std::string> format_time(std::string_view format, const TimeParts& time) {
+  return TimeFormatter(time).format(format);
+}
+
+}  // namespace ruvllm::jinja
