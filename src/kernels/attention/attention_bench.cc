@@ -3,6 +3,7 @@
 // cache. Compare with the matmul benchmarks' measured multiply-add peak.
 #include <benchmark/benchmark.h>
 
+#include <cstring>
 #include <string>
 #include <vector>
 
@@ -14,26 +15,41 @@ namespace {
 constexpr int32_t kPageTokens = 16;
 constexpr int64_t kKeys = kKeySegment;
 
+// What kv_storage and the scratch of ops give the kernels.
+struct alignas(64) Line {
+  unsigned char bytes[64];
+};
+std::vector<Line> aligned(size_t bytes, unsigned char value) {
+  Line line;
+  memset(line.bytes, value, sizeof line.bytes);
+  return std::vector<Line>((bytes + 63) / 64, line);
+}
+float* floats(std::vector<Line>& lines) {
+  return reinterpret_cast<float*>(lines.data());
+}
+
 void run_segment(benchmark::State& state, const AttentionKernels* kernels, KvFormat format,
                  int32_t tokens, int32_t group, int32_t head_dim) {
   const int64_t elements = kKeys * head_dim;
   const size_t bytes = static_cast<size_t>(elements) * (format == KvFormat::kF32 ? 4 : 2);
   // Bytes 0x3c..: small positive numbers in every format.
-  std::vector<unsigned char> k(bytes, 0x3c);
-  std::vector<unsigned char> v(bytes, 0x3c);
+  std::vector<Line> k = aligned(bytes, 0x3c);
+  std::vector<Line> v = aligned(bytes, 0x3c);
   std::vector<const void*> k_pages;
   std::vector<const void*> v_pages;
   for (size_t i = 0; i < bytes; i += bytes / (kKeys / kPageTokens)) {
-    k_pages.push_back(k.data() + i);
-    v_pages.push_back(v.data() + i);
+    k_pages.push_back(k.front().bytes + i);
+    v_pages.push_back(v.front().bytes + i);
   }
   const int32_t rows = tokens * group;
-  std::vector<float> q(static_cast<size_t>(rows * head_dim), 0.5f);
-  std::vector<float> state_memory(static_cast<size_t>(attention_state_floats(rows, head_dim)));
-  std::vector<float> scratch(static_cast<size_t>(attention_scratch_floats(rows, head_dim)));
-  float* max = state_memory.data() + rows * attention_stride(head_dim);
+  std::vector<Line> q = aligned(sizeof(float) * static_cast<size_t>(rows * head_dim), 0x3c);
+  std::vector<Line> state_memory =
+      aligned(sizeof(float) * static_cast<size_t>(attention_state_floats(rows, head_dim)), 0);
+  std::vector<Line> scratch =
+      aligned(sizeof(float) * static_cast<size_t>(attention_scratch_floats(rows, head_dim)), 0);
+  float* max = floats(state_memory) + rows * attention_stride(head_dim);
   AttentionSegment segment = {};
-  segment.q = q.data();
+  segment.q = floats(q);
   segment.q_token_stride = int64_t{group} * head_dim;
   segment.tokens = tokens;
   segment.group = group;
@@ -45,8 +61,8 @@ void run_segment(benchmark::State& state, const AttentionKernels* kernels, KvFor
   segment.format = format;
   segment.key_end = kKeys;
   segment.scale = 0.125f;
-  segment.state = {state_memory.data(), max, max + rows};
-  segment.scratch = scratch.data();
+  segment.state = {floats(state_memory), max, max + rows};
+  segment.scratch = floats(scratch);
   for (auto _ : state) {
     kernels->attend(segment);
     benchmark::ClobberMemory();

@@ -25,24 +25,34 @@ int vectors_of(int32_t head_dim) {
 
 // One row of D elements as f32, its last vector filled up with zeros.
 template <class V>
-void widen_row(const void* src, KvFormat format, int32_t head_dim, float* dst) {
+void pad_row(const float* src, int32_t head_dim, float* dst) {
   int32_t i = 0;
-  if (format == KvFormat::kF32) {
-    const float* p = static_cast<const float*>(src);
-    for (; i + V::kLanes <= head_dim; i += V::kLanes) V::store(dst + i, V::load(p + i));
-    if (i < head_dim) V::store(dst + i, V::load_first(p + i, head_dim - i));
-    return;
-  }
-  const uint16_t* p = static_cast<const uint16_t*>(src);
-  const bool is_bf16 = format == KvFormat::kBf16;
-  const auto widen = [is_bf16](const uint16_t* s) {
-    return is_bf16 ? V::load_bf16(s) : V::load_f16(s);
-  };
-  for (; i + V::kLanes <= head_dim; i += V::kLanes) V::store(dst + i, widen(p + i));
+  for (; i + V::kLanes <= head_dim; i += V::kLanes) V::store(dst + i, V::load(src + i));
+  if (i < head_dim) V::store(dst + i, V::load_first(src + i, head_dim - i));
+}
+
+template <class V, class Widen>
+void widen_row(const uint16_t* src, int32_t head_dim, float* dst, Widen widen) {
+  int32_t i = 0;
+  for (; i + V::kLanes <= head_dim; i += V::kLanes) V::store(dst + i, widen(src + i));
   if (i < head_dim) {
     uint16_t rest[V::kLanes] = {};
-    memcpy(rest, p + i, static_cast<size_t>(head_dim - i) * sizeof(uint16_t));
+    memcpy(rest, src + i, static_cast<size_t>(head_dim - i) * sizeof(uint16_t));
     V::store(dst + i, widen(rest));
+  }
+}
+
+template <class V>
+void row_to_f32(const void* src, KvFormat format, int32_t head_dim, float* dst) {
+  switch (format) {
+    case KvFormat::kF32:
+      return pad_row<V>(static_cast<const float*>(src), head_dim, dst);
+    case KvFormat::kBf16:
+      return widen_row<V>(static_cast<const uint16_t*>(src), head_dim, dst,
+                          [](const uint16_t* p) { return V::load_bf16(p); });
+    case KvFormat::kF16:
+      return widen_row<V>(static_cast<const uint16_t*>(src), head_dim, dst,
+                          [](const uint16_t* p) { return V::load_f16(p); });
   }
 }
 
@@ -65,7 +75,7 @@ void tile_rows(const AttentionSegment& s, const void* const* pages, int64_t tile
     if (in_place) {
       rows[j] = static_cast<const float*>(row);
     } else {
-      widen_row<V>(row, s.format, s.head_dim, buffer + j * stride);
+      row_to_f32<V>(row, s.format, s.head_dim, buffer + j * stride);
       rows[j] = buffer + j * stride;
     }
     if (++slot == s.page_tokens) {
@@ -117,26 +127,34 @@ struct RowView {
   int end;
 };
 
+// Whether the kRows rows from r on see the same keys of the tile.
+template <int kRows>
+bool see_the_same(const RowView* views, int r, int rows) {
+  if (r + kRows > rows) return false;
+  for (int i = 1; i < kRows; ++i) {
+    if (views[r + i].begin != views[r].begin || views[r + i].end != views[r].end) return false;
+  }
+  return true;
+}
+
 template <class V>
 void accumulate_all(const float* scores, const float* decay, const RowView* views,
                     const float* const* values, int rows, int vectors, float* out, int64_t stride) {
+  const auto accumulate = [&](int r, auto kernel) {
+    kernel(scores + r * kKeyTile, decay + r, values, vectors, views[r].begin, views[r].end,
+           out + r * stride, stride);
+  };
   for (int r = 0; r < rows;) {
-    const RowView view = views[r];
-    if (view.begin >= view.end) {
+    if (views[r].begin >= views[r].end) {
       ++r;
-      continue;
-    }
-    bool alike = r + V::kPvRows <= rows;
-    for (int i = 1; alike && i < V::kPvRows; ++i) {
-      alike = views[r + i].begin == view.begin && views[r + i].end == view.end;
-    }
-    if (alike) {
-      accumulate_rows<V, V::kPvRows>(scores + r * kKeyTile, decay + r, values, vectors, view.begin,
-                                     view.end, out + r * stride, stride);
+    } else if (see_the_same<V::kPvRows>(views, r, rows)) {
+      accumulate(r, accumulate_rows<V, V::kPvRows>);
       r += V::kPvRows;
+    } else if (see_the_same<2>(views, r, rows)) {
+      accumulate(r, accumulate_rows<V, 2>);
+      r += 2;
     } else {
-      accumulate_rows<V, 1>(scores + r * kKeyTile, decay + r, values, vectors, view.begin, view.end,
-                            out + r * stride, stride);
+      accumulate(r, accumulate_rows<V, 1>);
       ++r;
     }
   }
@@ -154,7 +172,7 @@ void attend(const AttentionSegment& s) {
   float* scores = v_tile + kKeyTile * stride;  // [rows, kKeyTile]
   for (int r = 0; r < rows; ++r) {
     const float* row = s.q + (r / s.group) * s.q_token_stride + int64_t{r % s.group} * s.head_dim;
-    widen_row<V>(row, KvFormat::kF32, s.head_dim, q + r * q_stride);
+    pad_row<V>(row, s.head_dim, q + r * q_stride);
     s.state.max[r] = -__builtin_inff();
     s.state.sum[r] = 0.0f;
   }

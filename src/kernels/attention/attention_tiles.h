@@ -39,25 +39,29 @@ void dot_tile(const float* q, const float* const* keys, int vectors, float* scor
   }
 }
 
+// Scores of rows [r, ...) in tiles of kRows by kKeys, as many as are whole; returns the next row.
+template <class V, int kRows, int kKeys>
+int dot_whole_tiles(const float* q, int r, int rows, const float* const* keys, int begin, int end,
+                    int vectors, float* scores) {
+  const int64_t q_stride = int64_t{vectors} * V::kLanes;
+  const int stop = r + (rows - r) / kRows * kRows;
+  if (stop == r) return r;
+  for (int j = begin / kKeys * kKeys; j < end; j += kKeys) {
+    for (int i = r; i < stop; i += kRows) {
+      dot_tile<V, kRows, kKeys>(q + i * q_stride, keys + j, vectors, scores + i * kKeyTile + j);
+    }
+  }
+  return stop;
+}
+
 // Scores of all rows against the keys [begin, end) of a tile and up to seven beside them; keys[j]
 // is readable for all j.
 template <class V>
 void dot_rows(const float* q, int rows, const float* const* keys, int begin, int end, int vectors,
               float* scores) {
-  const int64_t q_stride = int64_t{vectors} * V::kLanes;
-  const int tiled = rows / V::kDotRows * V::kDotRows;
-  if (tiled > 0) {
-    for (int j = begin / 4 * 4; j < end; j += 4) {
-      for (int r = 0; r < tiled; r += V::kDotRows) {
-        dot_tile<V, V::kDotRows, 4>(q + r * q_stride, keys + j, vectors, scores + r * kKeyTile + j);
-      }
-    }
-  }
-  for (int r = tiled; r < rows; ++r) {
-    for (int j = begin / 8 * 8; j < end; j += 8) {
-      dot_tile<V, 1, 8>(q + r * q_stride, keys + j, vectors, scores + r * kKeyTile + j);
-    }
-  }
+  int r = dot_whole_tiles<V, V::kDotRows, 4>(q, 0, rows, keys, begin, end, vectors, scores);
+  r = dot_whole_tiles<V, 2, 4>(q, r, rows, keys, begin, end, vectors, scores);
+  dot_whole_tiles<V, 1, 8>(q, r, rows, keys, begin, end, vectors, scores);
 }
 
 // out[r] = out[r] * decay[r] + sum over j in [begin, end) of weights[r * kKeyTile + j] * values[j],

@@ -22,6 +22,11 @@ int32_t max_tile_rows(int32_t head_dim) {
   return head_dim <= 128 ? kernels::kMaxAttentionRows : kernels::kMaxAttentionRows / 2;
 }
 
+// Rounded up to cache lines of 16 floats: vector loads that cross lines cost a fifth of the speed.
+constexpr int64_t whole_lines(int64_t floats) {
+  return (floats + 15) / 16 * 16;
+}
+
 // What does not depend on the sequence.
 struct Plan {
   const AttentionArgs* args;
@@ -166,7 +171,7 @@ Plan make_plan(const AttentionArgs& args, kernels::IsaLevel isa) {
     plan.max_segments = std::max(plan.max_segments, static_cast<int32_t>(segments));
   }
   const auto rows = static_cast<int32_t>(tile_rows);
-  plan.state_floats = kernels::attention_state_floats(rows, kv.head_dim);
+  plan.state_floats = whole_lines(kernels::attention_state_floats(rows, kv.head_dim));
   plan.worker_floats = 2 * plan.state_floats + kernels::attention_scratch_floats(rows, kv.head_dim);
   return plan;
 }
@@ -184,12 +189,14 @@ Tile find_tile(const Plan& plan, const int64_t* first_tiles, int64_t number) {
 void CpuOps::reserve_attention(const StepLimits& limits) {
   // Heads are at most 256 wide in every family we know; a wider one grows the scratch once.
   constexpr int32_t kWideHead = 256;
-  const int64_t state = kernels::attention_state_floats(kernels::kMaxAttentionRows, kWideHead);
+  const int64_t state =
+      whole_lines(kernels::attention_state_floats(kernels::kMaxAttentionRows, kWideHead));
   const int64_t worker =
       2 * state + kernels::attention_scratch_floats(kernels::kMaxAttentionRows, kWideHead);
   const int64_t segments = limits.max_context / kKeySegment + 1;
   const int64_t partials = std::min(kMaxPartialFloats, 4 * pool_.num_threads() * segments * state);
-  attention_scratch_.get<float>(2 * limits.max_rows + pool_.num_threads() * worker + partials);
+  attention_scratch_.get<float>(whole_lines(2 * limits.max_rows) + pool_.num_threads() * worker +
+                                partials);
 }
 
 void CpuOps::attention(const AttentionArgs& args) {
@@ -212,10 +219,11 @@ void CpuOps::attention(const AttentionArgs& args) {
                           partial_floats <= kMaxPartialFloats;
 
   // [sequences] int64, then per worker states and scratch, then the partial states.
-  float* memory = attention_scratch_.get<float>(
-      2 * num_sequences + num_threads * plan.worker_floats + (by_segment ? partial_floats : 0));
+  const int64_t index_floats = whole_lines(2 * num_sequences);
+  float* memory = attention_scratch_.get<float>(index_floats + num_threads * plan.worker_floats +
+                                                (by_segment ? partial_floats : 0));
   auto* first_tiles = reinterpret_cast<int64_t*>(memory);
-  float* workers = memory + 2 * num_sequences;
+  float* workers = memory + index_floats;
   float* partials = workers + num_threads * plan.worker_floats;
   int64_t next_tile = 0;
   for (int64_t i = 0; i < num_sequences; ++i) {

@@ -420,6 +420,30 @@ TEST_P(AttentionTest, PagesBehindTheWindowAreNotRead) {
   EXPECT_EQ(got, expected);
 }
 
+// A row must not see even a NaN of a token after it in the same call.
+TEST_P(AttentionTest, NanOfALaterTokenStaysThere) {
+  const Shape s{6, 2, 40};
+  Random random(11);
+  const auto ops = make_ops(2);
+  PagedKv kv(s, 16, 100, random);
+  const std::vector<int32_t> table = kv.take(100);
+  std::vector<float> k = random.floats(100 * 80, 1.0f);
+  std::vector<float> v = random.floats(100 * 80, 1.0f);
+  const std::vector<float> q = random.floats(100 * 240, 1.0f);
+  kv.write(*ops, table, k, v);
+  const SequenceSpan span{0, 100, 0, table};
+  std::vector<float> expected;
+  ops->attention(make_args(s, kv.view(), q, expected, {&span, 1}));
+  constexpr int64_t kBad = 70;
+  std::fill_n(k.begin() + kBad * 80, 80, std::numeric_limits<float>::quiet_NaN());
+  std::fill_n(v.begin() + kBad * 80, 80, std::numeric_limits<float>::infinity());
+  kv.write(*ops, table, k, v);
+  std::vector<float> got;
+  ops->attention(make_args(s, kv.view(), q, got, {&span, 1}));
+  EXPECT_EQ(0, std::memcmp(got.data(), expected.data(), kBad * 240 * sizeof(float)));
+  EXPECT_TRUE(std::isnan(got[kBad * 240]));
+}
+
 TEST_P(AttentionTest, RowsOfAWiderMatrix) {
   const Shape s{4, 2, 32};
   Random random(6);
