@@ -148,12 +148,12 @@ def draw_identity(rng):
 
 # kind -> (draw, weight in training, questions in the held-out list of 100)
 KINDS = {
-    "add": (draw_add, 14, 10), "subtract": (draw_subtract, 11, 8), "count": (draw_count, 5, 7),
-    "sort": (draw_sort, 10, 8), "compare": (draw_compare, 6, 5), "spell": (draw_spell, 10, 8),
-    "letters": (draw_letters, 5, 4), "convert": (draw_convert, 8, 7), "opposite": (draw_opposite, 7, 7),
-    "order": (draw_order, 7, 7), "animals": (draw_animals, 7, 7), "colours": (draw_colours, 3, 4),
-    "capitals": (draw_capitals, 4, 5), "authors": (draw_authors, 1.5, 2), "facts": (draw_facts, 4, 4),
-    "plurals": (draw_plurals, 3, 3), "number words": (draw_number_words, 3, 2), "identity": (draw_identity, 3, 2),
+    "add": (draw_add, 18, 10), "subtract": (draw_subtract, 15, 8), "count": (draw_count, 5, 7),
+    "sort": (draw_sort, 10, 8), "compare": (draw_compare, 8, 5), "spell": (draw_spell, 11, 8),
+    "letters": (draw_letters, 5, 4), "convert": (draw_convert, 10, 7), "opposite": (draw_opposite, 6, 7),
+    "order": (draw_order, 7, 7), "animals": (draw_animals, 6, 7), "colours": (draw_colours, 2, 4),
+    "capitals": (draw_capitals, 2.5, 5), "authors": (draw_authors, 1.5, 2), "facts": (draw_facts, 4, 4),
+    "plurals": (draw_plurals, 3, 3), "number words": (draw_number_words, 3, 2), "identity": (draw_identity, 2.5, 2),
 }
 assert sum(k[2] for k in KINDS.values()) == 100
 
