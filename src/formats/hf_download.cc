@@ -175,8 +175,11 @@ class Download {
       files.push_back(facts_of(*name->as_string(), item));
     }
     // The small files first: a model this program cannot run shows before gigabytes are fetched.
-    std::ranges::stable_partition(
-        files, [](const RemoteFile& file) { return !file.name.ends_with(".safetensors"); });
+    std::ranges::sort(files, [](const RemoteFile& a, const RemoteFile& b) {
+      const bool a_large = a.name.ends_with(".safetensors");
+      const bool b_large = b.name.ends_with(".safetensors");
+      return a_large != b_large ? b_large : a.name < b.name;
+    });
     return files;
   }
 

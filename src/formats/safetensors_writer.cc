@@ -88,8 +88,10 @@ Status SafetensorsWriter::write(const std::string& path) const {
   std::vector<const Item*> order;
   order.reserve(items_.size());
   for (const Item& item : items_) order.push_back(&item);
-  std::ranges::stable_sort(order, [](const Item* a, const Item* b) {
-    return dtype_info(a->dtype).block_bytes > dtype_info(b->dtype).block_bytes;
+  std::ranges::sort(order, [](const Item* a, const Item* b) {
+    const int32_t a_bytes = dtype_info(a->dtype).block_bytes;
+    const int32_t b_bytes = dtype_info(b->dtype).block_bytes;
+    return a_bytes != b_bytes ? a_bytes > b_bytes : a < b;  // they lie in one vector: as added
   });
   const std::string json = header(order);
   unsigned char length[8];
