@@ -1,9 +1,11 @@
 #include "base/thread_pool.h"
 
 #include "base/check.h"
+#include "base/cpu_topology.h"
 
 #if !defined(__wasm__)
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
@@ -26,53 +28,98 @@ int default_num_threads() {
 
 #else
 
+namespace {
+
+constexpr auto kSpinTime = std::chrono::microseconds(100);
+
+void pause() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}
+
+// Whether `done` became true within kSpinTime.
+template <typename Predicate>
+bool spin_until(const Predicate& done) {
+  const auto end = std::chrono::steady_clock::now() + kSpinTime;
+  while (true) {
+    for (int i = 0; i < 64; ++i) {
+      if (done()) return true;
+      pause();
+    }
+    if (std::chrono::steady_clock::now() >= end) return done();
+  }
+}
+
+}  // namespace
+
+// A job is `open`: its number in the upper half, the tasks not yet taken in the lower. Taking one
+// is a compare-and-swap of the whole, so a thread that was late can never take from a job other
+// than the one it looked at; and while a taken task is unfinished the caller does not return, so
+// that `task` and `num_tasks` stand still. What is checked before sleeping is sequentially
+// consistent with the counts of sleepers: either the sleeper sees the news or the bringer sees the
+// sleeper.
 struct ThreadPool::State {
-  std::mutex mutex;
-  std::condition_variable wake;
-  std::vector<std::thread> threads;
-  std::atomic<uint64_t> generation{0};  // a new value: a job is there (or stop is set)
-  std::atomic<int64_t> next_task{0};
-  std::atomic<int> busy_workers{0};
-  int64_t num_tasks = 0;
-  const FunctionRef<void(int64_t, int)>* task = nullptr;
+  std::atomic<uint64_t> open{0};
+  std::atomic<uint32_t> finished{0};
+  std::atomic<int> sleeping_workers{0};
+  std::atomic<bool> sleeping_caller{false};
   std::atomic<bool> stop{false};
 
-  void work(int worker) {
-    for (int64_t i = next_task.fetch_add(1, std::memory_order_relaxed); i < num_tasks;
-         i = next_task.fetch_add(1, std::memory_order_relaxed)) {
-      (*task)(i, worker);
-    }
-  }
+  // Written by the caller between jobs.
+  uint32_t num_tasks = 0;
+  const FunctionRef<void(int64_t, int)>* task = nullptr;
 
-  // Spins for a while (a decode step leaves only microseconds between jobs), then sleeps.
-  void wait_for_job(uint64_t seen) {
-    for (int spin = 0; spin < 20000; ++spin) {
-      if (generation.load(std::memory_order_acquire) != seen) return;
-#if defined(__x86_64__)
-      __builtin_ia32_pause();
-#endif
+  std::mutex mutex;
+  std::condition_variable work_came;
+  std::condition_variable work_done;
+  std::vector<std::thread> threads;
+
+  static uint32_t left(uint64_t value) { return static_cast<uint32_t>(value); }
+
+  // Runs tasks of the open job until none is left.
+  void work(int worker) {
+    uint64_t seen = open.load(std::memory_order_acquire);
+    while (left(seen) != 0) {
+      if (!open.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire)) continue;
+      const uint32_t total = num_tasks;
+      (*task)(total - left(seen), worker);
+      if (finished.fetch_add(1) + 1 == total && sleeping_caller.load()) {
+        const std::lock_guard lock(mutex);
+        work_done.notify_one();
+      }
+      seen = open.load(std::memory_order_acquire);
     }
-    std::unique_lock lock(mutex);
-    wake.wait(lock, [&] { return generation.load(std::memory_order_acquire) != seen; });
   }
 
   void run(int worker) {
-    uint64_t seen = 0;
-    while (true) {
-      wait_for_job(seen);
-      seen = generation.load(std::memory_order_acquire);
-      if (stop.load(std::memory_order_relaxed)) return;
+    const auto news = [this] { return left(open.load()) != 0 || stop.load(); };
+    while (!stop.load()) {
+      if (!spin_until(news)) {
+        std::unique_lock lock(mutex);
+        sleeping_workers.fetch_add(1);
+        work_came.wait(lock, news);
+        sleeping_workers.fetch_sub(1);
+      }
       work(worker);
-      busy_workers.fetch_sub(1, std::memory_order_release);
     }
   }
 
-  void announce() {
-    {
-      const std::lock_guard lock(mutex);
-      generation.fetch_add(1, std::memory_order_release);
-    }
-    wake.notify_all();
+  void wake_workers() {
+    if (sleeping_workers.load() == 0) return;
+    const std::lock_guard lock(mutex);
+    work_came.notify_all();
+  }
+
+  void wait_until_finished() {
+    const auto all = [this] { return finished.load() == num_tasks; };
+    if (spin_until(all)) return;
+    std::unique_lock lock(mutex);
+    sleeping_caller.store(true);
+    work_done.wait(lock, all);
+    sleeping_caller.store(false);
   }
 };
 
@@ -85,8 +132,11 @@ ThreadPool::ThreadPool(int num_threads)
 }
 
 ThreadPool::~ThreadPool() {
-  state_->stop.store(true, std::memory_order_relaxed);
-  state_->announce();
+  {
+    const std::lock_guard lock(state_->mutex);
+    state_->stop.store(true);
+  }
+  state_->work_came.notify_all();
   for (std::thread& thread : state_->threads) thread.join();
 }
 
@@ -95,23 +145,20 @@ void ThreadPool::parallel_for(int64_t num_tasks, FunctionRef<void(int64_t, int)>
     for (int64_t i = 0; i < num_tasks; ++i) task(i, 0);
     return;
   }
+  RUVLLM_CHECK(num_tasks <= UINT32_MAX, "num_tasks = ", num_tasks);
   State& state = *state_;
   state.task = &task;
-  state.num_tasks = num_tasks;
-  state.next_task.store(0, std::memory_order_relaxed);
-  state.busy_workers.store(num_threads_ - 1, std::memory_order_relaxed);
-  state.announce();
+  state.num_tasks = static_cast<uint32_t>(num_tasks);
+  state.finished.store(0);
+  const uint64_t job = (state.open.load(std::memory_order_relaxed) >> 32) + 1;
+  state.open.store(job << 32 | state.num_tasks);
+  state.wake_workers();
   state.work(0);
-  while (state.busy_workers.load(std::memory_order_acquire) != 0) {
-#if defined(__x86_64__)
-    __builtin_ia32_pause();
-#endif
-  }
+  state.wait_until_finished();
 }
 
 int default_num_threads() {
-  const unsigned count = std::thread::hardware_concurrency();
-  return count == 0 ? 1 : static_cast<int>(count);
+  return usable_physical_cores();
 }
 
 #endif

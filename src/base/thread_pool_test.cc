@@ -1,0 +1,105 @@
+#include "base/thread_pool.h"
+
+#include <gtest/gtest.h>
+#include <time.h>
+
+#include <atomic>
+#include <chrono>
+#include <thread>
+#include <vector>
+
+#include "base/cpu_topology.h"
+
+namespace ruvllm {
+namespace {
+
+TEST(ThreadPool, EveryTaskRunsOnceAndIsSeenByTheCaller) {
+  for (const int threads : {1, 2, 3, 7}) {
+    ThreadPool pool(threads);
+    std::vector<int> counts(301);  // plain memory: the pool must order it
+    for (int job = 0; job < 300; ++job) {
+      const int64_t tasks = job % 301;
+      pool.parallel_for(tasks, [&](int64_t i, int worker) {
+        ASSERT_GE(worker, 0);
+        ASSERT_LT(worker, threads);
+        ++counts[static_cast<size_t>(i)];
+      });
+      for (size_t i = 0; i < counts.size(); ++i) {
+        ASSERT_EQ(counts[i], static_cast<int64_t>(i) < tasks ? 1 : 0) << "job " << job;
+        counts[i] = 0;
+      }
+    }
+  }
+}
+
+TEST(ThreadPool, AWorkerIsOneThreadAtATime) {
+  ThreadPool pool(4);
+  std::vector<int64_t> sums(4);  // per worker, unsynchronized
+  pool.parallel_for(10000, [&](int64_t i, int worker) { sums[static_cast<size_t>(worker)] += i; });
+  int64_t total = 0;
+  for (const int64_t sum : sums) total += sum;
+  EXPECT_EQ(total, 10000 * 9999 / 2);
+}
+
+// Jobs after pauses longer than the spin time, and callers that wait longer than it.
+TEST(ThreadPool, WakesSleepersAndSleepsForLongTasks) {
+  ThreadPool pool(3);
+  std::atomic<int> done{0};
+  for (int round = 0; round < 20; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    pool.parallel_for(6, [&](int64_t i, int) {
+      if (i == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      done.fetch_add(1);
+    });
+    ASSERT_EQ(done.load(), 6 * (round + 1));
+  }
+}
+
+TEST(ThreadPool, DifferentCallersOneAfterTheOther) {
+  ThreadPool pool(2);
+  int64_t sum = 0;
+  std::thread([&] {
+    pool.parallel_for(50, [&](int64_t i, int) { std::atomic_ref<int64_t>(sum).fetch_add(i); });
+  }).join();
+  pool.parallel_for(50, [&](int64_t i, int) { std::atomic_ref<int64_t>(sum).fetch_add(i); });
+  EXPECT_EQ(sum, 2 * 50 * 49 / 2);
+}
+
+TEST(ThreadPool, AnIdlePoolTakesNoProcessorTime) {
+  ThreadPool pool(4);
+  pool.parallel_for(8, [](int64_t, int) {});
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));  // past the spinning
+  const auto processor_seconds = [] {
+    timespec t = {};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
+  };
+  const double before = processor_seconds();
+  std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  EXPECT_LT(processor_seconds() - before, 0.02);
+}
+
+TEST(CpuTopology, CountsAtLeastOneCoreAndNoMoreThanTheMachineHas) {
+  EXPECT_GE(default_num_threads(), 1);
+  const unsigned all = std::thread::hardware_concurrency();
+  if (all > 0) {
+    EXPECT_LE(default_num_threads(), static_cast<int>(all));
+  }
+}
+
+TEST(CpuTopology, ReadsWhatTheSystemWrites) {
+  EXPECT_EQ(parse_cpu_max("max 100000\n"), -1);
+  EXPECT_EQ(parse_cpu_max("200000 100000\n"), 2);
+  EXPECT_EQ(parse_cpu_max("150000 100000"), 1);
+  EXPECT_EQ(parse_cpu_max("50000 100000"), 1);
+  EXPECT_EQ(parse_cpu_max("-1 100000\n"), -1);  // version 1: no quota
+  EXPECT_EQ(parse_cpu_max("100000 0"), -1);
+  EXPECT_EQ(parse_cpu_max(""), -1);
+  EXPECT_EQ(first_cpu_of_list("3,35\n"), 3);
+  EXPECT_EQ(first_cpu_of_list("0-1\n"), 0);
+  EXPECT_EQ(first_cpu_of_list("17\n"), 17);
+  EXPECT_EQ(first_cpu_of_list("\n"), -1);
+}
+
+}  // namespace
+}  // namespace ruvllm
