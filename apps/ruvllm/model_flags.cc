@@ -58,11 +58,15 @@ constexpr Choice<KvType> kKvDtypes[] = {{"auto", KvType::kAuto},
 
 }  // namespace
 
+void add_device_flag(FlagSet& flags, DeviceKind& device) {
+  add_choice(flags, "--device", device, "where to run", kDevices);
+}
+
 void ModelFlags::add_to(FlagSet& flags) {
   flags.add("-m,--model", "MODEL", model,
             "a Hugging Face directory, a .gguf file, org/name, or demo");
   add_choice(flags, "--backend", backend, "which engine loop", kBackends);
-  add_choice(flags, "--device", load.device, "where to run", kDevices);
+  add_device_flag(flags, load.device);
   flags.add("--threads", "N", load.threads, "CPU threads; 0: the physical cores", 0, 4096);
   add_choice(flags, "--dtype", load.compute, "precision; f32 is the exact mode", kDtypes);
   add_choice(flags, "--kv-dtype", load.kv, "precision of the KV cache", kKvDtypes);

@@ -26,6 +26,8 @@ struct ModelFlags {
   Result<std::shared_ptr<EdgeModel>> open_model() const;
 };
 
+void add_device_flag(FlagSet& flags, DeviceKind& device);
+
 struct SamplingFlags {
   GenerateParams params;
 

@@ -1,0 +1,211 @@
+"""logits, generate, eval, info, bench and run on models with known answers."""
+
+import json
+import math
+import pathlib
+import tempfile
+import unittest
+
+from common import (GOLDEN, CliTest, largest_difference, needs_golden, read_safetensors)
+
+STORIES = GOLDEN / "stories260K"
+
+
+@needs_golden
+class Golden(CliTest):
+    MODELS = ["llama_gqa", "qwen3", "gemma2"]
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.work = pathlib.Path(self.folder.name)
+        self.addCleanup(self.folder.cleanup)
+
+    def expected(self, name):
+        tensors = read_safetensors(GOLDEN / "models" / name / "expected.safetensors")
+        lists = [tensors[f"ids_{i}"][1] for i in range(3)]
+        path = self.work / "ids.json"
+        path.write_text(json.dumps(lists))
+        return tensors, lists, path
+
+    def test_logits(self):
+        for name in self.MODELS:
+            tensors, lists, ids = self.expected(name)
+            out = self.work / "out.safetensors"
+            self.ok("logits", "-m", GOLDEN / "models" / name, "--dtype", "f32", "--ids", ids,
+                    "--out", out, "--hidden")
+            found = read_safetensors(out)
+            for i in range(3):
+                shape, expected = tensors[f"logits_{i}"]
+                self.assertEqual(found[f"logits.{i}"][0], [len(lists[i]), shape[1]])
+                rows = found[f"logits.{i}"][1][-len(expected):]
+                self.assertLess(largest_difference(rows, expected), 1e-4, f"{name} {i}")
+            self.assertLess(largest_difference(found["hidden.1"][1], tensors["hidden_1"][1]), 1e-4)
+            self.ok("logits", "-m", GOLDEN / "models" / name, "--dtype", "f32", "--ids", ids,
+                    "--out", out, "--last", "4")
+            last = read_safetensors(out)
+            self.assertEqual(last["logits.0"][0][0], 1)
+            self.assertEqual(last["logits.2"][0], tensors["logits_2"][0])
+            self.assertLess(largest_difference(last["logits.2"][1], tensors["logits_2"][1]), 1e-4)
+            self.assertNotIn("hidden.0", last)
+
+    def test_generate(self):
+        for name in self.MODELS:
+            tensors, _, ids = self.expected(name)
+            for concurrency in [1, 3]:
+                out = self.ok_json("generate", "-m", GOLDEN / "models" / name, "--dtype", "f32",
+                                   "--ids", ids, "-n", "24", "--ignore-eos", "--concurrency",
+                                   concurrency)
+                for i, sequence in enumerate(out["sequences"]):
+                    self.assertEqual(sequence["ids"], tensors[f"greedy_{i}"][1], f"{name} {i}")
+                    self.assertEqual(sequence["finish_reason"], "length")
+                    self.assertLess(largest_difference(sequence["logprobs"],
+                                                       tensors[f"greedy_logprobs_{i}"][1]), 1e-4)
+
+    def test_bad_ids_are_named(self):
+        model = GOLDEN / "models" / "llama_gqa"
+        self.refused(1, ["sequence 1", "99999"], "generate", "-m", model, "--ids", "-",
+                     stdin="[[1],[99999]]")
+        self.refused(1, ["sequence 0", "empty"], "logits", "-m", model, "--ids", "-", "--out",
+                     self.work / "x", stdin="[[]]")
+        self.refused(1, ["/no/where"], "logits", "-m", model, "--ids", "-", "--out",
+                     "/no/where/x.safetensors", stdin="[[1]]")
+
+    def test_text_needs_a_tokenizer(self):
+        self.refused(1, ["tokenizer"], "run", "-m", GOLDEN / "models" / "llama_gqa", "-p", "hello")
+
+
+@needs_golden
+class Stories(CliTest):
+    GGUF = STORIES / "stories260K-f32.gguf"
+
+    def setUp(self):
+        self.meta = json.loads((STORIES / "meta.json").read_text())
+        self.folder = tempfile.TemporaryDirectory()
+        self.work = pathlib.Path(self.folder.name)
+        self.addCleanup(self.folder.cleanup)
+
+    def test_run_writes_the_story(self):
+        case = next(g for g in self.meta["generations"] if len(g["prompt"]) > 0)
+        wanted = case["tokens_before_a_gap_under_1e_3"]
+        for model in [STORIES / "hf", self.GGUF]:
+            out = self.ok_json("run", "-m", model, "--raw", "-p", case["prompt"], "--dtype", "f32",
+                               "--temperature", "0", "--repetition-penalty", "1", "-n", "64",
+                               "--json")
+            self.assertEqual(out["prompt_tokens"], len(case["prompt_ids"]))
+            count = min(wanted, 64)
+            expected = read_safetensors(STORIES / "expected.safetensors")
+            ids = expected[f"gen{case['index']}_ids"][1]
+            self.assertEqual(out["tokens"][:count], ids[:count])
+            self.assertEqual(out["completion_tokens"], len(out["tokens"]))
+            self.assertEqual(out["finish_reason"], "length")
+            self.assertGreater(out["timings"]["decode_tok_s"], 0)
+            # Streamed text and the JSON's are one.
+            plain = self.ok("run", "-m", model, "--raw", "-p", case["prompt"], "--dtype", "f32",
+                            "--temperature", "0", "--repetition-penalty", "1", "-n", "64", "--stats")
+            self.assertEqual(plain.stdout.rstrip("\n"), out["text"].rstrip("\n"))
+            self.assertIn("tok/s", plain.stderr)
+            self.assertIn("GB/s", plain.stderr)
+
+    def test_stop_and_seed(self):
+        base = ["run", "-m", self.GGUF, "--raw", "-p", "Once upon a time", "-n", "80"]
+        text = self.ok(*base, "--seed", "5").stdout
+        self.assertEqual(text, self.ok(*base, "--seed", "5", "--threads", "1").stdout)
+        self.assertNotEqual(text, self.ok(*base, "--seed", "6").stdout)
+        word = text.split()[8]
+        out = self.ok_json(*base, "--seed", "5", "--stop", word, "--json")
+        self.assertEqual(out["finish_reason"], "stop")
+        self.assertEqual(out["text"], text[:text.index(word)])
+
+    def test_stdin_is_the_prompt(self):
+        args = ["run", "-m", self.GGUF, "--raw", "-n", "20", "--temperature", "0"]
+        self.assertEqual(self.ok(*args, stdin="Once upon a time\n").stdout,
+                         self.ok(*args, "-p", "Once upon a time").stdout)
+
+    def test_full_context_ends_with_length(self):
+        out = self.ok_json("run", "-m", self.GGUF, "--raw", "-p", "Once", "-n", "1000", "--json",
+                           "--ignore-eos", "--max-seq-len", "40")
+        self.assertEqual(out["finish_reason"], "length")
+        self.assertEqual(out["prompt_tokens"] + out["completion_tokens"], 40)
+        self.refused(1, ["tokens", "holds 4"], "run", "-m", self.GGUF, "--raw", "-p",
+                     "Once upon a time there was a girl", "--max-seq-len", "4")
+
+    def test_eval_is_the_formula(self):
+        text = self.work / "text"
+        text.write_text(self.meta["perplexity"]["text"] * 2)
+        ctx = 32
+        out = self.ok_json("eval", "-m", self.GGUF, "--dtype", "f32", "--text", text, "--ctx", ctx,
+                           "--json")
+        # The same from the logits themselves.
+        ids = json.loads(self.ok("tokenize", "-m", self.GGUF, "--file", text).stdout)
+        chunks = [[1, *ids[i + 1:i + ctx]] for i in range(0, len(ids) - ctx + 1, ctx)]
+        path = self.work / "logits.safetensors"
+        self.ok("logits", "-m", self.GGUF, "--dtype", "f32", "--ids", "-", "--out", path,
+                stdin=json.dumps(chunks))
+        tensors = read_safetensors(path)
+        losses = []
+        for i, chunk in enumerate(chunks):
+            (_, vocab), values = tensors[f"logits.{i}"]
+            for position in range(ctx // 2, ctx - 1):
+                row = values[position * vocab:(position + 1) * vocab]
+                top = max(row)
+                total = math.log(sum(math.exp(v - top) for v in row)) + top
+                losses.append(total - row[chunk[position + 1]])
+        mean = sum(losses) / len(losses)
+        self.assertEqual(out["tokens"], len(losses))
+        self.assertAlmostEqual(out["ppl"], math.exp(mean), delta=1e-4)
+        variance = sum(x * x for x in losses) / len(losses) - mean * mean
+        self.assertAlmostEqual(out["ln_ppl_se"], math.sqrt(variance / (len(losses) - 1)), delta=1e-6)
+
+    def test_eval_against_a_reference(self):
+        text = self.work / "text"
+        text.write_text(self.meta["perplexity"]["text"])
+        args = ["eval", "--dtype", "f32", "--text", text, "--ctx", "64", "--reference", self.GGUF,
+                "--json"]
+        same = self.ok_json(*args, "-m", self.GGUF)
+        self.assertLess(same["kld_max"], 1e-9)
+        self.assertEqual(same["same_top1"], 100)
+        self.assertEqual(same["ln_ppl_ratio"], 0)
+        q4 = self.ok_json(*args, "-m", STORIES / "stories260K-q4_0.gguf")
+        self.assertGreater(q4["kld_mean"], 1e-4)
+        self.assertGreaterEqual(q4["kld_max"], q4["kld_p99"])
+        self.assertLess(q4["same_top1"], 100)
+        self.assertAlmostEqual(q4["ln_ppl_ratio"], math.log(q4["ppl"] / same["ppl"]), delta=1e-6)
+        self.refused(1, ["tokens", "100000"], "eval", "-m", self.GGUF, "--text", text, "--ctx",
+                     "100000")
+
+    def test_info(self):
+        out = self.ok_json("info", self.GGUF, "--json")
+        self.assertEqual(out["architecture"], "llama")
+        self.assertEqual(out["format"], "gguf")
+        self.assertEqual(out["config"]["num_layers"], 5)
+        self.assertEqual(len(out["tensors"]), sum(t["tensors"] for t in out["dtypes"].values()))
+        self.assertEqual(out["bytes"], sum(t["bytes"] for t in out["tensors"]))
+        self.assertEqual(out["tokenizer"]["vocab_size"], 512)
+        fits = self.ok_json("info", self.GGUF, "--json", "--fit", "1G")["memory"]
+        self.assertEqual(fits["max_seq_len_that_fits"], 512)
+        none = self.ok_json("info", self.GGUF, "--json", "--fit", "1M")["memory"]
+        self.assertEqual(none["max_seq_len_that_fits"], 0)
+        self.assertIn("do not hold this model", self.ok("info", self.GGUF, "--fit", "1M").stdout)
+        self.assertIn("5 layers", self.ok("info", STORIES / "hf").stdout)
+
+    def test_bench(self):
+        out = self.ok_json("bench", "-m", self.GGUF, "--pp", "64", "--tg", "8", "--batch", "1,4",
+                           "--depth", "0,100", "--reps", "2", "--json")
+        self.assertEqual([(r["test"], r["batch"], r["depth"]) for r in out["rows"]],
+                         [("pp64", 1, 0), ("tg8", 1, 0), ("tg8", 4, 0), ("pp64", 1, 100),
+                          ("tg8", 1, 100), ("tg8", 4, 100)])
+        for row in out["rows"]:
+            self.assertGreater(row["tok_s"], 0)
+            self.assertGreater(row["rss_bytes"], 0)
+            self.assertEqual(row["quant"], "f32")
+            self.assertEqual(row["backend"], "edge")
+        self.assertGreater(out["roofs"]["memory_read_gb_s"], 0)
+        shape = self.ok_json("bench", "--model-shape", "llama-tiny", "--quant", "bf16,q8_0,q4_0",
+                             "--pp", "16", "--tg", "4", "--reps", "1", "--json")
+        self.assertEqual([r["quant"] for r in shape["rows"][::2]], ["bf16", "q8_0", "q4_0"])
+        self.refused(1, ["depth", "context of 512"], "bench", "-m", self.GGUF, "--depth", "5000",
+                     "--json")
+
+
+if __name__ == "__main__":
+    unittest.main()

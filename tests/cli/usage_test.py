@@ -1,0 +1,116 @@
+"""Every mistake is one line on stderr that names it, with status 2 (usage) or 1 (failure)."""
+
+import unittest
+
+from common import CliTest, run
+
+VERBS = ["run", "generate", "logits", "tokenize", "detokenize", "render", "eval", "bench", "info",
+         "selftest"]
+
+
+class Usage(CliTest):
+
+    def test_help(self):
+        text = self.ok("--help").stdout
+        for verb in VERBS:
+            self.assertIn(f"  {verb} ", text)
+            page = self.ok(verb, "--help").stdout
+            self.assertIn(f"usage: ruvllm {verb}", page)
+            self.assertIn("examples:", page)
+            self.assertEqual(page, self.ok(verb, "-h").stdout)
+            for line in page.splitlines():
+                self.assertLessEqual(len(line), 140, line)
+        self.assertRegex(self.ok("--version").stdout, r"^ruvllm \d+\.\d+\.\d+\n$")
+
+    def test_defaults_are_shown(self):
+        page = self.ok("run", "--help").stdout
+        for words in ["--temperature T", "[0.7]", "[40]", "[1.1]", "[256]"]:
+            self.assertIn(words, page)
+        page = self.ok("generate", "--help").stdout
+        self.assertRegex(page, r"--temperature T .*\[0\]")
+        self.assertRegex(page, r"--repetition-penalty X .*\[1\]")
+
+    def test_no_verb_and_unknown_ones(self):
+        self.refused(2, ["which verb"])
+        self.refused(2, ["unknown verb", "fly"], "fly")
+
+    def test_unknown_flags(self):
+        for verb in VERBS:
+            self.refused(2, [f"ruvllm {verb}:", "unknown flag --nope"], verb, "--nope")
+        self.refused(2, ["unknown flag -x"], "run", "-x", "1")
+
+    def test_bad_values(self):
+        for args, words in [
+                (["--temperature", "hot"], ["--temperature is hot", "expected a number"]),
+                (["--max-tokens", "-3"], ["--max-tokens is -3"]),
+                (["-n", "many"], ["-n is many"]),
+                (["-n", "99999999999"], ["-n is 99999999999"]),
+                (["--threads=x"], ["--threads is x"]),
+                (["--dtype", "int3"], ["--dtype is int3", "auto|bf16|f16|f32"]),
+                (["--device", "tpu"], ["--device is tpu"]),
+                (["--backend", "magic"], ["--backend is magic"]),
+                (["--seed", "-1"], ["--seed is -1"]),
+                (["--stats=yes"], ["--stats takes no value"]),
+                (["--temperature"], ["--temperature needs a value"]),
+                (["stray"], ["unexpected argument stray"]),
+                (["--logit-bias", "5"], ["--logit-bias is 5", "ID:X"]),
+        ]:
+            self.refused(2, words, "run", "-m", "demo", "-p", "x", *args)
+        self.refused(2, ["--now", "yesterday"], "render", "--jsonl", "-", "--now", "yesterday")
+        self.refused(2, ["--fit is lots"], "info", "demo", "--fit", "lots")
+        self.refused(2, ["--depth is 1,x"], "bench", "-m", "demo", "--depth", "1,x")
+        self.refused(2, ["--model-shape is llama-9z", "llama-1b"], "bench", "--model-shape", "llama-9z")
+
+    def test_missing_arguments(self):
+        for verb in ["generate", "logits", "eval", "bench"]:
+            self.refused(2, ["-m MODEL"], verb)
+        self.refused(2, ["no prompt"], "run", "-m", "demo")
+        self.refused(2, ["-m MODEL"], "run", "-p", "x")
+        self.refused(2, ["--ids FILE"], "logits", "-m", "demo", "--out", "x.safetensors")
+        self.refused(2, ["--out FILE"], "logits", "-m", "demo", "--ids", "x")
+        self.refused(2, ["--text FILE"], "eval", "-m", "demo")
+        self.refused(2, ["--text, --file and --jsonl"], "tokenize", "-m", "demo")
+        self.refused(2, ["--ids and --jsonl"], "detokenize", "-m", "demo")
+        self.refused(2, ["--messages FILE"], "render", "-m", "demo")
+
+    def test_missing_files(self):
+        self.refused(1, ["/no/such/model"], "run", "-m", "/no/such/model", "-p", "x")
+        self.refused(1, ["/no/such.gguf"], "info", "/no/such.gguf")
+        self.refused(1, ["/no/ids.json"], "generate", "-m", "demo", "--ids", "/no/ids.json")
+        self.refused(1, ["/no/text.txt"], "eval", "-m", "demo", "--text", "/no/text.txt")
+        self.refused(1, ["/no/tok"], "tokenize", "-m", "/no/tok", "--text", "x")
+        self.refused(1, ["/no/lines"], "render", "--jsonl", "/no/lines")
+
+    def test_bad_files(self):
+        for text, words in [("[[1, 2], \"x\"]", ["list of token ids"]), ("{", ["-:"]),
+                            ("[[1.5]]", ["token ids", "1.5"]), ("[[-1]]", ["-1"])]:
+            self.refused(1, words, "generate", "-m", "demo", "--ids", "-", stdin=text)
+
+    def test_what_this_build_lacks_is_named(self):
+        self.refused(1, ["--isq", "quantize"], "run", "-m", "demo", "-p", "x", "--isq", "rtn4")
+        self.refused(1, ["--adapter", "no adapters"], "run", "-m", "demo", "--adapter", "a=b")
+        self.refused(1, ["--gates", "X-LoRA"], "logits", "-m", "demo", "--gates")
+        self.refused(1, ["serving backend"], "serve", "-m", "demo")
+        self.refused(1, ["quantize"], "quantize", "-m", "demo")
+        self.refused(1, ["serving"], "run", "-m", "demo", "-p", "x", "--backend", "serving")
+        self.refused(1, ["serving"], "run", "-m", "demo", "-p", "x", "--backend", "mistral-rs")
+        for device in ["cuda", "metal"]:
+            done = run("selftest", "--device", device)
+            self.assertEqual(done.returncode, 1)
+            self.assertIn(device.upper(), done.stderr.upper())
+
+
+class Selftest(CliTest):
+
+    def test_receipt(self):
+        receipt = self.ok_json("selftest", "--json")
+        self.assertTrue(receipt["passed"])
+        self.assertGreaterEqual(len(receipt["checks"]), 10)
+        text = self.ok("selftest").stdout
+        self.assertIn(f"{len(receipt['checks'])} of {len(receipt['checks'])} checks passed", text)
+        self.assertIn(receipt["logits_hash"], text)
+        self.assertIn(receipt["kernels"], text)
+
+
+if __name__ == "__main__":
+    unittest.main()
