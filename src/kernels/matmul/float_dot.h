@@ -17,7 +17,7 @@
 
 namespace ruvllm::kernels {
 
-enum { kFloatBlock = 1024 };
+enum { kFloatBlock = 512 };
 
 // Up to this many rows of x stand in one tile, of w in one panel, in any instruction set.
 enum { kMaxTileX = 8, kMaxTileW = 8 };

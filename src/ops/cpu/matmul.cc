@@ -35,26 +35,41 @@ struct Sums {
   int64_t w_stride;
 };
 
-// Writes products to y.
+// Writes products to y: per element ((sum + delta) + bias) * branch_scale, then + residual.
 struct Epilogue {
   const MatmulArgs& args;
   int64_t first_x = 0;
 
   void apply(const Sums& sums, int64_t num_x, int64_t first_w, int64_t num_w) const {
     for (int64_t t = 0; t < num_x; ++t) {
-      const float* from = sums.data + t * sums.x_stride;
-      float* y = args.y.row(first_x + t) + first_w;
-      const float* delta = args.delta.empty() ? nullptr : args.delta.row(first_x + t) + first_w;
-      const float* bias = args.bias == nullptr ? nullptr : args.bias + first_w;
-      const float* residual =
-          args.residual.empty() ? nullptr : args.residual.row(first_x + t) + first_w;
-      for (int64_t n = 0; n < num_w; ++n) {
-        float v = from[n * sums.w_stride];
-        if (delta != nullptr) v += delta[n];
-        if (bias != nullptr) v += bias[n];
-        v *= args.branch_scale;
-        y[n] = residual == nullptr ? v : residual[n] + v;
+      for (int64_t n = 0; n < num_w; n += kMaxRowsPerTask) {
+        apply_row(sums.data + t * sums.x_stride + n * sums.w_stride, sums.w_stride, first_x + t,
+                  first_w + n, std::min(kMaxRowsPerTask, num_w - n));
       }
+    }
+  }
+
+ private:
+  // Loop by loop over a short row: each is one that compilers make vectors of.
+  void apply_row(const float* sums, int64_t stride, int64_t row, int64_t first_w,
+                 int64_t count) const {
+    float v[kMaxRowsPerTask];
+    for (int64_t n = 0; n < count; ++n) v[n] = sums[n * stride];
+    if (!args.delta.empty()) {
+      const float* delta = args.delta.row(row) + first_w;
+      for (int64_t n = 0; n < count; ++n) v[n] += delta[n];
+    }
+    if (args.bias != nullptr) {
+      const float* bias = args.bias + first_w;
+      for (int64_t n = 0; n < count; ++n) v[n] += bias[n];
+    }
+    for (int64_t n = 0; n < count; ++n) v[n] *= args.branch_scale;
+    float* y = args.y.row(row) + first_w;
+    if (args.residual.empty()) {
+      for (int64_t n = 0; n < count; ++n) y[n] = v[n];
+    } else {
+      const float* residual = args.residual.row(row) + first_w;
+      for (int64_t n = 0; n < count; ++n) y[n] = residual[n] + v[n];
     }
   }
 };
@@ -93,9 +108,9 @@ class FloatPart {
   }
 
   // packed_x: tiles of tile_x rows (the last may be smaller), each [padded cols / V][rows][V].
-  // sums: [num_w rounded up to tile_w][num_x].
+  // sums: num_w rounded up to tile_w rows of num_x.
   void tiles(const float* packed_x, int64_t num_x, int64_t first_w, int64_t num_w,
-             CpuOps::MatmulState::Worker& worker, float* sums) const;
+             CpuOps::MatmulState::Worker& worker, const Sums& sums) const;
 
  private:
   void stream_encoded(const float* x, int64_t first_w, int64_t num_w, ScratchBuffer& decoded,
@@ -136,7 +151,7 @@ class FloatPart {
 };
 
 void FloatPart::tiles(const float* packed_x, int64_t num_x, int64_t first_w, int64_t num_w,
-                      CpuOps::MatmulState::Worker& worker, float* sums) const {
+                      CpuOps::MatmulState::Worker& worker, const Sums& sums) const {
   const int64_t lanes = kernel_.lanes;
   const int64_t padded_cols = round_up(cols_, lanes);
   const int64_t num_panels = (num_w + kernel_.tile_w - 1) / kernel_.tile_w;
@@ -149,18 +164,24 @@ void FloatPart::tiles(const float* packed_x, int64_t num_x, int64_t first_w, int
       pack_panel(first_w + w, std::min<int64_t>(kernel_.tile_w, num_w - w), begin, count,
                  worker.decoded, panels + p * panel_floats);
     }
-    for (int64_t t = 0; t < num_x; t += kernel_.tile_x) {
+    // Two tiles of x stay in L1 while the panels pass by in pairs, so that each panel is read from
+    // L2 once for both.
+    const auto tile = [&](int64_t t, int64_t p) {
       const int64_t rows = std::min<int64_t>(kernel_.tile_x, num_x - t);
       kernels::FloatTileArgs args;
       args.x = packed_x + t * padded_cols + begin * rows;
+      args.w = panels + p * panel_floats;
       args.num_steps = round_up(count, lanes) / lanes;
       args.num_x = rows;
-      args.sums_stride = num_x;
+      args.sums = sums.data + p * kernel_.tile_w * sums.w_stride + t;
+      args.sums_stride = sums.w_stride;
       args.accumulate = begin != 0;
+      kernel_.tile(&args);
+    };
+    for (int64_t t = 0; t < num_x; t += 2 * kernel_.tile_x) {
       for (int64_t p = 0; p < num_panels; ++p) {
-        args.w = panels + p * panel_floats;
-        args.sums = sums + p * kernel_.tile_w * num_x + t;
-        kernel_.tile(&args);
+        tile(t, p);
+        if (t + kernel_.tile_x < num_x) tile(t + kernel_.tile_x, p);
       }
     }
   }
@@ -289,7 +310,8 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
   pool_.parallel_for(tasks.num_tasks(), [&](int64_t index, int worker_index) {
     const auto [part, first_w, num_w] = tasks.task(index);
     MatmulState::Worker& worker = matmul_->workers[static_cast<size_t>(worker_index)];
-    Sums sums{nullptr, 1, count};
+    // Odd numbers of cache lines between the columns: powers of two would share few sets.
+    Sums sums{nullptr, 1, count == 1 ? 1 : round_up(count, 32) + 16};
     if (part->form == PartForm::kQuantPanels) {
       const int64_t panels = (num_w + part->panel_rows - 1) / part->panel_rows;
       sums.x_stride = panels * part->panel_rows;
@@ -307,12 +329,12 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
                                             sums.x_stride};
       entry.product(&product);
     } else {
-      sums.data = worker.sums.get<float>(round_up(num_w, kernel.tile_w) * count);
+      sums.data = worker.sums.get<float>(round_up(num_w, kernel.tile_w) * sums.w_stride);
       const FloatPart product(kernel, *part, weight.cols());
       if (count == 1) {
         product.stream(input.packed, first_w, num_w, worker.decoded, sums.data);
       } else {
-        product.tiles(input.packed, count, first_w, num_w, worker, sums.data);
+        product.tiles(input.packed, count, first_w, num_w, worker, sums);
       }
     }
     epilogue.apply(sums, count, part->first_row + first_w, num_w);
