@@ -107,8 +107,9 @@ using Decoder =
                  DecodeStrip, DecodeWordPiece, DecodeBpeSuffix, DecodeSentencePiece>;
 
 // What a piece of a sentencepiece vocabulary is (the numbers of its file format and of GGUF).
+// kAdded is ours: a token that was put beside the vocabulary and that the model itself never makes.
 enum class PieceKind : uint8_t {
-  kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6,
+  kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6, kAdded = 7,
 };
 
 struct TokenizerData {

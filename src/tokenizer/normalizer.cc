@@ -44,8 +44,13 @@ class PerCharacter final : public Stage {
   Function function_;
 };
 
+// Marks as Unicode 9 had them: two have become letters since, one has become a mark.
+bool is_mark_of_unicode_9(char32_t code) {
+  if (code == 0x1cf2 || code == 0x1cf3) return true;
+  return in_set(code, kMark) && is_in_unicode_9(code) && code != 0x111c9;
+}
 void drop_marks(std::string& out, char32_t code) {
-  if (!in_set(code, kMark)) append_utf8(out, code);
+  if (!is_mark_of_unicode_9(code)) append_utf8(out, code);
 }
 
 // sentencepiece's "nmt" rules: controls vanish, odd spaces become spaces.

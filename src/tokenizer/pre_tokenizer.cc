@@ -82,10 +82,20 @@ class SplitByClass final : public Stage {
   SplitBehavior behavior_;
 };
 
-bool is_number(char32_t c) { return in_set(c, kNumber); }
+// As the reference's language has it, whose Unicode is one version newer.
+bool is_number(char32_t c) {
+  return in_set(c, kNumber) || (c >= 0x11de0 && c <= 0x11de9) || (c >= 0x16ff4 && c <= 0x16ff6);
+}
+
+// The reference's punctuation is Unicode 8's, with ASCII's symbols.
 bool is_punctuation(char32_t c) {
   if (c < 0x80) return in_set(c, kPunctuation | kSymbol);
-  return in_set(c, kPunctuation);
+  if (c == 0x166d || c == 0x111c9) return true;
+  if (!in_set(c, kPunctuation) || !is_in_unicode_9(c)) return false;
+  const bool of_unicode_9 = c == 0x2e43 || c == 0x2e44 || (c >= 0x1144b && c <= 0x1145d) ||
+                            (c >= 0x11660 && c <= 0x1166c) || (c >= 0x11c41 && c <= 0x11c45) ||
+                            c == 0x11c70 || c == 0x11c71 || c == 0x1e95e || c == 0x1e95f;
+  return !of_unicode_9;
 }
 
 // \w+|[^\w\s]+

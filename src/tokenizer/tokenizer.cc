@@ -57,7 +57,6 @@ class TokenizerImpl final : public Tokenizer {
 
   Status build_model(TokenizerData& data);
   Status build_added_tokens(const TokenizerData& data);
-  void build_decode_texts(const TokenizerData& data);
 
   Result<std::vector<int32_t>> encode_text(std::string_view text, bool add_special,
                                            bool parse_control) const;
@@ -110,11 +109,15 @@ Status check_data(const TokenizerData& data) {
   for (const double score : data.scores) {
     if (score != score) return fail(ErrorCode::kBadFile, "tokenizer: a score is not a number");
   }
-  const auto is_id = [&](int32_t id) { return id >= 0 && static_cast<size_t>(id) < kMaxTokens; };
+  // Ids may have holes, but not out of proportion.
+  const size_t id_limit =
+      std::min(kMaxTokens, std::max(size_t{1} << 20, (num_tokens + data.added_tokens.size()) * 4));
+  const auto is_id = [&](int32_t id) { return id >= 0 && static_cast<size_t>(id) < id_limit; };
   for (const AddedToken& token : data.added_tokens) {
     if (!is_id(token.id)) {
       return fail(ErrorCode::kBadFile, concat("tokenizer: added token '", printable(token.content),
-                                              "' has id ", token.id, ", expected 0 to ", kMaxTokens));
+                                              "' has id ", token.id, ", expected below ",
+                                              id_limit));
     }
     if (token.content.size() > kMaxAddedTokenBytes) {
       return fail(ErrorCode::kUnsupported,
@@ -126,7 +129,7 @@ Status check_data(const TokenizerData& data) {
     for (const int32_t id : *ids) {
       if (!is_id(id)) {
         return fail(ErrorCode::kBadFile, concat("tokenizer: the post-processor adds id ", id,
-                                                ", expected 0 to ", kMaxTokens));
+                                                ", expected 0 to ", id_limit));
       }
     }
   }
@@ -148,7 +151,6 @@ Result<std::unique_ptr<Tokenizer>> TokenizerImpl::make(TokenizerData data) {
                 PreTokenizerChain::make(data.pre_tokenizers, keeps_bytes(data)));
   const bool cleans_up = data.clean_up_spaces && data.model == TokenizerModel::kUnigram;
   RUVLLM_ASSIGN(tokenizer->decode_plan_, DecodePlan::make(data.decoders, cleans_up));
-  tokenizer->build_decode_texts(data);
   RUVLLM_TRY(tokenizer->build_added_tokens(data));
   RUVLLM_TRY(tokenizer->build_model(data));
   return tokenizer;
@@ -178,35 +180,26 @@ Status TokenizerImpl::build_model(TokenizerData& data) {
   return {};
 }
 
+// Also what ids decode from: a token that is searched normalized is written normalized.
 Status TokenizerImpl::build_added_tokens(const TokenizerData& data) {
   std::vector<AddedToken> raw, normalized;
   std::vector<std::string> raw_texts, normalized_texts;
-  for (const AddedToken& token : data.added_tokens) {
-    if (token.content.empty()) continue;
-    if (!token.normalized) {
-      raw.push_back(token);
-      raw_texts.push_back(token.content);
-      continue;
-    }
-    std::string text = to_valid_utf8(token.content);
-    RUVLLM_TRY(normalizers_.apply(text));
-    normalized.push_back(token);
-    normalized_texts.push_back(std::move(text));
-  }
-  raw_added_ = AddedTokenFinder(std::move(raw), raw_texts);
-  normalized_added_ = AddedTokenFinder(std::move(normalized), normalized_texts);
-  return {};
-}
-
-void TokenizerImpl::build_decode_texts(const TokenizerData& data) {
   std::vector<std::string> texts = data.tokens;
   std::vector<std::string_view> special;
   for (const AddedToken& token : data.added_tokens) {
     const auto id = static_cast<size_t>(token.id);
     if (id >= texts.size()) texts.resize(id + 1);
-    texts[id] = token.content;
+    std::string text = to_valid_utf8(token.content);
+    if (token.normalized) RUVLLM_TRY(normalizers_.apply(text));
+    texts[id] = text;
     if (token.special) special.push_back(token.content);
+    if (token.content.empty()) continue;
+    (token.normalized ? normalized : raw).push_back(token);
+    (token.normalized ? normalized_texts : raw_texts).push_back(std::move(text));
   }
+  raw_added_ = AddedTokenFinder(std::move(raw), raw_texts);
+  normalized_added_ = AddedTokenFinder(std::move(normalized), normalized_texts);
+
   std::sort(special.begin(), special.end());
   kinds_.assign(texts.size(), PieceKind::kNormal);
   std::copy(data.kinds.begin(), data.kinds.end(), kinds_.begin());
@@ -219,6 +212,7 @@ void TokenizerImpl::build_decode_texts(const TokenizerData& data) {
     if (decode_plan_.takes_bytes()) texts[i] = letters_to_bytes(texts[i]).value_or(texts[i]);
   }
   decode_texts_ = Vocabulary(texts);
+  return {};
 }
 
 Result<std::vector<int32_t>> TokenizerImpl::encode_text(std::string_view text, bool add_special,

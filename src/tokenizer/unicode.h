@@ -16,7 +16,7 @@ enum class Category : uint8_t {
 namespace unicode_detail {
 inline constexpr uint8_t kSpaceBit = 0x20;
 inline constexpr uint8_t kHanBit = 0x40;
-// Properties of ASCII and Latin-1, for the fast path; and of any code point < 0x110000.
+inline constexpr uint8_t kUnicode9Bit = 0x80;
 uint8_t properties(char32_t code);
 }  // namespace unicode_detail
 
@@ -47,6 +47,10 @@ inline bool is_space(char32_t code) {  // \s, White_Space
 }
 inline bool is_han(char32_t code) {  // \p{Han}
   return (unicode_detail::properties(code) & unicode_detail::kHanBit) != 0;
+}
+// Whether Unicode 9 had the character: the version of the reference's normalization forms.
+inline bool is_in_unicode_9(char32_t code) {
+  return (unicode_detail::properties(code) & unicode_detail::kUnicode9Bit) != 0;
 }
 // \w: alphabetic characters, marks, decimal digits, connectors, joiners.
 bool is_word(char32_t code);

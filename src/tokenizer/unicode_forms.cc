@@ -25,6 +25,7 @@ bool is_compatible(Form form) {
 }
 
 bool compute_inert(char32_t code, Form form) {
+  if (!is_in_unicode_9(code)) return true;
   if (in_set(code, kMark) || (code >= 0x1100 && code <= 0x11ff)) return false;
   if (code >= 0xac00 && code <= 0xd7a3) return composes(form);
   return utf8proc_get_property(static_cast<utf8proc_int32_t>(code))->decomp_seqindex == UINT16_MAX;
@@ -78,7 +79,8 @@ std::string UnicodeForm::apply(std::string_view text) const {
       continue;
     }
     // The region: the character before, which may take part, and all that are not inert.
-    const size_t begin = i == 0 ? 0 : std::max(previous, done);
+    size_t begin = i;
+    if (i > 0 && is_in_unicode_9(decode_utf8(text, previous).code)) begin = std::max(previous, done);
     size_t end = i + c.size;
     while (end < text.size()) {
       const DecodedChar next = decode_utf8(text, end);

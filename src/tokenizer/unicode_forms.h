@@ -1,4 +1,5 @@
-// Unicode normalization forms and grapheme clusters, through utf8proc (Unicode 14). A build without
+// Unicode normalization forms and grapheme clusters, through utf8proc. As in the reference, the forms
+// are Unicode 9's: characters that came later stand for themselves. A build without
 // it (RUVLLM_UTF8PROC) has neither: available() is false and the functions must not be called.
 // O(n log n) on any text. No state after make.
 #pragma once

@@ -2,8 +2,10 @@
 """Writes src/tokenizer/unicode_tables.inc from Python's view of the Unicode database.
 
 Needs Unicode 16.0, the version of the reference tokenizers: Python >= 3.14, or
-`pip install unicodedata2==16.0.0`. Usage: tools/unicode/make_tables.py > src/tokenizer/unicode_tables.inc
+`pip install unicodedata2==16.0.0`; and perl, whose \\p{Present_In} tells which characters Unicode 9
+had (the version of the reference's normalization forms). Usage: tools/unicode/make_tables.py > src/tokenizer/unicode_tables.inc
 """
+import subprocess
 import sys
 
 try:
@@ -17,7 +19,7 @@ CATEGORIES = ["Cn", "Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", 
 # White_Space, the property behind \s (PropList.txt; it has not changed since Unicode 6.3).
 WHITE_SPACE = [*range(9, 14), 32, 0x85, 0xA0, 0x1680, *range(0x2000, 0x200B), 0x2028, 0x2029, 0x202F,
                0x205F, 0x3000]
-SPACE_BIT, HAN_BIT = 0x20, 0x40
+SPACE_BIT, HAN_BIT, UNICODE_9_BIT = 0x20, 0x40, 0x80
 # Script=Han (Scripts.txt, Unicode 16).
 HAN = [(0x2E80, 0x2E99), (0x2E9B, 0x2EF3), (0x2F00, 0x2FD5), (0x3005, 0x3005), (0x3007, 0x3007),
        (0x3021, 0x3029), (0x3038, 0x303B), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFA6D),
@@ -39,7 +41,14 @@ def properties():
     for low, high in HAN:
         for c in range(low, high + 1):
             values[c] |= HAN_BIT
+    for c in in_unicode_9():
+        values[c] |= UNICODE_9_BIT
     return values
+
+
+def in_unicode_9():
+    program = 'for (0..0x10ffff) { next if $_ >= 0xd800 && $_ <= 0xdfff; print "$_\\n" if chr($_) =~ /\\p{Present_In: 9.0}/ }'
+    return map(int, subprocess.check_output(["perl", "-e", program]).split())
 
 
 def lower_case():
