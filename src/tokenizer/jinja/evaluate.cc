@@ -5,8 +5,6 @@
 namespace ruvllm::jinja {
 namespace {
 
-constexpr int32_t kTreeLevelsPerCall = 5;
-
 class Level {
  public:
   explicit Level(int32_t& depth) : depth_(depth) { ++depth_; }
@@ -141,6 +139,11 @@ Result<Value> Interpreter::evaluate_compare(const Expr& expr) {
 
 Result<Value> Interpreter::evaluate_slice(const Expr& expr) {
   RUVLLM_ASSIGN(const Value object, evaluate(*expr.children[0]));
+  // The original folds subscripts of constants, and then a slice that fails is undefined.
+  const ExprKind kind = expr.children[0]->kind;
+  if ((kind == ExprKind::kConstant && !object.is_string()) || kind == ExprKind::kDict) {
+    return runtime_.heap.undefined_hint(concat(object_name(object), " has no such element"));
+  }
   Value bounds[3];
   for (size_t i = 0; i < 3; ++i) {
     if (expr.children[i + 1] == nullptr) continue;

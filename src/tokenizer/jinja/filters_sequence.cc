@@ -99,8 +99,16 @@ std::vector<Value> items_of(std::vector<Keyed>& rows) {
   return items;
 }
 
+// Python's sorted() wants an integer, which a bool is.
+Result<bool> reverse_argument(const Value& value) {
+  if (value.is_missing()) return false;
+  if (!value.is_integer()) return raise(concat("reverse must be a bool, not ", type_name(value)));
+  return truth(value);
+}
+
 Result<Value> sort(Runtime& runtime, const Value& self, const Args& args) {
   RUVLLM_ASSIGN(const auto given, bind("sort", args, {"reverse", "case_sensitive", "attribute"}));
+  RUVLLM_ASSIGN(const bool reversed, reverse_argument(given[0]));
   const bool fold = !truth(given[1]);
   // Several attributes, separated by commas, are compared one after the other.
   std::vector<AttributePath> paths;
@@ -122,7 +130,7 @@ Result<Value> sort(Runtime& runtime, const Value& self, const Args& args) {
     return runtime.heap.list(std::move(keys));
   };
   RUVLLM_ASSIGN(std::vector<Keyed> rows, with_keys(runtime, self, key_of));
-  RUVLLM_TRY(sort_keyed(runtime, rows, truth(given[0])));
+  RUVLLM_TRY(sort_keyed(runtime, rows, reversed));
   return runtime.heap.list(items_of(rows));
 }
 
@@ -142,7 +150,8 @@ Result<Value> dict_sort(Runtime& runtime, const Value& self, const Args& args) {
     const Value& by = by_value ? value : key;
     rows.push_back({fold ? fold_case(runtime, by) : by, runtime.heap.tuple({key, value})});
   }
-  RUVLLM_TRY(sort_keyed(runtime, rows, truth(given[2])));
+  RUVLLM_ASSIGN(const bool reversed, reverse_argument(given[2]));
+  RUVLLM_TRY(sort_keyed(runtime, rows, reversed));
   return runtime.heap.list(items_of(rows));
 }
 
@@ -213,7 +222,7 @@ Result<Value> last(Runtime& runtime, const Value& self, const Args& args) {
   if (self.is_string() && !self.text().empty()) {
     size_t at = self.text().size();
     previous_char(self.text(), at);
-    return make_like(runtime, self, std::string_view(self.text()).substr(at));
+    return runtime.heap.string(std::string_view(self.text()).substr(at));
   }
   RUVLLM_ASSIGN(const std::vector<Value> items, to_vector(runtime, self));
   if (items.empty()) return runtime.heap.undefined_hint("No last item, sequence was empty.");

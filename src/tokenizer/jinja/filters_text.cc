@@ -223,12 +223,12 @@ Result<Value> truncate(Runtime& runtime, const Value& self, const Args& args) {
   RUVLLM_ASSIGN(const int64_t length, number(0, 255));
   RUVLLM_ASSIGN(const int64_t leeway, number(3, 5));
   const Value end = given.has(2) ? given[2] : runtime.heap.string("...");
-  if (!end.is_string()) return raise("the end of truncate must be a text");
-  const auto end_length = static_cast<int64_t>(end.as<StringObject>().num_chars);
+  RUVLLM_ASSIGN(const uint64_t end_chars, require_length(end));
+  const auto end_length = static_cast<int64_t>(end_chars);
   if (length < end_length || leeway < 0) return raise("truncate: the length is too short");
   RUVLLM_ASSIGN(const uint64_t have, require_length(self));
   if (leeway > INT64_MAX - length || have <= static_cast<uint64_t>(length + leeway)) return self;
-  if (!self.is_string()) return raise(concat("truncate needs a text, not ", type_name(self)));
+  if (!self.is_string() || !end.is_string()) return raise("truncate needs a text");
   RUVLLM_TRY(runtime.check_size(self.text().size()));
   const Value cut = substring(runtime, self, 0, static_cast<size_t>(length - end_length));
   std::string_view kept = cut.text();
@@ -387,6 +387,7 @@ constexpr Builtin kFilters[] = {
     {"urlencode", url_encode},
     {"urlize", refuse_urlize},
     {"wordcount", word_count},
+    {"wordwrap", wordwrap_filter},
     {"xmlattr", xml_attributes},
 };
 

@@ -5,9 +5,6 @@
 namespace ruvllm::jinja {
 namespace {
 
-// Levels of the tree being walked, per level of calls allowed: what bounds the stack.
-constexpr int32_t kTreeLevelsPerCall = 5;
-
 template <typename T>
 class Restore {
  public:

@@ -14,6 +14,9 @@
 
 namespace ruvllm::jinja {
 
+// Levels of the tree being walked, per level of calls allowed: what bounds the stack.
+inline constexpr int32_t kTreeLevelsPerCall = 5;
+
 // Variables of one level. Few per level, so a walk finds them fastest.
 struct Scope : Object {
   explicit Scope(Ref<Scope> outer) : parent(std::move(outer)) {}

@@ -34,7 +34,7 @@ bool is_escaped(const Value& v) { return v.is_string() && v.as<StringObject>().m
 
 // Has a length and subscripts.
 bool is_sequence(const Value& v) {
-  return v.is_string() || v.is_sequence() || v.is(Kind::kDict) || v.is(Kind::kRange);
+  return v.is_string() || v.is_sequence() || v.is_undefined() || v.is(Kind::kDict) || v.is(Kind::kRange);
 }
 
 // value % divisor, compared with `wanted`.

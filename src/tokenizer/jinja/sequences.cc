@@ -198,9 +198,7 @@ Result<bool> Cursor::next(Runtime& runtime, Value& out) {
       if (position_ >= text.size()) return false;
       const size_t begin = position_;
       next_char(text, position_);
-      std::string character = text.substr(begin, position_ - begin);
-      out = source_.as<StringObject>().markup ? runtime.heap.markup(std::move(character))
-                                              : runtime.heap.string(std::move(character));
+      out = runtime.heap.string(text.substr(begin, position_ - begin));  // of Markup too
       return true;
     }
     case Kind::kList:

@@ -41,15 +41,33 @@ Result<std::string> replace_text(Runtime& runtime, std::string_view text, std::s
     RUVLLM_TRY(append(text.substr(at)));
     return out;
   }
-  size_t at = 0;
-  for (; left > 0; --left) {
-    RUVLLM_ASSIGN(const size_t where, find_text(runtime, text, from, at));
+  // First how many there are, so that a result too large costs no more than the counting.
+  const auto next_match = [&](size_t from_byte) -> Result<size_t> {
+    if (from.size() > 4) return find_text(runtime, text, from, from_byte);
+    return text.find(from, from_byte);
+  };
+  uint64_t matches = 0;
+  uint64_t size = text.size();
+  for (size_t at = 0; static_cast<int64_t>(matches) < left; ++matches) {
+    RUVLLM_ASSIGN(const size_t where, next_match(at));
     if (where == std::string_view::npos) break;
-    RUVLLM_TRY(append(text.substr(at, where - at)));
-    RUVLLM_TRY(append(to));
+    size += to.size() - from.size();  // wraps around when it shrinks, and back
+    if (to.size() > from.size() && size > runtime.heap.max_bytes()) {
+      return over_limit("the size of values");
+    }
     at = where + from.size();
   }
-  RUVLLM_TRY(append(text.substr(at)));
+  RUVLLM_TRY(runtime.charge(matches));
+  RUVLLM_TRY(runtime.check_size(size));
+  out.reserve(static_cast<size_t>(size));
+  size_t at = 0;
+  for (uint64_t i = 0; i < matches; ++i) {
+    RUVLLM_ASSIGN(const size_t where, next_match(at));
+    out += text.substr(at, where - at);
+    out += to;
+    at = where + from.size();
+  }
+  out += text.substr(at);
   return out;
 }
 
