@@ -18,13 +18,13 @@ def jsonl(values):
 
 @needs_golden
 class Tokenize(CliTest):
-    NAMES = ["real_gpt2", "real_phi3"]
+    # A directory with tokenizer.json, one with tokenizer.model too, and a vocabulary in GGUF.
+    NAMES = ["bbpe_gpt2", "spm_llama2", "real_phi3"]
 
     def cases(self, name):
         folder = GOLDEN / "tokenizers" / name
-        if not (folder / "cases.jsonl").exists():
-            self.skipTest(f"no {folder}")
-        return folder, read_jsonl(folder / "cases.jsonl")
+        gguf = folder / "vocab.gguf"
+        return gguf if gguf.exists() else folder, read_jsonl(folder / "cases.jsonl")
 
     def test_jsonl_both_ways(self):
         for name in self.NAMES:
@@ -44,7 +44,7 @@ class Tokenize(CliTest):
                 self.assertEqual("".join(pieces), case["decoded"], name)
 
     def test_one_text(self):
-        folder, cases = self.cases("real_gpt2")
+        folder, cases = self.cases("bbpe_gpt2")
         case = max(cases[:50], key=lambda c: len(c["ids"]))
         with tempfile.TemporaryDirectory() as work:
             path = pathlib.Path(work) / "text"
@@ -56,7 +56,7 @@ class Tokenize(CliTest):
         self.assertEqual(out.stdout_bytes, case["decoded"].encode())
 
     def test_bad_lines_are_named(self):
-        folder, _ = self.cases("real_gpt2")
+        folder, _ = self.cases("bbpe_gpt2")
         for verb in ["tokenize", "detokenize"]:
             self.refused(1, ["line 1"], verb, "-m", folder, "--jsonl", "-", stdin="{}\n")
 
