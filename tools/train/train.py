@@ -169,7 +169,7 @@ class Trainer:
             losses += [] if loss is None else [loss]
             now = time.time()
             self.spent = spent_before + now - start
-            if self.step % a.report_steps == 0:
+            if self.step % a.report_steps == 0 and losses:
                 self.report(loss=round(sum(losses) / len(losses), 4),
                             tokens_per_s=round((self.tokens - last_tokens) / (now - last_time)))
                 losses, last_tokens, last_time = [], self.tokens, now
