@@ -36,8 +36,7 @@ int32_t argmax(std::span<const float> logits) {
 }
 
 CandidateSet::CandidateSet(int32_t vocab_size)
-    : vocab_size_(vocab_size),
-      items_(std::make_unique_for_overwrite<Candidate[]>(static_cast<size_t>(vocab_size))),
+    : items_(std::make_unique_for_overwrite<Candidate[]>(static_cast<size_t>(vocab_size))),
       scratch_(std::make_unique_for_overwrite<Candidate[]>(static_cast<size_t>(vocab_size))) {}
 
 float CandidateSet::kth_largest(std::span<const float> logits, int32_t k) {

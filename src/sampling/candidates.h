@@ -51,7 +51,6 @@ class CandidateSet {
   Cut select_mass(int64_t count, double mass);
   float kth_largest(std::span<const float> logits, int32_t k);
 
-  int32_t vocab_size_;
   int64_t size_ = 0;
   std::unique_ptr<Candidate[]> items_;    // [V]
   std::unique_ptr<Candidate[]> scratch_;  // [V]
