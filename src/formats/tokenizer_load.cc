@@ -16,7 +16,9 @@ namespace {
 
 constexpr uint64_t kMaxTokenizerBytes = 512 << 20;
 
-std::string_view file_name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
+std::string_view file_name(std::string_view path) {
+  return path.substr(path.rfind('/') + 1);
+}
 
 Result<TokenizerData> load_file(const std::string& path) {
   const std::string_view name = file_name(path);
@@ -30,8 +32,8 @@ Result<TokenizerData> load_file(const std::string& path) {
   if (name.ends_with(".json")) {
     return name.starts_with("tekken") ? parse_tekken(text, path) : parse_tokenizer_json(text, path);
   }
-  // sentencepiece's files are called tokenizer.model, tokenizer.model.v3, spiece.model, ...; the same
-  // name also stands for lines of base64.
+  // sentencepiece's files are called tokenizer.model, tokenizer.model.v3, spiece.model, ...; the
+  // same name also stands for lines of base64.
   if (looks_like_tiktoken(text)) return parse_tiktoken(text, path);
   return parse_sentencepiece_model(text, path);
 }
@@ -39,7 +41,7 @@ Result<TokenizerData> load_file(const std::string& path) {
 // The one file of a folder that holds a tokenizer; "" when there is none.
 std::string find_in_directory(const std::string& path) {
   for (const char* name : {"tokenizer.json", "tekken.json", "tokenizer.model", "tokenizer.model.v3",
-                           "spiece.model", "tokenizer.tiktoken", "qwen.tiktoken"}) {
+                           "spiece.model", "tokenizer.tiktoken", "qwen.tiktoken", "vocab.gguf"}) {
     std::string file = concat(path, "/", name);
     if (file_exists(file)) return file;
   }
