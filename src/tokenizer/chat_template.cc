@@ -31,9 +31,9 @@ Result<std::string> JinjaTemplate::render(const Json& context, const RenderOptio
   }
   const RenderLimits& limits = options.limits;
   if (limits.max_steps < 0 || limits.max_output_bytes < 0 || limits.max_depth < 0 ||
-      limits.max_depth > 1000) {
+      limits.max_depth > 500) {
     return fail(ErrorCode::kInvalidArgument,
-                "chat template: a limit is negative, or max_depth is above 1000");
+                "chat template: a limit is negative, or max_depth is above 500");
   }
   return jinja::Interpreter(*program_->tree, context, options).render();
 }
@@ -86,7 +86,8 @@ class JinjaChatTemplate : public ChatTemplate {
     if (parsed) return parsed;
     return fail(ErrorCode::kInvalidArgument, concat(what, ": ", parsed.error().message));
   }
-  static std::unexpected<Error> wrong_type(const char* what, const Json& found, const char* wanted) {
+  static std::unexpected<Error> wrong_type(const char* what, const Json& found,
+                                           const char* wanted) {
     return fail(ErrorCode::kInvalidArgument,
                 concat(what, ": found ", found.type_name(), ", expected ", wanted));
   }

@@ -33,15 +33,15 @@ enum class ExprKind : uint8_t {
   kNot,
   kAnd,
   kOr,
-  kConcat,      // ~, n-ary
-  kCompare,     // children[0] op[0] children[1] op[1] ...
-  kCondition,   // children: test, then, [else]
-  kAttribute,   // children[0].name
-  kItem,        // children[0][children[1]]
-  kSlice,       // children[0][children[1]:children[2]:children[3]], each may be null
-  kCall,        // children[0](call)
-  kFilter,      // children[0] | builtin(call); children[0] null: the captured block
-  kTest,        // children[0] is builtin(call)
+  kConcat,           // ~, n-ary
+  kCompare,          // children[0] op[0] children[1] op[1] ...
+  kCondition,        // children: test, then, [else]
+  kAttribute,        // children[0].name
+  kItem,             // children[0][children[1]]
+  kSlice,            // children[0][children[1]:children[2]:children[3]], each may be null
+  kCall,             // children[0](call)
+  kFilter,           // children[0] | builtin(call); children[0] null: the captured block
+  kTest,             // children[0] is builtin(call)
   kAttributeTarget,  // only as a target of set: name.attribute
 };
 
@@ -58,9 +58,9 @@ struct Expr {
   BinaryOp op = BinaryOp::kAdd;
   int16_t depth = 1;
   int32_t line = 1;
-  Symbol symbol = 0;                  // kName, kAttributeTarget
-  const Builtin* builtin = nullptr;   // kFilter, kTest; null: unknown, an error when it runs
-  Value value;                        // kConstant; the name of kAttribute, kFilter, kTest
+  Symbol symbol = 0;                 // kName, kAttributeTarget
+  const Builtin* builtin = nullptr;  // kFilter, kTest; null: unknown, an error when it runs
+  Value value;                       // kConstant; the name of kAttribute, kFilter, kTest
   std::vector<ExprPtr> children;
   std::vector<CompareOp> compare_ops;
   std::unique_ptr<CallSite> call;
@@ -70,21 +70,21 @@ struct Stmt;
 using Block = std::vector<Stmt>;
 
 enum class StmtKind : uint8_t {
-  kData,        // text
-  kPrint,       // expr
-  kIf,          // exprs are tests, blocks their bodies; one more block: else
-  kFor,         // target in exprs[0] if exprs[1]; blocks[0] body, blocks[1] else
-  kSet,         // target = exprs[0]
-  kSetBlock,    // target = blocks[0], through the filters exprs[0]
-  kMacro,       // macro
-  kCallBlock,   // exprs[0] with macro as its caller
-  kFilterBlock, // blocks[0] through the filters exprs[0]
-  kWith,        // targets = exprs; blocks[0]
-  kScope,       // blocks[0] in a scope of its own
-  kNamedBlock,  // blocks[0] in a scope that sees only the template's top
+  kData,         // text
+  kPrint,        // expr
+  kIf,           // exprs are tests, blocks their bodies; one more block: else
+  kFor,          // target in exprs[0] if exprs[1]; blocks[0] body, blocks[1] else
+  kSet,          // target = exprs[0]
+  kSetBlock,     // target = blocks[0], through the filters exprs[0]
+  kMacro,        // macro
+  kCallBlock,    // exprs[0] with macro as its caller
+  kFilterBlock,  // blocks[0] through the filters exprs[0]
+  kWith,         // targets = exprs; blocks[0]
+  kScope,        // blocks[0] in a scope of its own
+  kNamedBlock,   // blocks[0] in a scope that sees only the template's top
   kBreak,
   kContinue,
-  kRefuse,      // text: why; an error when it runs
+  kRefuse,  // text: why; an error when it runs
 };
 
 struct MacroDecl {

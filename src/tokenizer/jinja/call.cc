@@ -11,33 +11,42 @@ namespace {
 
 std::span<const Builtin> method_table(const Value& object) {
   switch (object.kind()) {
-    case Kind::kString: return string_methods();
+    case Kind::kString:
+      return string_methods();
     case Kind::kList:
     case Kind::kTuple:
-    case Kind::kRange: return sequence_methods();
-    case Kind::kDict: return dict_methods();
+    case Kind::kRange:
+      return sequence_methods();
+    case Kind::kDict:
+      return dict_methods();
     case Kind::kBool:
     case Kind::kInt:
-    case Kind::kBigInt: return integer_methods();
-    case Kind::kFloat: return real_methods();
-    case Kind::kCycler: return cycler_methods();
+    case Kind::kBigInt:
+      return integer_methods();
+    case Kind::kFloat:
+      return real_methods();
+    case Kind::kCycler:
+      return cycler_methods();
     case Kind::kFunction:
       // The global `dict` has one method, fromkeys.
       if (std::string_view(object.as<FunctionObject>().builtin->name) == "dict") {
         return dict_type_methods();
       }
       return {};
-    default: return {};
+    default:
+      return {};
   }
 }
 
 // Methods that would change the value in place; the immutable sandbox refuses them.
 bool is_mutator(const Value& object, std::string_view name) {
-  constexpr const char* kList[] = {"append", "clear",  "extend", "insert",
+  constexpr const char* kList[] = {"append", "clear",  "extend",  "insert",
                                    "pop",    "remove", "reverse", "sort"};
   constexpr const char* kDict[] = {"clear", "pop", "popitem", "setdefault", "update"};
-  if (object.is(Kind::kList)) return std::find(std::begin(kList), std::end(kList), name) != std::end(kList);
-  if (object.is(Kind::kDict)) return std::find(std::begin(kDict), std::end(kDict), name) != std::end(kDict);
+  if (object.is(Kind::kList))
+    return std::find(std::begin(kList), std::end(kList), name) != std::end(kList);
+  if (object.is(Kind::kDict))
+    return std::find(std::begin(kDict), std::end(kDict), name) != std::end(kDict);
   return false;
 }
 
@@ -108,7 +117,8 @@ const Builtin* find_method(const Value& object, std::string_view name) {
 }
 
 Result<Value> find_attribute(Runtime& runtime, const Value& object, std::string_view name) {
-  if (is_dunder(name) && !object.is(Kind::kNamespace)) return unsafe_attribute(runtime, object, name);
+  if (is_dunder(name) && !object.is(Kind::kNamespace))
+    return unsafe_attribute(runtime, object, name);
   if (is_mutator(object, name)) return unsafe_attribute(runtime, object, name);
   if (object.is(Kind::kLoop)) return loop_attribute(runtime, object, name);
   if (Value data = data_attribute(runtime, object, name); !data.is_missing()) return data;
@@ -160,8 +170,8 @@ Status bind_arguments(const char* function, const Args& args, std::span<const ch
     size_t i = 0;
     while (i < names.size() && name.text() != names[i]) ++i;
     if (i == names.size()) {
-      return raise(concat(function, "() got an unexpected keyword argument '",
-                          printable(name.text()), "'"));
+      return raise(
+          concat(function, "() got an unexpected keyword argument '", printable(name.text()), "'"));
     }
     if (!out[i].is_missing()) {
       return raise(concat(function, "() got multiple values for argument '", names[i], "'"));

@@ -45,16 +45,24 @@ Result<Value> Interpreter::evaluate(const Expr& expr) {
 
 Result<Value> Interpreter::evaluate_kind(const Expr& expr) {
   switch (expr.kind) {
-    case ExprKind::kConstant: return expr.value;
+    case ExprKind::kConstant:
+      return expr.value;
     case ExprKind::kName:
-    case ExprKind::kAttributeTarget: return lookup(expr.symbol);
+    case ExprKind::kAttributeTarget:
+      return lookup(expr.symbol);
     case ExprKind::kList:
-    case ExprKind::kTuple: return evaluate_sequence(expr);
-    case ExprKind::kDict: return evaluate_dict(expr);
-    case ExprKind::kConcat: return evaluate_concat(expr);
-    case ExprKind::kCompare: return evaluate_compare(expr);
-    case ExprKind::kSlice: return evaluate_slice(expr);
-    case ExprKind::kCall: return evaluate_call(expr, nullptr);
+    case ExprKind::kTuple:
+      return evaluate_sequence(expr);
+    case ExprKind::kDict:
+      return evaluate_dict(expr);
+    case ExprKind::kConcat:
+      return evaluate_concat(expr);
+    case ExprKind::kCompare:
+      return evaluate_compare(expr);
+    case ExprKind::kSlice:
+      return evaluate_slice(expr);
+    case ExprKind::kCall:
+      return evaluate_call(expr, nullptr);
     case ExprKind::kBinary: {
       RUVLLM_ASSIGN(const Value left, evaluate(*expr.children[0]));
       RUVLLM_ASSIGN(const Value right, evaluate(*expr.children[1]));
@@ -79,15 +87,21 @@ Result<Value> Interpreter::evaluate_kind(const Expr& expr) {
           concat("the inline if-expression on line ", expr.line,
                  " evaluated to false and no else section was defined."));
     }
-    default: break;
+    default:
+      break;
   }
   RUVLLM_ASSIGN(const Value operand, evaluate(*expr.children[0]));
   switch (expr.kind) {
-    case ExprKind::kNegate: return negate(runtime_, operand);
-    case ExprKind::kPlus: return plus(runtime_, operand);
-    case ExprKind::kNot: return Value(!truth(operand));
-    case ExprKind::kAttribute: return get_attribute(runtime_, operand, expr.value);
-    default: return evaluate_builtin(expr, operand);
+    case ExprKind::kNegate:
+      return negate(runtime_, operand);
+    case ExprKind::kPlus:
+      return plus(runtime_, operand);
+    case ExprKind::kNot:
+      return Value(!truth(operand));
+    case ExprKind::kAttribute:
+      return get_attribute(runtime_, operand, expr.value);
+    default:
+      return evaluate_builtin(expr, operand);
   }
 }
 
@@ -224,7 +238,8 @@ Result<Value> Interpreter::evaluate_builtin(const Expr& expr, const Value& input
 
 Result<Value> Interpreter::evaluate_filters(const Expr* filters, Value captured) {
   if (filters == nullptr) return captured;
-  RUVLLM_ASSIGN(const Value input, evaluate_filters(filters->children[0].get(), std::move(captured)));
+  RUVLLM_ASSIGN(const Value input,
+                evaluate_filters(filters->children[0].get(), std::move(captured)));
   RUVLLM_TRY(runtime_.charge(1));
   return evaluate_builtin(*filters, input);
 }

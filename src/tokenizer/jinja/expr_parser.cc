@@ -156,9 +156,8 @@ Result<ExprPtr> ExprParser::parse_compare() {
       {"<=", CompareOp::kLe}, {">", CompareOp::kGt},  {">=", CompareOp::kGe}};
   while (true) {
     const int32_t line = current().line;
-    const auto* found = std::find_if(std::begin(kOperators), std::end(kOperators), [&](auto& row) {
-      return current().is_operator(row.first);
-    });
+    const auto* found = std::find_if(std::begin(kOperators), std::end(kOperators),
+                                     [&](auto& row) { return current().is_operator(row.first); });
     CompareOp op = CompareOp::kIn;
     if (found != std::end(kOperators)) {
       op = found->second;
@@ -215,9 +214,8 @@ Result<ExprPtr> ExprParser::parse_product() {
                                                                   {"//", BinaryOp::kFloorDiv},
                                                                   {"%", BinaryOp::kMod}};
   while (true) {
-    const auto* found = std::find_if(std::begin(kOperators), std::end(kOperators), [&](auto& row) {
-      return current().is_operator(row.first);
-    });
+    const auto* found = std::find_if(std::begin(kOperators), std::end(kOperators),
+                                     [&](auto& row) { return current().is_operator(row.first); });
     if (found == std::end(kOperators)) return left;
     ExprPtr node = make(ExprKind::kBinary, take().line);
     node->op = found->second;
@@ -338,8 +336,8 @@ Result<ExprPtr> ExprParser::parse_tuple(const TupleStyle& style) {
   bool is_tuple = false;
   while (true) {
     if (!tuple->children.empty()) RUVLLM_TRY(expect_operator(","));
-    const bool at_end = current().is(TokenKind::kVariableEnd) || current().is(TokenKind::kBlockEnd) ||
-                        current().is_operator(")") ||
+    const bool at_end = current().is(TokenKind::kVariableEnd) ||
+                        current().is(TokenKind::kBlockEnd) || current().is_operator(")") ||
                         (!style.stop_name.empty() && current().is_name(style.stop_name));
     if (at_end) break;
     ExprPtr item;
@@ -495,7 +493,9 @@ Result<std::unique_ptr<CallSite>> ExprParser::parse_arguments() {
   const Nested nested(nesting_);
   if (nested.too_deep()) return too_deep(line);
   auto site = std::make_unique<CallSite>();
-  const auto invalid = [line] { return syntax_error(line, "invalid syntax for function call expression"); };
+  const auto invalid = [line] {
+    return syntax_error(line, "invalid syntax for function call expression");
+  };
   bool first = true;
   while (!current().is_operator(")")) {
     if (!first) {
@@ -514,7 +514,8 @@ Result<std::unique_ptr<CallSite>> ExprParser::parse_arguments() {
       std::string name = take().text;
       take();
       for (const auto& [other, value] : site->named) {
-        if (other.text() == name) return syntax_error(line, concat("keyword argument repeated: ", name));
+        if (other.text() == name)
+          return syntax_error(line, concat("keyword argument repeated: ", name));
       }
       RUVLLM_ASSIGN(ExprPtr value, parse_expression());
       site->named.emplace_back(constant_string(std::move(name)), std::move(value));
@@ -579,7 +580,8 @@ Result<ExprPtr> ExprParser::parse_test(ExprPtr expr) {
   if (next.is_operator("(")) {
     RUVLLM_ASSIGN(node->call, parse_arguments());
   } else if (argument) {
-    if (next.is_name("is")) return syntax_error(next.line, "You cannot chain multiple tests with is");
+    if (next.is_name("is"))
+      return syntax_error(next.line, "You cannot chain multiple tests with is");
     node->call = std::make_unique<CallSite>();
     RUVLLM_ASSIGN(ExprPtr value, parse_primary(false));
     RUVLLM_ASSIGN(value, parse_postfix(std::move(value)));

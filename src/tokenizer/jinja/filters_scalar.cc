@@ -13,7 +13,8 @@ Result<Value> absolute(Runtime& runtime, const Value& self, const Args& args) {
   RUVLLM_TRY(bind_nothing("abs", args));
   if (self.is(Kind::kFloat)) return Value(std::fabs(self.real()));
   if (self.is_integer()) {
-    const bool negative = self.is_small_integer() ? self.integer() < 0 : to_big_int(self).is_negative();
+    const bool negative =
+        self.is_small_integer() ? self.integer() < 0 : to_big_int(self).is_negative();
     return negative ? negate(runtime, self) : plus(runtime, self);
   }
   return raise(concat("bad operand type for abs(): '", type_name(self), "'"));
@@ -49,7 +50,8 @@ Result<Value> to_integer(Runtime& runtime, const Value& self, const Args& args) 
   const Value fallback = given.has(0) ? given[0] : Value(int64_t{0});
   int64_t base = 10;
   if (given.has(1)) {
-    if (!given[1].is_integer()) base = -1;  // int() raises TypeError, which the filter catches
+    if (!given[1].is_integer())
+      base = -1;  // int() raises TypeError, which the filter catches
     else {
       RUVLLM_ASSIGN(base, to_index(given[1], "the base"));
     }
@@ -115,8 +117,8 @@ Result<Value> round_real(double value, int64_t digits) {
 // Integers: to a multiple of 10^-digits, ties to the even multiple.
 Result<Value> round_integer(Runtime& runtime, const Value& value, int64_t digits) {
   if (digits >= 0) return plus(runtime, value);
-  const auto unit = digits < -4000 ? std::nullopt
-                                   : BigInt::power(BigInt(10), static_cast<uint64_t>(-digits));
+  const auto unit =
+      digits < -4000 ? std::nullopt : BigInt::power(BigInt(10), static_cast<uint64_t>(-digits));
   if (!unit) return Value(int64_t{0});
   BigInt quotient;
   BigInt remainder;
@@ -144,7 +146,8 @@ Result<Value> round_filter(Runtime& runtime, const Value& self, const Args& args
   if (method == "common") {
     if (precision.is_none()) {
       if (self.is_integer()) return plus(runtime, self);
-      if (!std::isfinite(self.real())) return raise("cannot convert float infinity or NaN to integer");
+      if (!std::isfinite(self.real()))
+        return raise("cannot convert float infinity or NaN to integer");
       RUVLLM_ASSIGN(const Value whole, round_real(self.real(), 0));
       return from_real(runtime, whole.real());
     }
@@ -157,7 +160,8 @@ Result<Value> round_filter(Runtime& runtime, const Value& self, const Args& args
   RUVLLM_ASSIGN(const Value scaled, binary(runtime, BinaryOp::kMul, self, scale));
   Value whole = scaled;
   if (scaled.is(Kind::kFloat)) {
-    if (!std::isfinite(scaled.real())) return raise("cannot convert float infinity or NaN to integer");
+    if (!std::isfinite(scaled.real()))
+      return raise("cannot convert float infinity or NaN to integer");
     RUVLLM_ASSIGN(whole, from_real(runtime, method == "ceil" ? std::ceil(scaled.real())
                                                              : std::floor(scaled.real())));
   }
@@ -207,9 +211,8 @@ Status append_pretty(Runtime& runtime, std::string& out, const Value& value) {
   RUVLLM_TRY(runtime.charge(1));
   if (value.is(Kind::kDict)) {
     std::vector<DictObject::Item> items = value.as<DictObject>().items;
-    std::stable_sort(items.begin(), items.end(), [](const auto& a, const auto& b) {
-      return order_keys(a.first, b.first) < 0;
-    });
+    std::sort(items.begin(), items.end(),
+              [](const auto& a, const auto& b) { return order_keys(a.first, b.first) < 0; });
     out += '{';
     for (size_t i = 0; i < items.size(); ++i) {
       if (i > 0) out += ", ";
@@ -247,22 +250,16 @@ Result<Value> refuse_random(Runtime&, const Value&, const Args&) {
 }
 
 constexpr Builtin kFilters[] = {
-    {"abs", absolute},
-    {"attr", attribute},
-    {"count", length},
-    {"d", otherwise},
-    {"default", otherwise},
-    {"filesizeformat", file_size},
-    {"float", to_float},
-    {"int", to_integer},
-    {"length", length},
-    {"pprint", pretty},
-    {"random", refuse_random},
-    {"round", round_filter},
+    {"abs", absolute},   {"attr", attribute},       {"count", length},
+    {"d", otherwise},    {"default", otherwise},    {"filesizeformat", file_size},
+    {"float", to_float}, {"int", to_integer},       {"length", length},
+    {"pprint", pretty},  {"random", refuse_random}, {"round", round_filter},
 };
 
 }  // namespace
 
-std::span<const Builtin> scalar_filters() { return kFilters; }
+std::span<const Builtin> scalar_filters() {
+  return kFilters;
+}
 
 }  // namespace ruvllm::jinja

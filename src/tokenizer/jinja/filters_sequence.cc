@@ -46,8 +46,11 @@ class AttributePath {
   std::vector<Value> parts_;
 };
 
-Value fold_case(Runtime& runtime, const Value& value) {
-  return value.is_string() ? make_like(runtime, value, to_lower(value.text())) : value;
+Result<Value> fold_case(Runtime& runtime, const Value& value) {
+  if (!value.is_string()) return value;
+  RUVLLM_TRY(runtime.check_size(value.text().size()));
+  RUVLLM_TRY(runtime.charge_walk(value.text()));
+  return make_like(runtime, value, to_lower(value.text()));
 }
 
 struct Keyed {
@@ -114,7 +117,8 @@ Result<Value> sort(Runtime& runtime, const Value& self, const Args& args) {
   std::vector<AttributePath> paths;
   if (given[2].is_string()) {
     std::string_view rest = given[2].text();
-    for (size_t comma = 0; comma != rest.npos; rest.remove_prefix(comma == rest.npos ? 0 : comma + 1)) {
+    for (size_t comma = 0; comma != rest.npos;
+         rest.remove_prefix(comma == rest.npos ? 0 : comma + 1)) {
       comma = rest.find(',');
       paths.emplace_back(runtime, runtime.heap.string(rest.substr(0, comma)));
     }
@@ -125,7 +129,12 @@ Result<Value> sort(Runtime& runtime, const Value& self, const Args& args) {
     std::vector<Value> keys;
     for (const AttributePath& path : paths) {
       RUVLLM_ASSIGN(const Value key, path.get(runtime, item, Value()));
-      keys.push_back(fold ? fold_case(runtime, key) : key);
+      if (!fold) {
+        keys.push_back(key);
+        continue;
+      }
+      RUVLLM_ASSIGN(Value folded, fold_case(runtime, key));
+      keys.push_back(std::move(folded));
     }
     return runtime.heap.list(std::move(keys));
   };
@@ -137,18 +146,24 @@ Result<Value> sort(Runtime& runtime, const Value& self, const Args& args) {
 Result<Value> dict_sort(Runtime& runtime, const Value& self, const Args& args) {
   RUVLLM_ASSIGN(const auto given, bind("dictsort", args, {"case_sensitive", "by", "reverse"}));
   if (self.is_undefined()) return raise(undefined_message(self));
-  if (!self.is(Kind::kDict)) return raise(concat("dictsort needs a mapping, not ", type_name(self)));
+  if (!self.is(Kind::kDict))
+    return raise(concat("dictsort needs a mapping, not ", type_name(self)));
   bool by_value = false;
   if (given.has(1)) {
     const std::string by = given[1].is_string() ? given[1].text() : "";
-    if (by != "key" && by != "value") return raise("You can only sort by either \"key\" or \"value\"");
+    if (by != "key" && by != "value")
+      return raise("You can only sort by either \"key\" or \"value\"");
     by_value = by == "value";
   }
   const bool fold = !truth(given[0]);
   std::vector<Keyed> rows;
   for (const auto& [key, value] : self.as<DictObject>().items) {
     const Value& by = by_value ? value : key;
-    rows.push_back({fold ? fold_case(runtime, by) : by, runtime.heap.tuple({key, value})});
+    Value sort_key = by;
+    if (fold) {
+      RUVLLM_ASSIGN(sort_key, fold_case(runtime, by));
+    }
+    rows.push_back({std::move(sort_key), runtime.heap.tuple({key, value})});
   }
   RUVLLM_ASSIGN(const bool reversed, reverse_argument(given[2]));
   RUVLLM_TRY(sort_keyed(runtime, rows, reversed));
@@ -162,15 +177,19 @@ Result<Value> unique(Runtime& runtime, const Value& self, const Args& args) {
   const auto key_of = [&](const Value& item) -> Result<Value> {
     RUVLLM_ASSIGN(const Value key, path.get(runtime, item, Value()));
     if (!is_hashable(key)) return raise(concat("unhashable type: '", type_name(key), "'"));
-    return fold ? fold_case(runtime, key) : key;
+    if (!fold) return key;
+    return fold_case(runtime, key);
   };
   RUVLLM_ASSIGN(std::vector<Keyed> rows, with_keys(runtime, self, key_of));
   // The first of each key: sort places by key, then by place.
   std::vector<size_t> places(rows.size());
   for (size_t i = 0; i < places.size(); ++i) places[i] = i;
-  RUVLLM_TRY(runtime.charge(places.size()));
-  std::stable_sort(places.begin(), places.end(), [&rows](size_t a, size_t b) {
-    return order_keys(rows[a].key, rows[b].key) < 0;
+  for (const Keyed& row : rows) {  // about log2 of as many comparisons each
+    RUVLLM_TRY(runtime.charge(1 + (row.key.is_string() ? row.key.text().size() / 4 : 16)));
+  }
+  std::sort(places.begin(), places.end(), [&rows](size_t a, size_t b) {
+    const int order = order_keys(rows[a].key, rows[b].key);
+    return order != 0 ? order < 0 : a < b;
   });
   std::vector<bool> keep(rows.size(), false);
   for (size_t i = 0; i < places.size(); ++i) {
@@ -190,7 +209,8 @@ Result<Value> extreme(Runtime& runtime, const Value& self, const Args& args) {
   const bool fold = !truth(given[0]);
   const auto key_of = [&](const Value& item) -> Result<Value> {
     RUVLLM_ASSIGN(const Value key, path.get(runtime, item, Value()));
-    return fold ? fold_case(runtime, key) : key;
+    if (!fold) return key;
+    return fold_case(runtime, key);
   };
   RUVLLM_ASSIGN(std::vector<Keyed> rows, with_keys(runtime, self, key_of));
   if (rows.empty()) return runtime.heap.undefined_hint("No aggregated item, sequence was empty.");
@@ -217,7 +237,8 @@ bool is_reversible(const Value& value) {
 
 Result<Value> last(Runtime& runtime, const Value& self, const Args& args) {
   RUVLLM_TRY(bind_nothing("last", args));
-  if (!is_reversible(self)) return raise(concat("'", type_name(self), "' object is not reversible"));
+  if (!is_reversible(self))
+    return raise(concat("'", type_name(self), "' object is not reversible"));
   if (self.is_sequence() && !self.items().empty()) return self.items().back();
   if (self.is_string() && !self.text().empty()) {
     size_t at = self.text().size();
@@ -232,8 +253,9 @@ Result<Value> last(Runtime& runtime, const Value& self, const Args& args) {
 Result<Value> reverse(Runtime& runtime, const Value& self, const Args& args) {
   RUVLLM_TRY(bind_nothing("reverse", args));
   if (self.is_string()) {
+    RUVLLM_TRY(runtime.check_size(self.text().size() * sizeof(char32_t)));
+    RUVLLM_TRY(runtime.charge_walk(self.text()));
     std::vector<char32_t> chars = to_chars(self.text());
-    RUVLLM_TRY(runtime.check_size(chars.size() * sizeof(char32_t)));
     std::reverse(chars.begin(), chars.end());
     return make_like(runtime, self, from_chars(chars));
   }
@@ -365,7 +387,8 @@ Result<Value> group_by(Runtime& runtime, const Value& self, const Args& args) {
   const bool fold = !truth(given[2]);
   const auto key_of = [&](const Value& item) -> Result<Value> {
     RUVLLM_ASSIGN(const Value key, path.get(runtime, item, given[1]));
-    return fold ? fold_case(runtime, key) : key;
+    if (!fold) return key;
+    return fold_case(runtime, key);
   };
   RUVLLM_ASSIGN(std::vector<Keyed> rows, with_keys(runtime, self, key_of));
   RUVLLM_TRY(sort_keyed(runtime, rows, false));
@@ -436,8 +459,10 @@ Result<Value> map(Runtime& runtime, const Value& self, const Args& args) {
   }
   if (!attribute.is_missing()) {
     for (const auto& [name, value] : args.named) {
-      if (name.text() == "default") otherwise = value;
-      else if (name.text() != "attribute") return raise("map: unexpected keyword argument");
+      if (name.text() == "default")
+        otherwise = value;
+      else if (name.text() != "attribute")
+        return raise("map: unexpected keyword argument");
     }
     const AttributePath path(runtime, attribute);
     return generate(runtime, self, [&](const Value& item, std::vector<Value>& out) -> Status {
@@ -464,8 +489,7 @@ template <bool by_attribute, bool keep>
 Result<Value> select(Runtime& runtime, const Value& self, const Args& args) {
   const size_t skip = by_attribute ? 1 : 0;
   const bool has_attribute = args.positional.size() >= skip;
-  const AttributePath path(runtime,
-                           by_attribute && has_attribute ? args.positional[0] : Value());
+  const AttributePath path(runtime, by_attribute && has_attribute ? args.positional[0] : Value());
   const bool has_test = args.positional.size() > skip;
   const Args rest = has_test ? rest_of(args, skip + 1) : Args();
   return generate(runtime, self, [&](const Value& item, std::vector<Value>& out) -> Status {
@@ -511,6 +535,8 @@ constexpr Builtin kFilters[] = {
 
 }  // namespace
 
-std::span<const Builtin> sequence_filters() { return kFilters; }
+std::span<const Builtin> sequence_filters() {
+  return kFilters;
+}
 
 }  // namespace ruvllm::jinja

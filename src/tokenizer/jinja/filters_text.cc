@@ -23,6 +23,7 @@ Result<Value> changed(Runtime& runtime, const Value& self, const Args& args) {
   RUVLLM_TRY(bind_nothing("filter", args));
   RUVLLM_ASSIGN(const Value text, soft_string(runtime, self));
   RUVLLM_TRY(runtime.check_size(text.text().size()));
+  RUVLLM_TRY(runtime.charge_walk(text.text()));
   return make_like(runtime, text, change(text.text()));
 }
 
@@ -122,15 +123,21 @@ std::string_view entity_text(std::string_view name) {
 std::string unescape_entities(std::string_view text) {
   std::string out;
   for (size_t i = 0; i < text.size();) {
-    const size_t end = text[i] == '&' ? text.find(';', i) : std::string_view::npos;
-    if (end != std::string_view::npos && end - i <= 8) {
+    constexpr size_t kLongest = 8;  // of an entity that is known here
+    size_t end = std::string_view::npos;
+    if (text[i] == '&') {
+      const size_t within = text.substr(i, kLongest + 1).find(';');
+      if (within != std::string_view::npos) end = i + within;
+    }
+    if (end != std::string_view::npos) {
       const std::string_view name = text.substr(i + 1, end - i - 1);
       uint32_t code = 0;
       const bool hex = name.starts_with("#x") || name.starts_with("#X");
       bool number = name.size() > (hex ? 2U : 1U) && name[0] == '#';
       for (const char c : number ? name.substr(hex ? 2 : 1) : std::string_view()) {
-        const int digit = c >= '0' && c <= '9' ? c - '0'
-                          : hex && (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
+        const int digit = c >= '0' && c <= '9'                            ? c - '0'
+                          : hex && (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10
+                                                                          : -1;
         if (digit < 0) number = false;
         code = code * (hex ? 16 : 10) + static_cast<uint32_t>(std::max(digit, 0));
       }
@@ -150,6 +157,7 @@ std::string unescape_entities(std::string_view text) {
 Result<Value> strip_tags(Runtime& runtime, const Value& self, const Args& args) {
   RUVLLM_TRY(bind_nothing("striptags", args));
   RUVLLM_ASSIGN(std::string text, str(runtime, self));
+  RUVLLM_TRY(runtime.charge_walk(text));
   for (const auto& [open, close] : {std::pair("<!--", "-->"), std::pair("<", ">")}) {
     std::string kept;
     size_t at = 0;
@@ -196,6 +204,8 @@ Result<Value> indent(Runtime& runtime, const Value& self, const Args& args) {
     indention.assign(static_cast<size_t>(std::max<int64_t>(width, 0)), ' ');
   }
   const bool blank = truth(given[2]);
+  RUVLLM_TRY(runtime.check_size(self.text().size()));
+  RUVLLM_TRY(runtime.charge_walk(self.text()));
   const std::string text = self.text() + "\n";
   std::string out = truth(given[1]) ? indention : "";
   bool first = true;
@@ -239,6 +249,7 @@ Result<Value> truncate(Runtime& runtime, const Value& self, const Args& args) {
 Result<Value> word_count(Runtime& runtime, const Value& self, const Args& args) {
   RUVLLM_TRY(bind_nothing("wordcount", args));
   RUVLLM_ASSIGN(const std::string text, str(runtime, self));
+  RUVLLM_TRY(runtime.charge_walk(text));
   int64_t count = 0;
   bool in_word = false;
   for (size_t i = 0; i < text.size();) {
@@ -273,6 +284,7 @@ Result<Value> url_encode(Runtime& runtime, const Value& self, const Args& args) 
   if (self.is_string() || !is_iterable(self)) {
     RUVLLM_ASSIGN(const std::string text, str(runtime, self));
     RUVLLM_TRY(runtime.check_size(text.size() * 3));
+    RUVLLM_TRY(runtime.charge_bytes(text.size()));
     return runtime.heap.string(quote_url(text, false));
   }
   std::vector<Value> pairs;
@@ -290,8 +302,10 @@ Result<Value> url_encode(Runtime& runtime, const Value& self, const Args& args) 
     for (size_t i = 0; i < 2; ++i) {
       RUVLLM_ASSIGN(const std::string text, str(runtime, parts[i]));
       RUVLLM_TRY(runtime.check_size(out.size() + text.size() * 3));
-      if (i == 1) out += '=';
-      else if (!out.empty()) out += '&';
+      if (i == 1)
+        out += '=';
+      else if (!out.empty())
+        out += '&';
       out += quote_url(text, true);
     }
   }
@@ -330,7 +344,8 @@ Result<Value> xml_attributes(Runtime& runtime, const Value& self, const Args& ar
 }
 
 Result<std::string> separator_argument(Runtime& runtime, const Value& value) {
-  if (!value.is_string()) return raise(concat("a JSON separator must be str, not ", type_name(value)));
+  if (!value.is_string())
+    return raise(concat("a JSON separator must be str, not ", type_name(value)));
   RUVLLM_TRY(runtime.check_size(value.text().size()));
   return value.text();
 }
@@ -393,7 +408,9 @@ constexpr Builtin kFilters[] = {
 
 }  // namespace
 
-std::span<const Builtin> text_filters() { return kFilters; }
+std::span<const Builtin> text_filters() {
+  return kFilters;
+}
 
 const Builtin* find_filter(std::string_view name) {
   for (const auto table : {text_filters(), sequence_filters(), scalar_filters()}) {

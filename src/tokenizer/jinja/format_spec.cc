@@ -33,7 +33,9 @@ Result<int64_t> parse_count(std::string_view spec, size_t& at) {
   return value;
 }
 
-bool is_align(char c) { return c == '<' || c == '>' || c == '^' || c == '='; }
+bool is_align(char c) {
+  return c == '<' || c == '>' || c == '^' || c == '=';
+}
 
 Result<Spec> parse_spec(std::string_view text) {
   Spec spec;
@@ -88,8 +90,8 @@ Status append_padded(Runtime& runtime, std::string& out, const Spec& spec, std::
   const int64_t padding = spec.width > length ? spec.width - length : 0;
   std::string fill;
   append_char(fill, spec.fill);
-  RUVLLM_TRY(runtime.check_size(out.size() + body.size() +
-                                static_cast<uint64_t>(padding) * fill.size()));
+  RUVLLM_TRY(
+      runtime.check_size(out.size() + body.size() + static_cast<uint64_t>(padding) * fill.size()));
   const auto pad = [&](int64_t count) {
     for (int64_t i = 0; i < count; ++i) out += fill;
   };

@@ -1,7 +1,7 @@
 // text % arguments and text.format(...) of text.h.
 #include <algorithm>
-#include <cmath>
 #include <charconv>
+#include <cmath>
 
 #include "tokenizer/jinja/call.h"
 #include "tokenizer/jinja/operators.h"
@@ -98,12 +98,18 @@ class PercentFormatter {
     }
     for (; at_ < text_.size(); ++at_) {
       const char c = text_[at_];
-      if (c == '-') how.left = true;
-      else if (c == '+') how.plus = true;
-      else if (c == ' ') how.space = true;
-      else if (c == '#') how.alternate = true;
-      else if (c == '0') how.zero = true;
-      else break;
+      if (c == '-')
+        how.left = true;
+      else if (c == '+')
+        how.plus = true;
+      else if (c == ' ')
+        how.space = true;
+      else if (c == '#')
+        how.alternate = true;
+      else if (c == '0')
+        how.zero = true;
+      else
+        break;
     }
     RUVLLM_ASSIGN(how.width, count());
     if (how.width < 0) {
@@ -115,7 +121,8 @@ class PercentFormatter {
       RUVLLM_ASSIGN(how.precision, count());
       how.precision = std::max<int64_t>(how.precision, 0);
     }
-    while (at_ < text_.size() && (text_[at_] == 'h' || text_[at_] == 'l' || text_[at_] == 'L')) ++at_;
+    while (at_ < text_.size() && (text_[at_] == 'h' || text_[at_] == 'l' || text_[at_] == 'L'))
+      ++at_;
     if (at_ >= text_.size()) return raise("incomplete format");
     how.type = text_[at_++];
     if (how.type == '%') {
@@ -133,11 +140,23 @@ class PercentFormatter {
     switch (how.type) {
       case 's':
       case 'r':
-      case 'a': return convert_text(how, value);
-      case 'c': return convert_char(how, value);
-      case 'd': case 'i': case 'u': case 'o': case 'x': case 'X':
+      case 'a':
+        return convert_text(how, value);
+      case 'c':
+        return convert_char(how, value);
+      case 'd':
+      case 'i':
+      case 'u':
+      case 'o':
+      case 'x':
+      case 'X':
         return convert_integer(how, value);
-      case 'e': case 'E': case 'f': case 'F': case 'g': case 'G':
+      case 'e':
+      case 'E':
+      case 'f':
+      case 'F':
+      case 'g':
+      case 'G':
         return convert_real(how, value);
       default:
         return raise(concat("unsupported format character '", printable({&how.type, 1}), "'"));
@@ -185,7 +204,8 @@ class PercentFormatter {
     if (value.is_integer()) {
       number = to_big_int(value);
     } else if (value.is(Kind::kFloat) && decimal) {
-      if (!std::isfinite(value.real())) return raise("cannot convert float infinity or NaN to integer");
+      if (!std::isfinite(value.real()))
+        return raise("cannot convert float infinity or NaN to integer");
       number = BigInt::from_double(value.real());
     } else if (value.is_undefined()) {
       return raise(undefined_message(value));
@@ -418,6 +438,7 @@ Result<Value> format_braces(Runtime& runtime, const Value& text, const Args& arg
                             const Value& named_dict) {
   const bool markup = text.as<StringObject>().markup;
   std::string out;
+  RUVLLM_TRY(runtime.charge_walk(text.text()));
   RUVLLM_TRY(BraceFormatter(runtime, args, named_dict, markup).run(out, text.text(), 0));
   RUVLLM_TRY(runtime.check_size(out.size()));
   return markup ? runtime.heap.markup(std::move(out)) : runtime.heap.string(std::move(out));

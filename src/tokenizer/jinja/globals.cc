@@ -16,7 +16,8 @@ Result<Value> make_range(Runtime& runtime, const Value&, const Args& args) {
   if (given < 1 || given > 3) return raise(concat("range expected 1 to 3 arguments, got ", given));
   int64_t numbers[3] = {0, 0, 1};
   for (size_t i = 0; i < given; ++i) {
-    RUVLLM_ASSIGN(numbers[given == 1 ? 1 : i], to_index(args.positional[i], "the range() argument"));
+    RUVLLM_ASSIGN(numbers[given == 1 ? 1 : i],
+                  to_index(args.positional[i], "the range() argument"));
   }
   const auto [start, stop, step] = numbers;
   if (step == 0) return raise("range() arg 3 must not be zero");
@@ -24,17 +25,19 @@ Result<Value> make_range(Runtime& runtime, const Value&, const Args& args) {
   uint64_t length = 0;
   if (step > 0 && stop > start) {
     length = (static_cast<uint64_t>(stop) - static_cast<uint64_t>(start) - 1) /
-                 static_cast<uint64_t>(step) + 1;
+                 static_cast<uint64_t>(step) +
+             1;
   } else if (step < 0 && start > stop) {
     length = (static_cast<uint64_t>(start) - static_cast<uint64_t>(stop) - 1) /
-                 (~static_cast<uint64_t>(step) + 1) + 1;
+                 (~static_cast<uint64_t>(step) + 1) +
+             1;
   }
   if (length > static_cast<uint64_t>(kMaxRange)) {
     return fail(ErrorCode::kOutOfMemory,
                 concat("Range too big. The sandbox blocks ranges larger than ", kMaxRange, "."));
   }
-  return Value(Kind::kRange, runtime.heap.make<RangeObject>(0, start, stop, step,
-                                                            static_cast<int64_t>(length)));
+  return Value(Kind::kRange,
+               runtime.heap.make<RangeObject>(0, start, stop, step, static_cast<int64_t>(length)));
 }
 
 // dict(mapping or pairs, **named) as a list of items.
@@ -54,6 +57,7 @@ Result<std::vector<DictObject::Item>> dict_items(Runtime& runtime, const Args& a
         if (!is_hashable(parts[0])) {
           return raise(concat("unhashable type: '", type_name(parts[0]), "'"));
         }
+        RUVLLM_TRY(runtime.charge(1 + (parts[0].is_string() ? parts[0].text().size() / 4 : 16)));
         items.emplace_back(parts[0], parts[1]);
       }
     }
@@ -109,7 +113,8 @@ Result<Value> strftime_now(Runtime& runtime, const Value&, const Args& args) {
   RUVLLM_ASSIGN(const auto given, bind("strftime_now", args, {"format"}, 1));
   if (!given[0].is_string()) return raise("strftime() argument 1 must be str");
   RUVLLM_TRY(runtime.check_size(given[0].text().size() * 16));
-  RUVLLM_ASSIGN(std::string text, format_time(given[0].text(), time_parts(runtime.now_unix_seconds)));
+  RUVLLM_ASSIGN(std::string text,
+                format_time(given[0].text(), time_parts(runtime.now_unix_seconds)));
   return runtime.make_string(std::move(text));
 }
 
@@ -118,18 +123,15 @@ Result<Value> lipsum(Runtime&, const Value&, const Args&) {
 }
 
 constexpr Builtin kGlobals[] = {
-    {"range", make_range},
-    {"dict", make_dict},
-    {"namespace", make_namespace},
-    {"cycler", make_cycler},
-    {"joiner", make_joiner},
-    {"raise_exception", raise_exception},
-    {"strftime_now", strftime_now},
-    {"lipsum", lipsum},
+    {"range", make_range},          {"dict", make_dict},     {"namespace", make_namespace},
+    {"cycler", make_cycler},        {"joiner", make_joiner}, {"raise_exception", raise_exception},
+    {"strftime_now", strftime_now}, {"lipsum", lipsum},
 };
 
 }  // namespace
 
-const Builtin* find_global(std::string_view name) { return find_builtin(kGlobals, name); }
+const Builtin* find_global(std::string_view name) {
+  return find_builtin(kGlobals, name);
+}
 
 }  // namespace ruvllm::jinja

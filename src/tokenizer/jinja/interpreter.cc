@@ -68,7 +68,8 @@ Result<std::string> Interpreter::render() {
   scope_ = root_;
   RUVLLM_TRY(run_block(program_.body));
   if (!is_valid_utf8(text)) {
-    return fail(ErrorCode::kInvalidArgument, "chat template: the text it makes has a lone surrogate");
+    return fail(ErrorCode::kInvalidArgument,
+                "chat template: the text it makes has a lone surrogate");
   }
   return text;
 }
@@ -119,12 +120,18 @@ Result<Interpreter::Flow> Interpreter::run(const Stmt& stmt) {
         RUVLLM_TRY(print_value(value));
       }
       return Flow::kNormal;
-    case StmtKind::kIf: return run_if(stmt);
-    case StmtKind::kFor: return run_for(stmt);
-    case StmtKind::kWith: return run_with(stmt);
-    case StmtKind::kNamedBlock: return run_named_block(stmt);
-    case StmtKind::kSetBlock: return run_set_block(stmt);
-    case StmtKind::kFilterBlock: return run_filter_block(stmt);
+    case StmtKind::kIf:
+      return run_if(stmt);
+    case StmtKind::kFor:
+      return run_for(stmt);
+    case StmtKind::kWith:
+      return run_with(stmt);
+    case StmtKind::kNamedBlock:
+      return run_named_block(stmt);
+    case StmtKind::kSetBlock:
+      return run_set_block(stmt);
+    case StmtKind::kFilterBlock:
+      return run_filter_block(stmt);
     case StmtKind::kScope: {
       const Restore<Ref<Scope>> scope(scope_, new_scope(scope_));
       return run_block(*stmt.blocks[0]);
@@ -138,9 +145,12 @@ Result<Interpreter::Flow> Interpreter::run(const Stmt& stmt) {
     case StmtKind::kCallBlock:
       RUVLLM_TRY(run_call_block(stmt));
       return Flow::kNormal;
-    case StmtKind::kBreak: return Flow::kBreak;
-    case StmtKind::kContinue: return Flow::kContinue;
-    case StmtKind::kRefuse: return unsupported(stmt.text);
+    case StmtKind::kBreak:
+      return Flow::kBreak;
+    case StmtKind::kContinue:
+      return Flow::kContinue;
+    case StmtKind::kRefuse:
+      return unsupported(stmt.text);
   }
   return Flow::kNormal;
 }
@@ -214,7 +224,8 @@ Status Interpreter::run_set(const Stmt& stmt) {
 Status Interpreter::check_namespace_targets(const Expr& target) {
   if (target.kind == ExprKind::kAttributeTarget) {
     RUVLLM_ASSIGN(const Value owner, lookup(target.symbol));
-    if (!owner.is(Kind::kNamespace)) return raise("cannot assign attribute on non-namespace object");
+    if (!owner.is(Kind::kNamespace))
+      return raise("cannot assign attribute on non-namespace object");
   }
   for (const ExprPtr& child : target.children) RUVLLM_TRY(check_namespace_targets(*child));
   return {};
@@ -227,7 +238,8 @@ Status Interpreter::assign(const Expr& target, Value value) {
   }
   if (target.kind == ExprKind::kAttributeTarget) {
     RUVLLM_ASSIGN(const Value owner, lookup(target.symbol));
-    if (!owner.is(Kind::kNamespace)) return raise("cannot assign attribute on non-namespace object");
+    if (!owner.is(Kind::kNamespace))
+      return raise("cannot assign attribute on non-namespace object");
     if (target.value.text().starts_with('_')) {
       return raise("names in a namespace must not begin with an underscore");
     }
@@ -253,8 +265,8 @@ Status Interpreter::assign(const Expr& target, Value value) {
 }
 
 Status Interpreter::define_macro(const Stmt& stmt) {
-  scope_->set(stmt.symbol, Value(Kind::kMacro, runtime_.heap.make<MacroObject>(0, stmt.macro.get(),
-                                                                             scope_)));
+  scope_->set(stmt.symbol,
+              Value(Kind::kMacro, runtime_.heap.make<MacroObject>(0, stmt.macro.get(), scope_)));
   return {};
 }
 
@@ -270,16 +282,20 @@ Result<Value> Interpreter::call(const Value& callee, const Args& args) {
       const auto& function = callee.as<FunctionObject>();
       return function.builtin->function(runtime_, function.self, args);
     }
-    case Kind::kMacro: return call_macro(callee.as<MacroObject>(), args);
-    case Kind::kLoop: return call_loop(callee.as<LoopObject>(), args);
+    case Kind::kMacro:
+      return call_macro(callee.as<MacroObject>(), args);
+    case Kind::kLoop:
+      return call_loop(callee.as<LoopObject>(), args);
     case Kind::kJoiner: {
       RUVLLM_TRY(bind_nothing("joiner", args));
       auto& joiner = callee.as<JoinerObject>();
       if (std::exchange(joiner.used, true)) return joiner.separator;
       return runtime_.heap.string("");
     }
-    case Kind::kUndefined: return raise(undefined_message(callee));
-    default: return raise(concat("'", type_name(callee), "' object is not callable"));
+    case Kind::kUndefined:
+      return raise(undefined_message(callee));
+    default:
+      return raise(concat("'", type_name(callee), "' object is not callable"));
   }
 }
 
@@ -328,9 +344,9 @@ Status Interpreter::bind_macro(const MacroDecl& decl, const Args& args) {
                         printable(rest[0].first.text()), "'"));
   }
   if (decl.uses_varargs) {
-    scope_->set(program_.varargs,
-                runtime_.heap.tuple({args.positional.begin() + static_cast<std::ptrdiff_t>(by_place),
-                                     args.positional.end()}));
+    scope_->set(program_.varargs, runtime_.heap.tuple({args.positional.begin() +
+                                                           static_cast<std::ptrdiff_t>(by_place),
+                                                       args.positional.end()}));
   } else if (args.positional.size() > decl.parameters.size()) {
     return raise(concat("macro '", decl.name, "' takes not more than ", decl.parameters.size(),
                         " argument(s)"));

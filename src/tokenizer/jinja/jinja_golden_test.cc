@@ -1,4 +1,5 @@
-// Chat templates against the reference data: real templates on conversations, features, hostile ones.
+// Chat templates against the reference data: real templates on conversations, features, hostile
+// ones.
 #include <dirent.h>
 #include <gtest/gtest.h>
 
@@ -86,7 +87,8 @@ TEST_F(JinjaGolden, RealTemplatesOnConversations) {
       // The first member of a name counts, so the conversation stands before the defaults.
       Json::Object context = *conversations.find("conversations")->find(conversation)->as_object();
       context.push_back({"add_generation_prompt", *one.find("add_generation_prompt")});
-      for (const JsonMember& member : *file.find("defaults")->as_object()) context.push_back(member);
+      for (const JsonMember& member : *file.find("defaults")->as_object())
+        context.push_back(member);
       check(name + " on " + conversation, render(source, Json(std::move(context))), one);
       ++cases;
     }
@@ -115,7 +117,8 @@ TEST_F(JinjaGolden, HostileTemplatesEndInAnError) {
       // this is (9 ** 9) ** 9, 78 digits, which jinja2 3.1.6 prints too. The case itself says that
       // it was not evaluated.
       ASSERT_TRUE(got.has_value());
-      EXPECT_EQ(*got, "196627050475552913618075908526912116283103450944214766927315415537966391196809");
+      EXPECT_EQ(*got,
+                "196627050475552913618075908526912116283103450944214766927315415537966391196809");
       continue;
     }
     if (got.has_value()) {

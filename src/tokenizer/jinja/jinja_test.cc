@@ -50,10 +50,13 @@ TEST(Jinja, IntegersHaveNoSize) {
               {"{{ 9223372036854775807 + 1 }} {{ -9223372036854775807 - 2 }}",
                "9223372036854775808 -9223372036854775809"},
               {"{{ (-9223372036854775807 - 1) // -1 }}", "9223372036854775808"},
-              {"{{ 2 ** 100 / 3 }} {{ 9007199254740993 / 3 }}", "4.2255020007607644e+29 3002399751580331.0"},
+              {"{{ 2 ** 100 / 3 }} {{ 9007199254740993 / 3 }}",
+               "4.2255020007607644e+29 3002399751580331.0"},
               {"{{ 9007199254740993 == 9007199254740992.0 }}", "False"},
-              {"{{ 10 ** 30 | int }} {{ (10 ** 30) is integer }}", "1000000000000000000000000000000 True"}});
-  expect_errors({"{{ 10 ** 5000 }}", "{{ 2 ** (2 ** 40) }}", "{{ 1 // 0 }}", "{{ 1 % 0 }}", "{{ 1.0 / 0 }}"});
+              {"{{ 10 ** 30 | int }} {{ (10 ** 30) is integer }}",
+               "1000000000000000000000000000000 True"}});
+  expect_errors(
+      {"{{ 10 ** 5000 }}", "{{ 2 ** (2 ** 40) }}", "{{ 1 // 0 }}", "{{ 1 % 0 }}", "{{ 1.0 / 0 }}"});
 }
 
 TEST(Jinja, NumbersPrintAsInPython) {
@@ -68,35 +71,43 @@ TEST(Jinja, NumbersPrintAsInPython) {
 }
 
 TEST(Jinja, TextCountsCharacters) {
-  expect_all({{"{{ uni | length }} {{ uni[1:3] }} {{ uni[-1] }} {{ uni[::-1] }}", "4 本🙂 é é🙂本日"},
-              {"{{ 'ß' | upper }} {{ 'ΑΣ ΣΑΣ.' | lower }} {{ 'ǆ'.title() }} {{ 'İ' | lower | length }}",
-               "SS ας σας. ǅ 2"},
-              {"{{ ' \xc2\xa0x\xe3\x80\x80'.strip() }}|{{ 'a\xc2\xa0b'.split() }}", "x|['a', 'b']"},
-              {"{{ ['\\x00', '\\u200b', 'é', '\\'', 'a\"\\''] }}",
-               "['\\x00', '\\u200b', 'é', \"'\", 'a\"\\'']"},
-              {"{{ 'aXbXc'.rsplit('X', 1) }} {{ 'a b  c'.rsplit(none, 1) }} {{ 'aaa'.find('a', 1) }}",
-               "['aXb', 'c'] ['a b', 'c'] 1"}});
+  expect_all(
+      {{"{{ uni | length }} {{ uni[1:3] }} {{ uni[-1] }} {{ uni[::-1] }}", "4 本🙂 é é🙂本日"},
+       {"{{ 'ß' | upper }} {{ 'ΑΣ ΣΑΣ.' | lower }} {{ 'ǆ'.title() }} {{ 'İ' | lower | length }}",
+        "SS ας σας. ǅ 2"},
+       {"{{ ' \xc2\xa0x\xe3\x80\x80'.strip() }}|{{ 'a\xc2\xa0b'.split() }}", "x|['a', 'b']"},
+       {"{{ ['\\x00', '\\u200b', 'é', '\\'', 'a\"\\''] }}",
+        "['\\x00', '\\u200b', 'é', \"'\", 'a\"\\'']"},
+       {"{{ 'aXbXc'.rsplit('X', 1) }} {{ 'a b  c'.rsplit(none, 1) }} {{ 'aaa'.find('a', 1) }}",
+        "['aXb', 'c'] ['a b', 'c'] 1"}});
 }
 
 TEST(Jinja, UndefinedPrintsNothingButBreaksWhenUsed) {
   expect_all({{"[{{ zz }}] {{ zz is defined }} {{ zz == yy }} {{ zz | default(1) }} {{ d.zz }}",
                "[] False True 1 "},
               {"{% for i in zz %}x{% endfor %}{{ zz | length }}{{ 'a' ~ zz }}", "0a"}});
-  expect_errors({"{{ zz.a }}", "{{ zz['a'] }}", "{{ zz + 1 }}", "{{ zz() }}", "{{ zz < 1 }}", "{{ -zz }}",
-                 "{{ d.zz.yy }}", "{{ zz | int }}", "{{ zz | tojson }}"});
+  expect_errors({"{{ zz.a }}", "{{ zz['a'] }}", "{{ zz + 1 }}", "{{ zz() }}", "{{ zz < 1 }}",
+                 "{{ -zz }}", "{{ d.zz.yy }}", "{{ zz | int }}", "{{ zz | tojson }}"});
 }
 
 TEST(Jinja, ScopesAndNamespaces) {
-  expect_all({{"{% set q = 1 %}{% for i in items %}{{ q }}{% set q = i %}{{ q }}{% endfor %}{{ q }}", "1311121"},
-              {"{% set ns = namespace(c=0) %}{% for i in items %}{% set ns.c = ns.c + i %}{% endfor %}{{ ns.c }}", "6"},
-              {"{% macro m(a, b=a) %}[{{ a }},{{ b }}]{% endmacro %}{{ m(1) }}{{ m(b=1, a=2) }}{{ m() }}",
-               "[1,1][2,1][,]"},
-              {"{% set q = 't' %}{% macro m() %}{{ q }}{% endmacro %}{% set q = 'u' %}{{ m() }}", "u"},
-              {"{% macro w(l) %}{% for i in l %}{{ caller(i) }}{% endfor %}{% endmacro %}"
-               "{% call(i) w(items) %}<{{ i }}>{% endcall %}", "<3><1><2>"},
-              {"{% for a in [1, [2, [3]]] recursive %}{% if a is number %}{{ a }}@{{ loop.depth }} "
-               "{% else %}({{ loop(a) }}){% endif %}{% endfor %}", "1@1 (2@2 (3@3 ))"},
-              {"{% for i in range(5) if i % 2 %}{{ loop.length }}{{ loop.last }}{% endfor %}", "2False2True"}});
+  expect_all(
+      {{"{% set q = 1 %}{% for i in items %}{{ q }}{% set q = i %}{{ q }}{% endfor %}{{ q }}",
+        "1311121"},
+       {"{% set ns = namespace(c=0) %}{% for i in items %}{% set ns.c = ns.c + i %}{% endfor %}{{ "
+        "ns.c }}",
+        "6"},
+       {"{% macro m(a, b=a) %}[{{ a }},{{ b }}]{% endmacro %}{{ m(1) }}{{ m(b=1, a=2) }}{{ m() }}",
+        "[1,1][2,1][,]"},
+       {"{% set q = 't' %}{% macro m() %}{{ q }}{% endmacro %}{% set q = 'u' %}{{ m() }}", "u"},
+       {"{% macro w(l) %}{% for i in l %}{{ caller(i) }}{% endfor %}{% endmacro %}"
+        "{% call(i) w(items) %}<{{ i }}>{% endcall %}",
+        "<3><1><2>"},
+       {"{% for a in [1, [2, [3]]] recursive %}{% if a is number %}{{ a }}@{{ loop.depth }} "
+        "{% else %}({{ loop(a) }}){% endif %}{% endfor %}",
+        "1@1 (2@2 (3@3 ))"},
+       {"{% for i in range(5) if i % 2 %}{{ loop.length }}{{ loop.last }}{% endfor %}",
+        "2False2True"}});
   expect_errors({"{% set d.a = 1 %}", "{% set ns = namespace() %}{% set ns._a = 1 %}",
                  "{% macro m() %}x{% endmacro %}{% call m() %}y{% endcall %}", "{% break %}"});
 }
@@ -147,21 +158,32 @@ TEST(Jinja, LimitsEndRenders) {
   EXPECT_FALSE(render("{{ range(1000) | list | length }}", options).has_value());
   options = {};
   options.limits.max_depth = 20;
-  EXPECT_TRUE(render("{% macro f(k) %}{% if k %}{{ f(k - 1) }}{% endif %}{% endmacro %}{{ f(10) }}", options).has_value());
-  EXPECT_FALSE(render("{% macro f(k) %}{% if k %}{{ f(k - 1) }}{% endif %}{% endmacro %}{{ f(40) }}", options).has_value());
+  EXPECT_TRUE(render("{% macro f(k) %}{% if k %}{{ f(k - 1) }}{% endif %}{% endmacro %}{{ f(10) }}",
+                     options)
+                  .has_value());
+  EXPECT_FALSE(
+      render("{% macro f(k) %}{% if k %}{{ f(k - 1) }}{% endif %}{% endmacro %}{{ f(40) }}",
+             options)
+          .has_value());
 }
 
 TEST(Jinja, DeepValuesAndCyclesAreFreed) {
   // A chain of 50,000 lists, and one through namespaces that closes in a circle: freeing them must
   // not recurse, and must happen (a leak checker sees it).
-  expect_all({{"{% set ns = namespace(l=[]) %}{% for i in range(50000) %}{% set ns.l = [ns.l] %}{% endfor %}"
-               "{{ ns.l | length }}", "1"},
+  expect_all({{"{% set ns = namespace(l=[]) %}{% for i in range(50000) %}{% set ns.l = [ns.l] %}{% "
+               "endfor %}"
+               "{{ ns.l | length }}",
+               "1"},
               {"{% set a = namespace() %}{% set b = namespace(a=a) %}{% set a.b = [b, a] %}"
-               "{% macro m() %}{{ a.b | length }}{% endmacro %}{% set a.m = m %}{{ m() }}", "2"},
+               "{% macro m() %}{{ a.b | length }}{% endmacro %}{% set a.m = m %}{{ m() }}",
+               "2"},
               {"{% set ns = namespace(h=none) %}{% for i in range(20000) %}"
-               "{% set ns.h = namespace(next=ns.h) %}{% endfor %}ok", "ok"}});
-  expect_errors({"{% set ns = namespace(l=[]) %}{% for i in range(1000) %}{% set ns.l = [ns.l] %}{% endfor %}{{ ns.l }}",
-                 "{% set a = namespace() %}{% set a.a = [a] %}{{ a }}"});
+               "{% set ns.h = namespace(next=ns.h) %}{% endfor %}ok",
+               "ok"}});
+  expect_errors(
+      {"{% set ns = namespace(l=[]) %}{% for i in range(1000) %}{% set ns.l = [ns.l] %}{% endfor "
+       "%}{{ ns.l }}",
+       "{% set a = namespace() %}{% set a.a = [a] %}{{ a }}"});
 }
 
 TEST(Jinja, LongGarbageDoesNotCountForever) {
@@ -190,15 +212,18 @@ TEST(Jinja, OneTemplateInManyThreads) {
 
 TEST(ChatTemplate, SeesMessagesToolsAndVariables) {
   auto made = make_chat_template(
-      "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor %}"
-      "{% if tools %}{{ tools | tojson }}{% endif %}{{ mode }}{% if add_generation_prompt %}<assistant>{% endif %}",
+      "{{ bos_token }}{% for m in messages %}<{{ m.role }}>{{ m.content }}{{ eos_token }}{% endfor "
+      "%}"
+      "{% if tools %}{{ tools | tojson }}{% endif %}{{ mode }}{% if add_generation_prompt "
+      "%}<assistant>{% endif %}",
       "<s>", "</s>");
   ASSERT_TRUE(made.has_value());
   const ChatTemplate& chat = **made;
   EXPECT_EQ(*chat.render({{"user", "hi"}}, true), "<s><user>hi</s><assistant>");
-  EXPECT_EQ(*chat.render_json(R"([{"role": "user", "content": "é"}])", R"([{"a": 1}])",
-                              R"({"mode": "!", "bos_token": "B", "add_generation_prompt": true})", false),
-            "B<user>é</s>[{\"a\": 1}]!");
+  EXPECT_EQ(
+      *chat.render_json(R"([{"role": "user", "content": "é"}])", R"([{"a": 1}])",
+                        R"({"mode": "!", "bos_token": "B", "add_generation_prompt": true})", false),
+      "B<user>é</s>[{\"a\": 1}]!");
   EXPECT_FALSE(chat.render_json("{}", "", "", true).has_value());
   EXPECT_FALSE(chat.render_json("[]", "5", "", true).has_value());
   EXPECT_FALSE(chat.render_json("[]", "", "[]", true).has_value());
@@ -207,7 +232,8 @@ TEST(ChatTemplate, SeesMessagesToolsAndVariables) {
 }
 
 TEST(Strftime, AgreesWithTheCLibrary) {
-  const char* format = "%Y-%m-%d %H:%M:%S %a %A %b %B %e %j %U %W %V %G %u %w %y %C %I %p %D %F %T %R";
+  const char* format =
+      "%Y-%m-%d %H:%M:%S %a %A %b %B %e %j %U %W %V %G %u %w %y %C %I %p %D %F %T %R";
   for (int64_t now : {int64_t{0}, int64_t{1741964966}, int64_t{951782399}, int64_t{1230768000},
                       int64_t{1356998400}, int64_t{4102444799}, int64_t{253402300799}}) {
     for (int64_t day = 0; day < 800; day += 31) {
@@ -234,7 +260,8 @@ TEST(BigInt, DividesAndMultipliesBack) {
     EXPECT_EQ(BigInt::compare(quotient * b + remainder, a), 0);
     EXPECT_TRUE(remainder.is_zero() || remainder.is_negative() == b.is_negative());
     EXPECT_EQ(BigInt::compare(*BigInt::parse((b.is_negative() ? b.negated() : b).to_string(), 10),
-                              b.is_negative() ? b.negated() : b), 0);
+                              b.is_negative() ? b.negated() : b),
+              0);
   }
 }
 

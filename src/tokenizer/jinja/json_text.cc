@@ -18,15 +18,25 @@ class JsonWriter {
     const ValueDepth depth(runtime_);
     RUVLLM_TRY(depth.check());
     switch (value.kind()) {
-      case Kind::kNone: out_ += "null"; return {};
-      case Kind::kBool: out_ += value.boolean() ? "true" : "false"; return {};
-      case Kind::kFloat: write_real(value.real()); return {};
+      case Kind::kNone:
+        out_ += "null";
+        return {};
+      case Kind::kBool:
+        out_ += value.boolean() ? "true" : "false";
+        return {};
+      case Kind::kFloat:
+        write_real(value.real());
+        return {};
       case Kind::kInt:
-      case Kind::kBigInt: return append_repr(runtime_, out_, value);
-      case Kind::kString: return write_string(value.text());
+      case Kind::kBigInt:
+        return append_repr(runtime_, out_, value);
+      case Kind::kString:
+        return write_string(value.text());
       case Kind::kList:
-      case Kind::kTuple: return write_list(value.items());
-      case Kind::kDict: return write_dict(value.as<DictObject>().items);
+      case Kind::kTuple:
+        return write_list(value.items());
+      case Kind::kDict:
+        return write_dict(value.as<DictObject>().items);
       default:
         return raise(concat("Object of type ", type_name(value), " is not JSON serializable"));
     }
@@ -50,19 +60,35 @@ class JsonWriter {
   }
 
   Status write_string(const std::string& text) {
-    RUVLLM_TRY(runtime_.check_size(out_.size() / 16 + text.size()));
+    RUVLLM_TRY(runtime_.charge_walk(text));
+    if (!runtime_.heap.fits(out_.size() + text.size())) return over_limit("the size of values");
     out_ += '"';
     for (size_t i = 0; i < text.size();) {
       const char32_t c = next_char(text, i);
       switch (c) {
-        case '"': out_ += "\\\""; continue;
-        case '\\': out_ += "\\\\"; continue;
-        case '\n': out_ += "\\n"; continue;
-        case '\r': out_ += "\\r"; continue;
-        case '\t': out_ += "\\t"; continue;
-        case '\b': out_ += "\\b"; continue;
-        case '\f': out_ += "\\f"; continue;
-        default: break;
+        case '"':
+          out_ += "\\\"";
+          continue;
+        case '\\':
+          out_ += "\\\\";
+          continue;
+        case '\n':
+          out_ += "\\n";
+          continue;
+        case '\r':
+          out_ += "\\r";
+          continue;
+        case '\t':
+          out_ += "\\t";
+          continue;
+        case '\b':
+          out_ += "\\b";
+          continue;
+        case '\f':
+          out_ += "\\f";
+          continue;
+        default:
+          break;
       }
       if (c < 0x20 || (style_.ensure_ascii && c >= 0x80 && c < 0x10000)) {
         write_unicode_escape(c);
@@ -85,7 +111,8 @@ class JsonWriter {
   Status new_line() {
     if (!style_.indent) return {};
     const uint64_t width = style_.indent->size() * static_cast<uint64_t>(level_);
-    RUVLLM_TRY(runtime_.check_size(out_.size() + width + 1));
+    if (!runtime_.heap.fits(out_.size() + width + 1)) return over_limit("the size of values");
+    RUVLLM_TRY(runtime_.charge_bytes(width));
     out_ += '\n';
     for (int i = 0; i < level_; ++i) out_ += *style_.indent;
     return {};
@@ -133,9 +160,8 @@ class JsonWriter {
         RUVLLM_TRY(order(runtime_, members[0]->first, members[i]->first));
       }
       RUVLLM_TRY(runtime_.charge(members.size()));
-      std::stable_sort(members.begin(), members.end(), [](const auto* a, const auto* b) {
-        return order_keys(a->first, b->first) < 0;
-      });
+      std::sort(members.begin(), members.end(),
+                [](const auto* a, const auto* b) { return order_keys(a->first, b->first) < 0; });
     }
     out_ += '{';
     ++level_;

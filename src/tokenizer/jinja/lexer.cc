@@ -33,7 +33,9 @@ int hex_digit(char c) {
   return -1;
 }
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_digit(char c) {
+  return c >= '0' && c <= '9';
+}
 
 class Lexer {
  public:
@@ -61,8 +63,9 @@ class Lexer {
 
   // Moves to `end`, counting lines.
   void advance(size_t end) {
-    line_ += static_cast<int32_t>(std::count(text_.begin() + static_cast<std::ptrdiff_t>(at_),
-                                             text_.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
+    line_ +=
+        static_cast<int32_t>(std::count(text_.begin() + static_cast<std::ptrdiff_t>(at_),
+                                        text_.begin() + static_cast<std::ptrdiff_t>(end), '\n'));
     if (end > at_) line_starting_ = text_[end - 1] == '\n';
     at_ = end;
   }
@@ -108,7 +111,8 @@ class Lexer {
     const char kind = text_[begin + 1];
     size_t inside = begin + 2;
     char sign = 0;
-    if (inside < text_.size() && (text_[inside] == '-' || text_[inside] == '+')) sign = text_[inside++];
+    if (inside < text_.size() && (text_[inside] == '-' || text_[inside] == '+'))
+      sign = text_[inside++];
     add_data(data, sign, kind == '{');
     size_t raw_end = 0;
     if (kind == '%' && match_raw_begin(inside, raw_end)) {
@@ -175,7 +179,8 @@ class Lexer {
     size_t end = close + 2;
     if (close > at_ && text_[close - 1] == '-') {
       end = skip_space(end);
-    } else if (!(close > at_ && text_[close - 1] == '+') && end < text_.size() && text_[end] == '\n') {
+    } else if (!(close > at_ && text_[close - 1] == '+') && end < text_.size() &&
+               text_[end] == '\n') {
       ++end;
     }
     advance(end);
@@ -243,7 +248,8 @@ class Lexer {
     while (end < text_.size()) {
       if (is(text_[end])) {
         ++end;
-      } else if (end > position && text_[end] == '_' && end + 1 < text_.size() && is(text_[end + 1])) {
+      } else if (end > position && text_[end] == '_' && end + 1 < text_.size() &&
+                 is(text_[end + 1])) {
         end += 2;
       } else {
         break;
@@ -312,7 +318,8 @@ class Lexer {
     size_t end = at_ + 1;
     while (end < text_.size() && text_[end] != quote) end += text_[end] == '\\' ? 2 : 1;
     if (end >= text_.size()) {
-      return syntax_error(line_, concat("unexpected char '", quote, "' (a string that does not end)"));
+      return syntax_error(line_,
+                          concat("unexpected char '", quote, "' (a string that does not end)"));
     }
     RUVLLM_ASSIGN(std::string value, unescape(text_.substr(at_ + 1, end - at_ - 1)));
     add(TokenKind::kString, std::move(value));
@@ -374,7 +381,8 @@ class Lexer {
   Status hex_escape(std::string& out, std::string_view text, size_t& i) const {
     const char kind = text[i + 1];
     const size_t count = kind == 'x' ? 2 : kind == 'u' ? 4 : 8;
-    if (i + 2 + count > text.size()) return syntax_error(line_, concat("truncated \\", kind, " escape"));
+    if (i + 2 + count > text.size())
+      return syntax_error(line_, concat("truncated \\", kind, " escape"));
     char32_t code = 0;
     for (size_t k = 0; k < count; ++k) {
       const int digit = hex_digit(text[i + 2 + k]);
@@ -399,8 +407,8 @@ class Lexer {
     if (found.empty()) {
       size_t end = at_;
       next_char(text_, end);
-      return syntax_error(line_, concat("unexpected char '", printable(text_.substr(at_, end - at_)),
-                                        "' at ", at_));
+      return syntax_error(line_, concat("unexpected char '",
+                                        printable(text_.substr(at_, end - at_)), "' at ", at_));
     }
     if (c == '(') open += ')';
     if (c == '[') open += ']';
@@ -430,17 +438,27 @@ class Lexer {
 
 std::string Token::describe() const {
   switch (kind) {
-    case TokenKind::kData: return "template text";
-    case TokenKind::kVariableBegin: return "begin of print statement";
-    case TokenKind::kVariableEnd: return "end of print statement";
-    case TokenKind::kBlockBegin: return "begin of statement block";
-    case TokenKind::kBlockEnd: return "end of statement block";
-    case TokenKind::kString: return "string";
-    case TokenKind::kInteger: return "integer";
-    case TokenKind::kFloat: return "float";
+    case TokenKind::kData:
+      return "template text";
+    case TokenKind::kVariableBegin:
+      return "begin of print statement";
+    case TokenKind::kVariableEnd:
+      return "end of print statement";
+    case TokenKind::kBlockBegin:
+      return "begin of statement block";
+    case TokenKind::kBlockEnd:
+      return "end of statement block";
+    case TokenKind::kString:
+      return "string";
+    case TokenKind::kInteger:
+      return "integer";
+    case TokenKind::kFloat:
+      return "float";
     case TokenKind::kName:
-    case TokenKind::kOperator: return printable(text);
-    case TokenKind::kEnd: return "end of template";
+    case TokenKind::kOperator:
+      return printable(text);
+    case TokenKind::kEnd:
+      return "end of template";
   }
   return "token";
 }

@@ -35,7 +35,9 @@ struct Token {
   BigInt integer;    // kInteger
 
   bool is(TokenKind wanted) const { return kind == wanted; }
-  bool is_operator(std::string_view symbol) const { return kind == TokenKind::kOperator && text == symbol; }
+  bool is_operator(std::string_view symbol) const {
+    return kind == TokenKind::kOperator && text == symbol;
+  }
   bool is_name(std::string_view name) const { return kind == TokenKind::kName && text == name; }
   std::string describe() const;
 };

@@ -49,9 +49,10 @@ Result<Value> copy(Runtime& runtime, const Value& self, const Args& args) {
   return self;  // nothing can change it
 }
 
-Result<Value> dict_get(Runtime&, const Value& self, const Args& args) {
+Result<Value> dict_get(Runtime& runtime, const Value& self, const Args& args) {
   RUVLLM_ASSIGN(const auto given, bind("get", args, {"key", "default"}, 1));
   if (!is_hashable(given[0])) return raise(concat("unhashable type: '", type_name(given[0]), "'"));
+  if (given[0].is_string()) RUVLLM_TRY(runtime.charge_bytes(given[0].text().size()));
   if (const Value* found = self.as<DictObject>().find(given[0])) return *found;
   return given.has(1) ? given[1] : Value::none();
 }
@@ -68,9 +69,9 @@ Result<Value> from_keys(Runtime& runtime, const Value&, const Args& args) {
   std::vector<DictObject::Item> items;
   for (const Value& key : keys) {
     if (!is_hashable(key)) return raise(concat("unhashable type: '", type_name(key), "'"));
+    RUVLLM_TRY(runtime.charge(1 + (key.is_string() ? key.text().size() / 4 : 16)));
     items.emplace_back(key, given.has(1) ? given[1] : Value::none());
   }
-  RUVLLM_TRY(runtime.charge(items.size()));
   return runtime.heap.dict(std::move(items));
 }
 
@@ -118,11 +119,23 @@ constexpr Builtin kCycler[] = {{"next", cycler_next}, {"reset", cycler_reset}};
 
 }  // namespace
 
-std::span<const Builtin> sequence_methods() { return kSequence; }
-std::span<const Builtin> dict_methods() { return kDict; }
-std::span<const Builtin> dict_type_methods() { return kDictType; }
-std::span<const Builtin> integer_methods() { return kInteger; }
-std::span<const Builtin> real_methods() { return kReal; }
-std::span<const Builtin> cycler_methods() { return kCycler; }
+std::span<const Builtin> sequence_methods() {
+  return kSequence;
+}
+std::span<const Builtin> dict_methods() {
+  return kDict;
+}
+std::span<const Builtin> dict_type_methods() {
+  return kDictType;
+}
+std::span<const Builtin> integer_methods() {
+  return kInteger;
+}
+std::span<const Builtin> real_methods() {
+  return kReal;
+}
+std::span<const Builtin> cycler_methods() {
+  return kCycler;
+}
 
 }  // namespace ruvllm::jinja

@@ -19,7 +19,9 @@ const char* symbol_of(BinaryOp op) {
   return kSymbols[static_cast<int>(op)];
 }
 
-int sign_of(int64_t a, int64_t b) { return a < b ? -1 : a > b ? 1 : 0; }
+int sign_of(int64_t a, int64_t b) {
+  return a < b ? -1 : a > b ? 1 : 0;
+}
 
 // Exact comparison of an integer with a finite number: by the integer part, then the fraction.
 int compare_integer_real(const Value& integer, double real) {
@@ -180,11 +182,16 @@ Result<Value> real_arithmetic(BinaryOp op, const Value& a, const Value& b) {
     return raise("int too large to convert to float");
   }
   switch (op) {
-    case BinaryOp::kAdd: return Value(left + right);
-    case BinaryOp::kSub: return Value(left - right);
-    case BinaryOp::kMul: return Value(left * right);
-    case BinaryOp::kPow: return real_power(left, right);
-    default: break;
+    case BinaryOp::kAdd:
+      return Value(left + right);
+    case BinaryOp::kSub:
+      return Value(left - right);
+    case BinaryOp::kMul:
+      return Value(left * right);
+    case BinaryOp::kPow:
+      return real_power(left, right);
+    default:
+      break;
   }
   if (right == 0) return raise("float division by zero");
   if (op == BinaryOp::kDiv) return Value(left / right);
@@ -219,7 +226,9 @@ Result<Value> repeat(Runtime& runtime, const Value& sequence, const Value& times
     RUVLLM_TRY(runtime.check_size(bytes));
     std::string out;
     out.reserve(static_cast<size_t>(bytes));
-    if (!text.empty()) {
+    if (text.size() == 1) {
+      out.assign(static_cast<size_t>(count), text[0]);
+    } else if (!text.empty()) {
       for (int64_t i = 0; i < count; ++i) out += text;
     }
     return sequence.as<StringObject>().markup ? runtime.heap.markup(std::move(out))
@@ -395,25 +404,32 @@ Result<int> order(Runtime& runtime, const Value& a, const Value& b) {
 
 Result<bool> compare(Runtime& runtime, CompareOp op, const Value& a, const Value& b) {
   switch (op) {
-    case CompareOp::kEq: return equals(runtime, a, b);
+    case CompareOp::kEq:
+      return equals(runtime, a, b);
     case CompareOp::kNe: {
       RUVLLM_ASSIGN(const bool same, equals(runtime, a, b));
       return !same;
     }
-    case CompareOp::kIn: return contains(runtime, b, a);
+    case CompareOp::kIn:
+      return contains(runtime, b, a);
     case CompareOp::kNotIn: {
       RUVLLM_ASSIGN(const bool found, contains(runtime, b, a));
       return !found;
     }
-    default: break;
+    default:
+      break;
   }
   RUVLLM_ASSIGN(const int result, order(runtime, a, b));
   if (result == 2) return false;
   switch (op) {
-    case CompareOp::kLt: return result < 0;
-    case CompareOp::kLe: return result <= 0;
-    case CompareOp::kGt: return result > 0;
-    default: return result >= 0;
+    case CompareOp::kLt:
+      return result < 0;
+    case CompareOp::kLe:
+      return result <= 0;
+    case CompareOp::kGt:
+      return result > 0;
+    default:
+      return result >= 0;
   }
 }
 
@@ -422,8 +438,8 @@ Result<bool> contains(Runtime& runtime, const Value& container, const Value& ite
     case Kind::kString: {
       if (!item.is_string()) {
         if (item.is_undefined()) return raise(undefined_message(item));
-        return raise(concat("'in <string>' requires string as left operand, not ",
-                            type_name(item)));
+        return raise(
+            concat("'in <string>' requires string as left operand, not ", type_name(item)));
       }
       RUVLLM_ASSIGN(const size_t at, find_text(runtime, container.text(), item.text(), 0));
       return at != std::string_view::npos;
@@ -433,13 +449,14 @@ Result<bool> contains(Runtime& runtime, const Value& container, const Value& ite
       using Part = DictViewObject::Part;
       const bool view = container.is(Kind::kDictView);
       if (view && container.as<DictViewObject>().part != Part::kKeys) break;
-      const auto& dict = view ? container.as<DictViewObject>().dict.as<DictObject>()
-                              : container.as<DictObject>();
+      const auto& dict =
+          view ? container.as<DictViewObject>().dict.as<DictObject>() : container.as<DictObject>();
       if (!is_hashable(item)) return raise(concat("unhashable type: '", type_name(item), "'"));
-      RUVLLM_TRY(runtime.charge(1));
+      RUVLLM_TRY(runtime.charge(1 + (item.is_string() ? item.text().size() / 32 : 0)));
       return dict.find(item) != nullptr;
     }
-    default: break;
+    default:
+      break;
   }
   if (!is_iterable(container)) {
     return raise(concat("argument of type '", type_name(container), "' is not iterable"));
@@ -489,14 +506,21 @@ Result<Value> plus(Runtime&, const Value& value) {
 
 std::optional<uint64_t> length_of(const Value& value) {
   switch (value.kind()) {
-    case Kind::kUndefined: return 0;
-    case Kind::kString: return value.as<StringObject>().num_chars;
+    case Kind::kUndefined:
+      return 0;
+    case Kind::kString:
+      return value.as<StringObject>().num_chars;
     case Kind::kList:
-    case Kind::kTuple: return value.items().size();
-    case Kind::kDict: return value.as<DictObject>().items.size();
-    case Kind::kDictView: return value.as<DictViewObject>().dict.as<DictObject>().items.size();
-    case Kind::kRange: return static_cast<uint64_t>(value.as<RangeObject>().length);
-    default: return std::nullopt;
+    case Kind::kTuple:
+      return value.items().size();
+    case Kind::kDict:
+      return value.as<DictObject>().items.size();
+    case Kind::kDictView:
+      return value.as<DictViewObject>().dict.as<DictObject>().items.size();
+    case Kind::kRange:
+      return static_cast<uint64_t>(value.as<RangeObject>().length);
+    default:
+      return std::nullopt;
   }
 }
 

@@ -38,7 +38,8 @@ class StatementParser : public ExprParser {
         Stmt print = make_stmt(StmtKind::kPrint, take().line);
         RUVLLM_ASSIGN(ExprPtr expr, parse_tuple({}));
         print.exprs.push_back(std::move(expr));
-        if (!current().is(TokenKind::kVariableEnd)) return unexpected_token("the end of the print statement");
+        if (!current().is(TokenKind::kVariableEnd))
+          return unexpected_token("the end of the print statement");
         take();
         block.push_back(std::move(print));
       } else {
@@ -48,7 +49,8 @@ class StatementParser : public ExprParser {
           break;
         }
         RUVLLM_TRY(parse_statement(block, ends));
-        if (!current().is(TokenKind::kBlockEnd)) return unexpected_token("the end of the statement block");
+        if (!current().is(TokenKind::kBlockEnd))
+          return unexpected_token("the end of the statement block");
         take();
       }
     }
@@ -58,7 +60,8 @@ class StatementParser : public ExprParser {
 
   std::unexpected<Error> missing_end(Names ends) const {
     std::string wanted;
-    for (const std::string_view end : ends) wanted += concat(wanted.empty() ? "'" : " or '", end, "'");
+    for (const std::string_view end : ends)
+      wanted += concat(wanted.empty() ? "'" : " or '", end, "'");
     return syntax_error(current().line, concat("Unexpected end of template. Jinja was looking for ",
                                                "the following tags: ", wanted, "."));
   }
@@ -66,7 +69,8 @@ class StatementParser : public ExprParser {
   // The rest of an opening tag, then its body.
   Result<std::unique_ptr<Block>> parse_body(Names ends) {
     skip_operator(":");
-    if (!current().is(TokenKind::kBlockEnd)) return unexpected_token("the end of the statement block");
+    if (!current().is(TokenKind::kBlockEnd))
+      return unexpected_token("the end of the statement block");
     take();
     RUVLLM_ASSIGN(Block block, parse_block(ends));
     return std::make_unique<Block>(std::move(block));
@@ -225,7 +229,8 @@ class StatementParser : public ExprParser {
       if (!macro.parameters.empty()) RUVLLM_TRY(expect_operator(","));
       RUVLLM_ASSIGN(const std::string name, parse_plain_name());
       const Symbol symbol = symbol_of(name);
-      if (std::find(macro.parameters.begin(), macro.parameters.end(), symbol) != macro.parameters.end()) {
+      if (std::find(macro.parameters.begin(), macro.parameters.end(), symbol) !=
+          macro.parameters.end()) {
         return syntax_error(current().line, concat("duplicate argument '", name, "'"));
       }
       macro.parameters.push_back(symbol);
@@ -242,7 +247,8 @@ class StatementParser : public ExprParser {
   Result<std::string> parse_plain_name() {
     RUVLLM_ASSIGN(std::string name, expect_any_name());
     for (const std::string_view reserved : {"true", "false", "none", "True", "False", "None"}) {
-      if (name == reserved) return syntax_error(current().line, concat("can't assign to '", name, "'"));
+      if (name == reserved)
+        return syntax_error(current().line, concat("can't assign to '", name, "'"));
     }
     return name;
   }
@@ -375,7 +381,8 @@ class StatementParser : public ExprParser {
     const Token tag = take();
     while (!current().is(TokenKind::kBlockEnd) && !current().is(TokenKind::kEnd)) take();
     Stmt stmt = make_stmt(StmtKind::kRefuse, tag.line);
-    stmt.text = concat("the tag '", tag.text, "' is refused: a chat template is one text and loads no others");
+    stmt.text = concat("the tag '", tag.text,
+                       "' is refused: a chat template is one text and loads no others");
     return stmt;
   }
 

@@ -25,11 +25,11 @@ class ExprParser {
     bool caller = false, kwargs = false, varargs = false;
   };
   struct TupleStyle {
-    bool condition = true;         // whether `a if b else c` may stand here
-    bool targets = false;          // only primaries: something to assign to
-    bool with_attribute = false;   // targets may be name.attribute
-    bool parentheses = false;      // () is an empty tuple
-    std::string_view stop_name;    // a name that ends the tuple
+    bool condition = true;        // whether `a if b else c` may stand here
+    bool targets = false;         // only primaries: something to assign to
+    bool with_attribute = false;  // targets may be name.attribute
+    bool parentheses = false;     // () is an empty tuple
+    std::string_view stop_name;   // a name that ends the tuple
   };
 
   const Token& current() const { return tokens_[at_]; }

@@ -17,24 +17,53 @@ Result<Value> plain(Runtime&, const Value& self, const Args& args) {
   return Value(holds(self));
 }
 
-bool is_defined(const Value& v) { return !v.is_undefined(); }
-bool is_undefined(const Value& v) { return v.is_undefined(); }
-bool is_none(const Value& v) { return v.is_none(); }
-bool is_boolean(const Value& v) { return v.is(Kind::kBool); }
-bool is_true(const Value& v) { return v.is(Kind::kBool) && v.boolean(); }
-bool is_false(const Value& v) { return v.is(Kind::kBool) && !v.boolean(); }
-bool is_integer(const Value& v) { return v.is(Kind::kInt) || v.is(Kind::kBigInt); }
-bool is_real(const Value& v) { return v.is(Kind::kFloat); }
-bool is_number(const Value& v) { return v.is_number(); }
-bool is_string(const Value& v) { return v.is_string(); }
-bool is_mapping(const Value& v) { return v.is(Kind::kDict); }
-bool is_iterable_value(const Value& v) { return is_iterable(v) || v.is(Kind::kLoop); }
-bool is_callable_value(const Value& v) { return is_callable(v); }
-bool is_escaped(const Value& v) { return v.is_string() && v.as<StringObject>().markup; }
+bool is_defined(const Value& v) {
+  return !v.is_undefined();
+}
+bool is_undefined(const Value& v) {
+  return v.is_undefined();
+}
+bool is_none(const Value& v) {
+  return v.is_none();
+}
+bool is_boolean(const Value& v) {
+  return v.is(Kind::kBool);
+}
+bool is_true(const Value& v) {
+  return v.is(Kind::kBool) && v.boolean();
+}
+bool is_false(const Value& v) {
+  return v.is(Kind::kBool) && !v.boolean();
+}
+bool is_integer(const Value& v) {
+  return v.is(Kind::kInt) || v.is(Kind::kBigInt);
+}
+bool is_real(const Value& v) {
+  return v.is(Kind::kFloat);
+}
+bool is_number(const Value& v) {
+  return v.is_number();
+}
+bool is_string(const Value& v) {
+  return v.is_string();
+}
+bool is_mapping(const Value& v) {
+  return v.is(Kind::kDict);
+}
+bool is_iterable_value(const Value& v) {
+  return is_iterable(v) || v.is(Kind::kLoop);
+}
+bool is_callable_value(const Value& v) {
+  return is_callable(v);
+}
+bool is_escaped(const Value& v) {
+  return v.is_string() && v.as<StringObject>().markup;
+}
 
 // Has a length and subscripts.
 bool is_sequence(const Value& v) {
-  return v.is_string() || v.is_sequence() || v.is_undefined() || v.is(Kind::kDict) || v.is(Kind::kRange);
+  return v.is_string() || v.is_sequence() || v.is_undefined() || v.is(Kind::kDict) ||
+         v.is(Kind::kRange);
 }
 
 // value % divisor, compared with `wanted`.
@@ -65,7 +94,8 @@ Result<Value> letter_case(Runtime& runtime, const Value& self, const Args& args)
 
 template <CompareOp op>
 Result<Value> comparison(Runtime& runtime, const Value& self, const Args& args) {
-  if (args.positional.size() != 1 || !args.named.empty()) return raise("the test takes one argument");
+  if (args.positional.size() != 1 || !args.named.empty())
+    return raise("the test takes one argument");
   RUVLLM_ASSIGN(const bool holds, compare(runtime, op, self, args.positional[0]));
   return Value(holds);
 }
@@ -132,6 +162,8 @@ constexpr Builtin kTests[] = {
 
 }  // namespace
 
-const Builtin* find_test(std::string_view name) { return find_builtin(kTests, name); }
+const Builtin* find_test(std::string_view name) {
+  return find_builtin(kTests, name);
+}
 
 }  // namespace ruvllm::jinja

@@ -46,10 +46,14 @@ struct Runtime {
     return {};
   }
   Status charge_bytes(uint64_t bytes) { return charge(bytes / 32); }
+  // For walking over every character, which is slow where it needs the Unicode tables.
+  Status charge_walk(std::string_view text) {
+    return charge(text.size() / (is_ascii(text) ? 32 : 4));
+  }
   // To be asked before making or extending a value to this size.
   Status check_size(uint64_t bytes) {
     if (!heap.fits(bytes)) return over_limit("the size of values");
-    return charge_bytes(bytes / 8);
+    return charge_bytes(bytes / 2);
   }
   Result<Value> make_string(std::string text) {
     RUVLLM_TRY(check_size(text.size()));

@@ -59,8 +59,8 @@ Result<SliceBounds> resolve_slice(uint64_t length_u, const Value& start, const V
   }
   const int64_t distance = backward ? bounds.start - end : end - bounds.start;
   // |step| without overflow for the smallest integer: anything that long visits one item.
-  const int64_t stride = backward ? (bounds.step == INT64_MIN ? INT64_MAX : -bounds.step)
-                                  : bounds.step;
+  const int64_t stride =
+      backward ? (bounds.step == INT64_MIN ? INT64_MAX : -bounds.step) : bounds.step;
   bounds.count = distance <= 0 ? 0 : (distance - 1) / stride + 1;
   return bounds;
 }
@@ -70,6 +70,7 @@ Result<Value> slice_string(Runtime& runtime, const Value& object, const SliceBou
   const auto start = static_cast<size_t>(bounds.start);
   const auto count = static_cast<size_t>(bounds.count);
   RUVLLM_TRY(runtime.check_size(string.text.size()));
+  if (bounds.step != 1 || !string.is_ascii()) RUVLLM_TRY(runtime.charge_bytes(string.text.size()));
   std::string out;
   if (bounds.step == 1) {
     const size_t begin = byte_of_char(string, start);
@@ -125,13 +126,13 @@ Value substring(Runtime& runtime, const Value& string, size_t begin, size_t end)
 Result<Value> subscript(Runtime& runtime, const Value& object, const Value& key) {
   if (object.is_undefined()) return raise(undefined_message(object));
   if (object.is(Kind::kDict)) {
+    if (key.is_string()) RUVLLM_TRY(runtime.charge_bytes(key.text().size()));
     if (is_hashable(key)) {
       if (const Value* found = object.as<DictObject>().find(key)) return *found;
     }
     return runtime.heap.undefined_element("dict object", key);
   }
-  const bool indexable =
-      object.is_string() || object.is_sequence() || object.is(Kind::kRange);
+  const bool indexable = object.is_string() || object.is_sequence() || object.is(Kind::kRange);
   if (indexable && key.is_integer()) {
     RUVLLM_ASSIGN(const int64_t index, to_index(key, "an index"));
     size_t at = 0;

@@ -10,10 +10,13 @@ namespace {
 
 constexpr const char* kWeekdays[] = {"Sunday",   "Monday", "Tuesday", "Wednesday",
                                      "Thursday", "Friday", "Saturday"};
-constexpr const char* kMonths[] = {"January", "February", "March",     "April",   "May",      "June",
-                                   "July",    "August",   "September", "October", "November", "December"};
+constexpr const char* kMonths[] = {"January",   "February", "March",    "April",
+                                   "May",       "June",     "July",     "August",
+                                   "September", "October",  "November", "December"};
 
-bool is_leap(int64_t year) { return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0); }
+bool is_leap(int64_t year) {
+  return year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+}
 
 // Days from 0000-03-01 to the civil date and back, in years that begin in March, so that the leap
 // day is the last day of its year.
@@ -35,14 +38,15 @@ TimeParts from_local_seconds(int64_t seconds) {
   const int64_t day_of_era = shifted - era * 146097;
   const int64_t year_of_era =
       (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146096) / 365;
-  const int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+  const int64_t day_of_year =
+      day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
   const int64_t month = (5 * day_of_year + 2) / 153;  // 0 is March
   time.day = static_cast<int>(day_of_year - (153 * month + 2) / 5 + 1);
   time.month = static_cast<int>(month < 10 ? month + 3 : month - 9);
   time.year = year_of_era + era * 400 + (time.month <= 2 ? 1 : 0);
   constexpr int kDaysBefore[] = {0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334};
-  time.day_of_year = kDaysBefore[time.month - 1] + time.day +
-                     (time.month > 2 && is_leap(time.year) ? 1 : 0);
+  time.day_of_year =
+      kDaysBefore[time.month - 1] + time.day + (time.month > 2 && is_leap(time.year) ? 1 : 0);
   return time;
 }
 
@@ -83,10 +87,14 @@ class TimeFormatter {
       flag_ = 0;
       bool upper = false;
       bool swap = false;
-      while (i + 1 < text.size() && std::string_view("-_0^#").find(text[i]) != std::string_view::npos) {
-        if (text[i] == '^') upper = true;
-        else if (text[i] == '#') swap = true;
-        else flag_ = text[i];
+      while (i + 1 < text.size() &&
+             std::string_view("-_0^#").find(text[i]) != std::string_view::npos) {
+        if (text[i] == '^')
+          upper = true;
+        else if (text[i] == '#')
+          swap = true;
+        else
+          flag_ = text[i];
         ++i;
       }
       if (i + 1 < text.size() && (text[i] == 'E' || text[i] == 'O')) ++i;
@@ -117,49 +125,119 @@ class TimeFormatter {
     int week = 0;
     iso_week(time_, iso_year, week);
     switch (c) {
-      case 'a': out += std::string_view(kWeekdays[time_.weekday]).substr(0, 3); return true;
-      case 'A': out += kWeekdays[time_.weekday]; return true;
+      case 'a':
+        out += std::string_view(kWeekdays[time_.weekday]).substr(0, 3);
+        return true;
+      case 'A':
+        out += kWeekdays[time_.weekday];
+        return true;
       case 'b':
-      case 'h': out += std::string_view(kMonths[time_.month - 1]).substr(0, 3); return true;
-      case 'B': out += kMonths[time_.month - 1]; return true;
-      case 'c': return nested(out, "%a %b %e %H:%M:%S %Y");
-      case 'C': number(out, time_.year / 100, 2, '0'); return true;
-      case 'd': number(out, time_.day, 2, '0'); return true;
+      case 'h':
+        out += std::string_view(kMonths[time_.month - 1]).substr(0, 3);
+        return true;
+      case 'B':
+        out += kMonths[time_.month - 1];
+        return true;
+      case 'c':
+        return nested(out, "%a %b %e %H:%M:%S %Y");
+      case 'C':
+        number(out, time_.year / 100, 2, '0');
+        return true;
+      case 'd':
+        number(out, time_.day, 2, '0');
+        return true;
       case 'D':
-      case 'x': return nested(out, "%m/%d/%y");
-      case 'e': number(out, time_.day, 2, ' '); return true;
-      case 'f': out += "000000"; return true;
-      case 'F': return nested(out, "%Y-%m-%d");
-      case 'g': number(out, iso_year % 100, 2, '0'); return true;
-      case 'G': number(out, iso_year, 4, '0'); return true;
-      case 'H': number(out, time_.hour, 2, '0'); return true;
-      case 'I': number(out, hour12, 2, '0'); return true;
-      case 'j': number(out, time_.day_of_year, 3, '0'); return true;
-      case 'k': number(out, time_.hour, 2, ' '); return true;
-      case 'l': number(out, hour12, 2, ' '); return true;
-      case 'm': number(out, time_.month, 2, '0'); return true;
-      case 'M': number(out, time_.minute, 2, '0'); return true;
-      case 'n': out += '\n'; return true;
-      case 'p': out += time_.hour < 12 ? "AM" : "PM"; return true;
-      case 'P': out += time_.hour < 12 ? "am" : "pm"; return true;
-      case 'r': return nested(out, "%I:%M:%S %p");
-      case 'R': return nested(out, "%H:%M");
-      case 's': number(out, time_.unix_seconds, 1, '0'); return true;
-      case 'S': number(out, time_.second, 2, '0'); return true;
-      case 't': out += '\t'; return true;
+      case 'x':
+        return nested(out, "%m/%d/%y");
+      case 'e':
+        number(out, time_.day, 2, ' ');
+        return true;
+      case 'f':
+        out += "000000";
+        return true;
+      case 'F':
+        return nested(out, "%Y-%m-%d");
+      case 'g':
+        number(out, iso_year % 100, 2, '0');
+        return true;
+      case 'G':
+        number(out, iso_year, 4, '0');
+        return true;
+      case 'H':
+        number(out, time_.hour, 2, '0');
+        return true;
+      case 'I':
+        number(out, hour12, 2, '0');
+        return true;
+      case 'j':
+        number(out, time_.day_of_year, 3, '0');
+        return true;
+      case 'k':
+        number(out, time_.hour, 2, ' ');
+        return true;
+      case 'l':
+        number(out, hour12, 2, ' ');
+        return true;
+      case 'm':
+        number(out, time_.month, 2, '0');
+        return true;
+      case 'M':
+        number(out, time_.minute, 2, '0');
+        return true;
+      case 'n':
+        out += '\n';
+        return true;
+      case 'p':
+        out += time_.hour < 12 ? "AM" : "PM";
+        return true;
+      case 'P':
+        out += time_.hour < 12 ? "am" : "pm";
+        return true;
+      case 'r':
+        return nested(out, "%I:%M:%S %p");
+      case 'R':
+        return nested(out, "%H:%M");
+      case 's':
+        number(out, time_.unix_seconds, 1, '0');
+        return true;
+      case 'S':
+        number(out, time_.second, 2, '0');
+        return true;
+      case 't':
+        out += '\t';
+        return true;
       case 'T':
-      case 'X': return nested(out, "%H:%M:%S");
-      case 'u': number(out, time_.weekday == 0 ? 7 : time_.weekday, 1, '0'); return true;
-      case 'U': number(out, (time_.day_of_year + 6 - time_.weekday) / 7, 2, '0'); return true;
-      case 'V': number(out, week, 2, '0'); return true;
-      case 'w': number(out, time_.weekday, 1, '0'); return true;
-      case 'W': number(out, (time_.day_of_year + 6 - (time_.weekday + 6) % 7) / 7, 2, '0'); return true;
-      case 'y': number(out, time_.year % 100, 2, '0'); return true;
-      case 'Y': number(out, time_.year, 1, '0'); return true;
+      case 'X':
+        return nested(out, "%H:%M:%S");
+      case 'u':
+        number(out, time_.weekday == 0 ? 7 : time_.weekday, 1, '0');
+        return true;
+      case 'U':
+        number(out, (time_.day_of_year + 6 - time_.weekday) / 7, 2, '0');
+        return true;
+      case 'V':
+        number(out, week, 2, '0');
+        return true;
+      case 'w':
+        number(out, time_.weekday, 1, '0');
+        return true;
+      case 'W':
+        number(out, (time_.day_of_year + 6 - (time_.weekday + 6) % 7) / 7, 2, '0');
+        return true;
+      case 'y':
+        number(out, time_.year % 100, 2, '0');
+        return true;
+      case 'Y':
+        number(out, time_.year, 1, '0');
+        return true;
       case 'z':
-      case 'Z': return true;  // a time without a zone
-      case '%': out += '%'; return true;
-      default: return false;
+      case 'Z':
+        return true;  // a time without a zone
+      case '%':
+        out += '%';
+        return true;
+      default:
+        return false;
     }
   }
 

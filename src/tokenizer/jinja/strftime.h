@@ -12,12 +12,12 @@ namespace ruvllm::jinja {
 // A moment in local time.
 struct TimeParts {
   int64_t year = 1970;
-  int month = 1;      // 1-12
-  int day = 1;        // 1-31
+  int month = 1;  // 1-12
+  int day = 1;    // 1-31
   int hour = 0;
   int minute = 0;
   int second = 0;
-  int weekday = 4;    // 0 is Sunday
+  int weekday = 4;  // 0 is Sunday
   int day_of_year = 1;
   int64_t unix_seconds = 0;  // as if local time were UTC
 };

@@ -26,6 +26,7 @@ template <std::string (*change)(std::string_view)>
 Result<Value> changed(Runtime& runtime, const Value& self, const Args& args) {
   RUVLLM_TRY(bind_nothing("str method", args));
   RUVLLM_TRY(runtime.check_size(self.text().size()));
+  RUVLLM_TRY(runtime.charge_walk(self.text()));
   return make_like(runtime, self, change(self.text()));
 }
 
@@ -53,6 +54,7 @@ Result<Value> justify(Runtime& runtime, const Value& self, const Args& args) {
 Result<std::vector<Value>> split_space(Runtime& runtime, const Value& self, int64_t max_splits,
                                        bool from_right) {
   std::vector<Value> parts;
+  RUVLLM_TRY(runtime.charge_walk(self.text()));
   std::string_view rest = self.text();
   rest = from_right ? strip_right(rest) : strip_left(rest);
   const auto add = [&](std::string_view part) -> Status {
@@ -96,8 +98,8 @@ Result<std::vector<Value>> split_by(Runtime& runtime, const Value& self, std::st
       RUVLLM_TRY(runtime.charge(1));
       RUVLLM_ASSIGN(const size_t at, rfind_text(runtime, text, separator, end));
       if (at == std::string_view::npos) break;
-      parts.push_back(make_like(runtime, self, text.substr(at + separator.size(),
-                                                           end - at - separator.size())));
+      parts.push_back(make_like(runtime, self,
+                                text.substr(at + separator.size(), end - at - separator.size())));
       end = at;
     }
     parts.push_back(make_like(runtime, self, text.substr(0, end)));
@@ -137,6 +139,7 @@ Result<Value> split(Runtime& runtime, const Value& self, const Args& args) {
 Result<Value> splitlines(Runtime& runtime, const Value& self, const Args& args) {
   RUVLLM_ASSIGN(const auto given, bind("splitlines", args, {"keepends"}));
   RUVLLM_TRY(runtime.check_size(self.text().size()));
+  RUVLLM_TRY(runtime.charge_walk(self.text()));
   std::vector<Value> parts;
   for (const std::string_view line : split_lines(self.text(), truth(given[0]))) {
     RUVLLM_TRY(runtime.charge(1));
@@ -205,7 +208,7 @@ Result<int64_t> find_index(Runtime& runtime, const Value& self, const Args& args
   RUVLLM_ASSIGN(const std::string_view needle, text_argument(given[0], "the text to find"));
   size_t begin = 0;
   size_t end = 0;
-  RUVLLM_TRY(runtime.charge_bytes(self.text().size() / 4));
+  RUVLLM_TRY(runtime.charge_walk(self.text()));
   RUVLLM_ASSIGN(const bool valid, byte_range(self, given[1], given[2], begin, end));
   if (!valid) return -1;
   const std::string_view text = std::string_view(self.text()).substr(begin, end - begin);
@@ -256,6 +259,7 @@ Result<Value> starts_with(Runtime& runtime, const Value& self, const Args& args)
   const std::string_view text =
       valid ? std::string_view(self.text()).substr(begin, end - begin) : std::string_view();
   RUVLLM_TRY(runtime.charge(wanted.size()));
+  if (given.has(1)) RUVLLM_TRY(runtime.charge_walk(self.text()));
   for (const Value& value : wanted) {
     RUVLLM_ASSIGN(const std::string_view part, text_argument(value, "the prefix or suffix"));
     if (valid && (at_end ? text.ends_with(part) : text.starts_with(part))) return Value(true);
@@ -311,6 +315,7 @@ Result<Value> expand_tabs(Runtime& runtime, const Value& self, const Args& args)
   std::string out;
   int64_t column = 0;
   const std::string& text = self.text();
+  RUVLLM_TRY(runtime.charge_walk(text));
   for (size_t i = 0; i < text.size();) {
     const char32_t c = next_char(text, i);
     if (c != '\t') {
@@ -470,6 +475,8 @@ bool is_lower_text(std::string_view text) {
   return found;
 }
 
-std::span<const Builtin> string_methods() { return kMethods; }
+std::span<const Builtin> string_methods() {
+  return kMethods;
+}
 
 }  // namespace ruvllm::jinja

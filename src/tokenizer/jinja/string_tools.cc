@@ -134,9 +134,16 @@ Result<std::string> justify_text(Runtime& runtime, const Value& text, int64_t wi
   }
   std::string out;
   out.reserve(static_cast<size_t>(bytes));
-  for (uint64_t i = 0; i < left; ++i) out += fill;
+  const auto pad = [&](uint64_t count) {
+    if (fill.size() == 1) {
+      out.append(static_cast<size_t>(count), fill[0]);
+    } else {
+      for (uint64_t i = 0; i < count; ++i) out += fill;
+    }
+  };
+  pad(left);
   out += text.text();
-  for (uint64_t i = left; i < padding; ++i) out += fill;
+  pad(padding - left);
   return out;
 }
 
@@ -151,7 +158,8 @@ Result<Value> join_strings(Runtime& runtime, const Value& separator, const Value
                             " found"));
       }
     }
-    const size_t more = separator.text().size() + (parts[i].is_string() ? parts[i].text().size() : 0);
+    const size_t more =
+        separator.text().size() + (parts[i].is_string() ? parts[i].text().size() : 0);
     if (!runtime.heap.fits(out.size() + more)) return over_limit("the size of values");
     RUVLLM_TRY(runtime.charge(1 + more / 64));
     if (i > 0) out += separator.text();

@@ -85,22 +85,37 @@ std::string undefined_message(const Value& undefined) {
 
 const char* object_name(const Value& value) {
   switch (value.kind()) {
-    case Kind::kNone: return "None";
-    case Kind::kBool: return "bool object";
+    case Kind::kNone:
+      return "None";
+    case Kind::kBool:
+      return "bool object";
     case Kind::kInt:
-    case Kind::kBigInt: return "int object";
-    case Kind::kFloat: return "float object";
-    case Kind::kString: return "str object";
-    case Kind::kList: return "list object";
-    case Kind::kTuple: return "tuple object";
-    case Kind::kDict: return "dict object";
-    case Kind::kRange: return "range object";
-    case Kind::kIterator: return "generator object";
-    case Kind::kNamespace: return "Namespace object";
-    case Kind::kMacro: return "Macro object";
-    case Kind::kLoop: return "LoopContext object";
-    case Kind::kFunction: return "function object";
-    default: return "object";
+    case Kind::kBigInt:
+      return "int object";
+    case Kind::kFloat:
+      return "float object";
+    case Kind::kString:
+      return "str object";
+    case Kind::kList:
+      return "list object";
+    case Kind::kTuple:
+      return "tuple object";
+    case Kind::kDict:
+      return "dict object";
+    case Kind::kRange:
+      return "range object";
+    case Kind::kIterator:
+      return "generator object";
+    case Kind::kNamespace:
+      return "Namespace object";
+    case Kind::kMacro:
+      return "Macro object";
+    case Kind::kLoop:
+      return "LoopContext object";
+    case Kind::kFunction:
+      return "function object";
+    default:
+      return "object";
   }
 }
 
@@ -115,8 +130,9 @@ void append_real(std::string& out, double value) {
     return;
   }
   char buffer[64];
-  const auto end = std::to_chars(buffer, buffer + sizeof buffer, std::fabs(value),
-                                 std::chars_format::scientific).ptr;
+  const auto end =
+      std::to_chars(buffer, buffer + sizeof buffer, std::fabs(value), std::chars_format::scientific)
+          .ptr;
   const std::string_view text(buffer, static_cast<size_t>(end - buffer));
   const size_t e = text.find('e');
   std::string digits(text.substr(0, 1));
@@ -183,11 +199,21 @@ Status append_repr(Runtime& runtime, std::string& out, const Value& value) {
   const ValueDepth depth(runtime);
   RUVLLM_TRY(depth.check());
   switch (value.kind()) {
-    case Kind::kNone: out += "None"; return {};
-    case Kind::kBool: out += value.boolean() ? "True" : "False"; return {};
-    case Kind::kInt: str_detail::append(out, value.integer()); return {};
-    case Kind::kFloat: append_real(out, value.real()); return {};
-    case Kind::kUndefined: out += "Undefined"; return {};
+    case Kind::kNone:
+      out += "None";
+      return {};
+    case Kind::kBool:
+      out += value.boolean() ? "True" : "False";
+      return {};
+    case Kind::kInt:
+      str_detail::append(out, value.integer());
+      return {};
+    case Kind::kFloat:
+      append_real(out, value.real());
+      return {};
+    case Kind::kUndefined:
+      out += "Undefined";
+      return {};
     case Kind::kBigInt: {
       RUVLLM_TRY(runtime.charge(100));
       const std::string digits = value.as<BigIntObject>().value.to_string();
@@ -197,6 +223,7 @@ Status append_repr(Runtime& runtime, std::string& out, const Value& value) {
     }
     case Kind::kString: {
       RUVLLM_TRY(runtime.check_size(value.text().size() * 2));
+      RUVLLM_TRY(runtime.charge_walk(value.text()));
       const bool markup = value.as<StringObject>().markup;
       if (markup) out += "Markup(";
       append_string_repr(out, value.text(), false);
@@ -213,8 +240,10 @@ Status append_repr(Runtime& runtime, std::string& out, const Value& value) {
       RUVLLM_TRY(append_items(runtime, out, value.items()));
       out += value.items().size() == 1 ? ",)" : ")";
       return {};
-    case Kind::kDict: return append_dict(runtime, out, value.as<DictObject>().items);
-    case Kind::kDictView: return append_view(runtime, out, value);
+    case Kind::kDict:
+      return append_dict(runtime, out, value.as<DictObject>().items);
+    case Kind::kDictView:
+      return append_view(runtime, out, value);
     case Kind::kRange: {
       const auto& range = value.as<RangeObject>();
       out += concat("range(", range.start, ", ", range.stop);
@@ -255,12 +284,23 @@ std::string escape_html(std::string_view text) {
   out.reserve(text.size());
   for (const char c : text) {
     switch (c) {
-      case '&': out += "&amp;"; break;
-      case '<': out += "&lt;"; break;
-      case '>': out += "&gt;"; break;
-      case '"': out += "&#34;"; break;
-      case '\'': out += "&#39;"; break;
-      default: out += c;
+      case '&':
+        out += "&amp;";
+        break;
+      case '<':
+        out += "&lt;";
+        break;
+      case '>':
+        out += "&gt;";
+        break;
+      case '"':
+        out += "&#34;";
+        break;
+      case '\'':
+        out += "&#39;";
+        break;
+      default:
+        out += c;
     }
   }
   return out;
@@ -269,6 +309,7 @@ std::string escape_html(std::string_view text) {
 Result<std::string> escaped(Runtime& runtime, const Value& value) {
   RUVLLM_ASSIGN(std::string text, str(runtime, value));
   if (value.is_string() && value.as<StringObject>().markup) return text;
+  RUVLLM_TRY(runtime.charge_walk(text));
   RUVLLM_TRY(runtime.check_size(text.size() * 5));
   return escape_html(text);
 }
@@ -301,8 +342,8 @@ size_t search_long(std::string_view text, std::string_view needle, size_t from) 
 
 Result<size_t> find_text(Runtime& runtime, std::string_view text, std::string_view needle,
                          size_t from) {
-  constexpr size_t kShort = 4;             // the plain search costs at most this much more
-  constexpr size_t kMaxNeedle = 1 << 20;   // bounds the table of the other one
+  constexpr size_t kShort = 4;            // the plain search costs at most this much more
+  constexpr size_t kMaxNeedle = 1 << 20;  // bounds the table of the other one
   if (from > text.size() || needle.size() > text.size() - from) return std::string_view::npos;
   size_t at = std::string_view::npos;
   if (needle.size() == text.size() - from) {
@@ -326,6 +367,7 @@ Result<size_t> rfind_text(Runtime& runtime, std::string_view text, std::string_v
   const std::string_view head = text.substr(0, end);
   if (needle.size() > head.size()) return std::string_view::npos;
   RUVLLM_TRY(runtime.check_size(head.size()));
+  RUVLLM_TRY(runtime.charge_bytes(head.size()));
   const std::string reversed(head.rbegin(), head.rend());
   const std::string wanted(needle.rbegin(), needle.rend());
   RUVLLM_ASSIGN(const size_t at, find_text(runtime, reversed, wanted, 0));

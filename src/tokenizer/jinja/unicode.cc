@@ -27,8 +27,8 @@ constexpr uint32_t kPropertyBits = 11;
 
 template <size_t N>
 const CaseRun* find_run(const CaseRun (&runs)[N], char32_t c) {
-  const CaseRun* run = std::upper_bound(
-      std::begin(runs), std::end(runs), c, [](char32_t x, const CaseRun& r) { return x < r.first; });
+  const CaseRun* run = std::upper_bound(std::begin(runs), std::end(runs), c,
+                                        [](char32_t x, const CaseRun& r) { return x < r.first; });
   if (run == std::begin(runs)) return nullptr;
   --run;
   return c <= run->last && (c - run->first) % run->stride == 0 ? run : nullptr;
@@ -64,9 +64,9 @@ void append_title(std::string& out, char32_t c) {
 }
 
 bool is_case_ignorable(char32_t c) {
-  const CharRange* range = std::upper_bound(
-      std::begin(kCaseIgnorable), std::end(kCaseIgnorable), c,
-      [](char32_t x, const CharRange& r) { return x < r.first; });
+  const CharRange* range =
+      std::upper_bound(std::begin(kCaseIgnorable), std::end(kCaseIgnorable), c,
+                       [](char32_t x, const CharRange& r) { return x < r.first; });
   return range != std::begin(kCaseIgnorable) && c <= (range - 1)->last;
 }
 

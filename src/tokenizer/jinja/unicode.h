@@ -29,7 +29,9 @@ inline constexpr uint32_t kAlnum = kAlpha | kDecimal | kDigit | kNumeric;
 inline constexpr uint32_t kCased = kUpper | kLower | kTitle;
 
 uint32_t char_properties(char32_t c);
-inline bool char_is(char32_t c, uint32_t any_of) { return (char_properties(c) & any_of) != 0; }
+inline bool char_is(char32_t c, uint32_t any_of) {
+  return (char_properties(c) & any_of) != 0;
+}
 inline bool is_space(char32_t c) {
   if (c < 0x80) return c == ' ' || (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x1f);
   return char_is(c, kSpace);

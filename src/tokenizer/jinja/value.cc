@@ -7,7 +7,9 @@
 
 namespace ruvllm::jinja {
 
-void release_object(Object* object) { object->heap->release(object); }
+void release_object(Object* object) {
+  object->heap->release(object);
+}
 
 Heap::~Heap() {
   for (const Ref<Object>& object : cyclic_) object->clear();
@@ -30,13 +32,13 @@ void Heap::release(Object* object) {
 
 bool Heap::exhausted() {
   if (live_bytes_ <= max_bytes_) return false;
-  sweep();
+  sweep_if_worth();
   return live_bytes_ > max_bytes_;
 }
 
 bool Heap::fits(uint64_t bytes) {
   if (bytes > max_bytes_) return false;
-  if (live_bytes_ + bytes > max_bytes_) sweep();
+  if (live_bytes_ + bytes > max_bytes_) sweep_if_worth();
   return live_bytes_ + bytes <= max_bytes_;
 }
 
@@ -48,7 +50,13 @@ void Heap::sweep() {
     dead.push_back(std::move(object));
     return true;
   });
-  sweep_at_ = std::max<size_t>(64, 2 * cyclic_.size());
+  survivors_ = cyclic_.size();
+  sweep_at_ = std::max<size_t>(64, 2 * survivors_);
+}
+
+// Near the limit everything asks; a sweep is due only when enough is new since the last one.
+void Heap::sweep_if_worth() {
+  if (cyclic_.size() - std::min(cyclic_.size(), survivors_) > survivors_ / 8) sweep();
 }
 
 Value Heap::string(std::string text) {
@@ -104,8 +112,8 @@ Value Heap::undefined_element(const char* owner_type, const Value& key) {
 }
 
 Value Heap::undefined_hint(std::string hint) {
-  return Value(Kind::kUndefined, make<UndefinedObject>(0, UndefinedObject::Form::kHint,
-                                                       string(std::move(hint)), ""));
+  return Value(Kind::kUndefined,
+               make<UndefinedObject>(0, UndefinedObject::Form::kHint, string(std::move(hint)), ""));
 }
 
 namespace {
@@ -136,7 +144,7 @@ int order_keys(const Value& a, const Value& b) {
     case Kind::kUndefined:
       return 0;
     case Kind::kString:
-      return a.text().compare(b.text());
+      return a.object() == b.object() ? 0 : a.text().compare(b.text());
     case Kind::kTuple: {
       const std::vector<Value>& left = a.items();
       const std::vector<Value>& right = b.items();
@@ -150,7 +158,10 @@ int order_keys(const Value& a, const Value& b) {
   }
 }
 
-bool is_hashable(const Value& value, int max_depth) {
+namespace {
+
+bool is_hashable_within(const Value& value, int& budget) {
+  if (--budget < 0) return false;
   switch (value.kind()) {
     case Kind::kMissing:
     case Kind::kList:
@@ -159,14 +170,21 @@ bool is_hashable(const Value& value, int max_depth) {
     case Kind::kScope:
       return false;
     case Kind::kTuple:
-      if (max_depth <= 0) return false;
       for (const Value& item : value.items()) {
-        if (!is_hashable(item, max_depth - 1)) return false;
+        if (!is_hashable_within(item, budget)) return false;
       }
       return true;
     default:
       return true;
   }
+}
+
+}  // namespace
+
+bool is_hashable(const Value& value) {
+  // Tuples that share their parts can have more parts than there is time.
+  int budget = 64;
+  return is_hashable_within(value, budget);
 }
 
 DictObject::DictObject(std::vector<Item> pairs) : items(std::move(pairs)) {
@@ -185,8 +203,9 @@ DictObject::DictObject(std::vector<Item> pairs) : items(std::move(pairs)) {
   const auto sort_indices = [this] {
     order_.resize(items.size());
     for (size_t i = 0; i < order_.size(); ++i) order_[i] = static_cast<uint32_t>(i);
-    std::stable_sort(order_.begin(), order_.end(), [this](uint32_t a, uint32_t b) {
-      return order_keys(items[a].first, items[b].first) < 0;
+    std::sort(order_.begin(), order_.end(), [this](uint32_t a, uint32_t b) {
+      const int order = order_keys(items[a].first, items[b].first);
+      return order != 0 ? order < 0 : a < b;
     });
   };
   sort_indices();
@@ -250,32 +269,51 @@ Value* NamespaceObject::find(std::string_view name) {
 
 const char* type_name(const Value& value) {
   switch (value.kind()) {
-    case Kind::kMissing: return "missing";
-    case Kind::kNone: return "NoneType";
-    case Kind::kBool: return "bool";
+    case Kind::kMissing:
+      return "missing";
+    case Kind::kNone:
+      return "NoneType";
+    case Kind::kBool:
+      return "bool";
     case Kind::kInt:
-    case Kind::kBigInt: return "int";
-    case Kind::kFloat: return "float";
-    case Kind::kUndefined: return "Undefined";
-    case Kind::kString: return value.as<StringObject>().markup ? "Markup" : "str";
-    case Kind::kList: return "list";
-    case Kind::kTuple: return "tuple";
-    case Kind::kDict: return "dict";
+    case Kind::kBigInt:
+      return "int";
+    case Kind::kFloat:
+      return "float";
+    case Kind::kUndefined:
+      return "Undefined";
+    case Kind::kString:
+      return value.as<StringObject>().markup ? "Markup" : "str";
+    case Kind::kList:
+      return "list";
+    case Kind::kTuple:
+      return "tuple";
+    case Kind::kDict:
+      return "dict";
     case Kind::kDictView: {
       const auto part = value.as<DictViewObject>().part;
       return part == DictViewObject::Part::kKeys     ? "dict_keys"
              : part == DictViewObject::Part::kValues ? "dict_values"
                                                      : "dict_items";
     }
-    case Kind::kRange: return "range";
-    case Kind::kIterator: return "generator";
-    case Kind::kNamespace: return "Namespace";
-    case Kind::kMacro: return "Macro";
-    case Kind::kFunction: return "function";
-    case Kind::kLoop: return "LoopContext";
-    case Kind::kCycler: return "Cycler";
-    case Kind::kJoiner: return "Joiner";
-    case Kind::kScope: return "scope";
+    case Kind::kRange:
+      return "range";
+    case Kind::kIterator:
+      return "generator";
+    case Kind::kNamespace:
+      return "Namespace";
+    case Kind::kMacro:
+      return "Macro";
+    case Kind::kFunction:
+      return "function";
+    case Kind::kLoop:
+      return "LoopContext";
+    case Kind::kCycler:
+      return "Cycler";
+    case Kind::kJoiner:
+      return "Joiner";
+    case Kind::kScope:
+      return "scope";
   }
   return "object";
 }

@@ -4,8 +4,8 @@
 // Strings, lists, tuples and dicts never change once made; namespaces, loops, cyclers, joiners,
 // iterators and scopes do. Objects belong to the Heap of one render and are used by one thread;
 // constants of a compiled template are immortal (never counted) and may be read by many threads.
-// The Heap bounds what is alive, frees chains of any depth without recursion, and takes apart cycles
-// when the render ends.
+// The Heap bounds what is alive, frees chains of any depth without recursion, and takes apart
+// cycles when the render ends.
 #pragma once
 
 #include <cstddef>
@@ -191,8 +191,12 @@ struct ListObject : Object {
   bool is_group = false;     // a tuple of `groupby`: has .grouper and .list
 };
 
-inline const std::string& Value::text() const { return as<StringObject>().text; }
-inline const std::vector<Value>& Value::items() const { return as<ListObject>().items; }
+inline const std::string& Value::text() const {
+  return as<StringObject>().text;
+}
+inline const std::vector<Value>& Value::items() const {
+  return as<ListObject>().items;
+}
 
 // Insertion order is kept. Keys are hashable values; equal ones are one key.
 struct DictObject : Object {
@@ -319,6 +323,7 @@ class Heap {
 
  private:
   void sweep();
+  void sweep_if_worth();
 
   const uint64_t max_bytes_;
   uint64_t live_bytes_ = 0;
@@ -326,11 +331,13 @@ class Heap {
   bool draining_ = false;
   std::vector<Ref<Object>> cyclic_;
   size_t sweep_at_ = 64;
+  size_t survivors_ = 0;  // of the last sweep
 };
 
 // Total order over hashable values that agrees with Python's ==; for dict keys and sets.
 int order_keys(const Value& a, const Value& b);
-bool is_hashable(const Value& value, int max_depth = 200);
+// As a key; tuples of more than 64 parts, counted all the way down, are refused too.
+bool is_hashable(const Value& value);
 
 // The compiler's type names, as error messages use them.
 const char* type_name(const Value& value);

@@ -11,9 +11,15 @@ namespace {
 
 using Chars = std::vector<char32_t>;
 
-bool is_ascii_space(char32_t c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-bool is_word(char32_t c) { return c == '_' || char_is(c, kAlnum); }
-bool is_letter(char32_t c) { return is_word(c) && !char_is(c, kDecimal); }
+bool is_ascii_space(char32_t c) {
+  return c == ' ' || (c >= '\t' && c <= '\r');
+}
+bool is_word(char32_t c) {
+  return c == '_' || char_is(c, kAlnum);
+}
+bool is_letter(char32_t c) {
+  return is_word(c) && !char_is(c, kDecimal);
+}
 bool is_word_or_mark(char32_t c) {
   return is_word(c) || (c < 0x80 && std::string_view("!\"'&.,?").find(static_cast<char>(c)) !=
                                         std::string_view::npos);
@@ -22,7 +28,10 @@ bool is_word_or_mark(char32_t c) {
 class Wrapper {
  public:
   Wrapper(Runtime& runtime, int64_t width, bool break_words, bool break_hyphens)
-      : runtime_(runtime), width_(width), break_words_(break_words), break_hyphens_(break_hyphens) {}
+      : runtime_(runtime),
+        width_(width),
+        break_words_(break_words),
+        break_hyphens_(break_hyphens) {}
 
   Result<std::vector<Chars>> wrap(const Chars& text) {
     RUVLLM_TRY(runtime_.charge(text.size()));
@@ -51,7 +60,9 @@ class Wrapper {
 
  private:
   static int64_t size_of(const Chars& chunk) { return static_cast<int64_t>(chunk.size()); }
-  static bool is_blank(const Chars& chunk) { return std::all_of(chunk.begin(), chunk.end(), is_space); }
+  static bool is_blank(const Chars& chunk) {
+    return std::all_of(chunk.begin(), chunk.end(), is_space);
+  }
 
   void take_long_word(std::vector<Chars>& chunks, std::vector<Chars>& line, int64_t length) const {
     Chars& word = chunks.back();
@@ -67,8 +78,9 @@ class Wrapper {
     if (break_hyphens_ && size_of(word) > room) {
       std::ptrdiff_t hyphen = end - 1;
       while (hyphen >= 0 && word[static_cast<size_t>(hyphen)] != '-') --hyphen;
-      const bool only_hyphens = std::all_of(word.begin(), word.begin() + std::max<std::ptrdiff_t>(hyphen, 0),
-                                            [](char32_t c) { return c == '-'; });
+      const bool only_hyphens =
+          std::all_of(word.begin(), word.begin() + std::max<std::ptrdiff_t>(hyphen, 0),
+                      [](char32_t c) { return c == '-'; });
       if (hyphen > 0 && !only_hyphens) end = hyphen + 1;
     }
     line.emplace_back(word.begin(), word.begin() + end);
@@ -99,10 +111,11 @@ class Wrapper {
     if (text[at] != '-') return false;
     const auto letter = [&text](size_t i) { return i < text.size() && is_letter(text[i]); };
     const bool after_letters = at >= 2 && letter(at - 1) && letter(at - 2);
-    const bool after_initial = at >= 3 && letter(at - 3) && text[at - 2] == '-' && is_word_or_mark(text[at - 1]);
+    const bool after_initial =
+        at >= 3 && letter(at - 3) && text[at - 2] == '-' && is_word_or_mark(text[at - 1]);
     if (!after_letters && !after_initial) return false;
-    return letter(at + 1) && (letter(at + 2) ||
-                              (at + 2 < text.size() && text[at + 2] == '-' && letter(at + 3)));
+    return letter(at + 1) &&
+           (letter(at + 2) || (at + 2 < text.size() && text[at + 2] == '-' && letter(at + 3)));
   }
 
   size_t chunk_end(const Chars& text, size_t begin) const {
@@ -132,8 +145,9 @@ class Wrapper {
 }  // namespace
 
 Result<Value> wordwrap_filter(Runtime& runtime, const Value& self, const Args& args) {
-  RUVLLM_ASSIGN(const auto given, bind("wordwrap", args, {"width", "break_long_words", "wrapstring",
-                                                          "break_on_hyphens"}));
+  RUVLLM_ASSIGN(
+      const auto given,
+      bind("wordwrap", args, {"width", "break_long_words", "wrapstring", "break_on_hyphens"}));
   if (!self.is_string()) return raise(concat("wordwrap needs a text, not ", type_name(self)));
   int64_t width = 79;
   if (given.has(0)) {
@@ -143,11 +157,14 @@ Result<Value> wordwrap_filter(Runtime& runtime, const Value& self, const Args& a
       !given.has(2) || given[2].is_none() ? runtime.heap.string("\n") : given[2];
   if (!separator.is_string()) return raise("the wrapstring must be a text");
   RUVLLM_TRY(runtime.check_size(self.text().size() * sizeof(char32_t)));
-  Wrapper wrapper(runtime, width, !given.has(1) || truth(given[1]), !given.has(3) || truth(given[3]));
+  RUVLLM_TRY(runtime.charge_bytes(self.text().size() * 8));
+  Wrapper wrapper(runtime, width, !given.has(1) || truth(given[1]),
+                  !given.has(3) || truth(given[3]));
   std::string out;
   bool first_line = true;
   for (const std::string_view line : split_lines(self.text(), false)) {
-    if (width <= 0 && !line.empty()) return raise(concat("invalid width ", width, " (must be > 0)"));
+    if (width <= 0 && !line.empty())
+      return raise(concat("invalid width ", width, " (must be > 0)"));
     if (!std::exchange(first_line, false)) out += separator.text();
     RUVLLM_ASSIGN(const std::vector<Chars> pieces, wrapper.wrap(to_chars(line)));
     for (size_t i = 0; i < pieces.size(); ++i) {
