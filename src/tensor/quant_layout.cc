@@ -80,9 +80,23 @@ Place high_place(const QuantLayout& layout, int32_t g, int32_t i) {
   return {kHighOfQ5K + i, g};
 }
 
-void read_simple(const QuantLayout& layout, const uint8_t* block, QuantGroup& group) {
+void read_scales(const QuantLayout& layout, const uint8_t* block, int32_t g, QuantGroup& group) {
+  if (layout.half_scales) {
+    group.d = get_u16(block + kDOfQ6K);
+    group.scale_code[0] = static_cast<int8_t>(block[kScalesOfQ6K + 2 * g]);
+    group.scale_code[1] = static_cast<int8_t>(block[kScalesOfQ6K + 2 * g + 1]);
+    return;
+  }
   group.d = get_u16(block);
   if (layout.has_minimum) group.m = get_u16(block + 2);
+  if (layout.two_level) {
+    uint8_t scale = 0;
+    get_scale_min(block + kScales, g, scale, group.min_code);
+    group.scale_code[0] = group.scale_code[1] = static_cast<int8_t>(scale);
+  }
+}
+
+void read_simple(const QuantLayout& layout, const uint8_t* block, QuantGroup& group) {
   const auto [high, codes] = simple_offsets(layout);
   for (int32_t i = 0; i < kQuantGroup; ++i) {
     int code = 0;
@@ -97,17 +111,6 @@ void read_simple(const QuantLayout& layout, const uint8_t* block, QuantGroup& gr
 }
 
 void read_two_level(const QuantLayout& layout, const uint8_t* block, int32_t g, QuantGroup& group) {
-  if (layout.half_scales) {
-    group.d = get_u16(block + kDOfQ6K);
-    group.scale_code[0] = static_cast<int8_t>(block[kScalesOfQ6K + 2 * g]);
-    group.scale_code[1] = static_cast<int8_t>(block[kScalesOfQ6K + 2 * g + 1]);
-  } else {
-    group.d = get_u16(block);
-    group.m = get_u16(block + 2);
-    uint8_t scale = 0;
-    get_scale_min(block + kScales, g, scale, group.min_code);
-    group.scale_code[0] = group.scale_code[1] = static_cast<int8_t>(scale);
-  }
   for (int32_t i = 0; i < kQuantGroup; ++i) {
     const Place low = low_place(layout, g, i);
     int code = block[low.byte] >> low.shift & 15;
@@ -169,15 +172,32 @@ const QuantLayout* quant_layout(DType dtype) {
   return nullptr;
 }
 
-QuantGroup read_quant_group(const QuantLayout& layout, const std::byte* row, int64_t index) {
+namespace {
+
+// The block of the file that group `index` of a row stands in, and which of its groups it is.
+const uint8_t* block_of(const QuantLayout& layout, const std::byte* row, int64_t index) {
+  const int64_t block = layout.two_level ? index / kQuantSuperGroups : index;
+  return reinterpret_cast<const uint8_t*>(row) + block * dtype_info(layout.dtype).block_bytes;
+}
+int32_t group_in_block(const QuantLayout& layout, int64_t index) {
+  return layout.two_level ? static_cast<int32_t>(index % kQuantSuperGroups) : 0;
+}
+
+}  // namespace
+
+QuantGroup read_quant_scales(const QuantLayout& layout, const std::byte* row, int64_t index) {
   QuantGroup group;
-  const auto* bytes = reinterpret_cast<const uint8_t*>(row);
-  const int64_t block_bytes = dtype_info(layout.dtype).block_bytes;
+  read_scales(layout, block_of(layout, row, index), group_in_block(layout, index), group);
+  return group;
+}
+
+QuantGroup read_quant_group(const QuantLayout& layout, const std::byte* row, int64_t index) {
+  QuantGroup group = read_quant_scales(layout, row, index);
+  const uint8_t* block = block_of(layout, row, index);
   if (layout.two_level) {
-    read_two_level(layout, bytes + index / kQuantSuperGroups * block_bytes,
-                   static_cast<int32_t>(index % kQuantSuperGroups), group);
+    read_two_level(layout, block, group_in_block(layout, index), group);
   } else {
-    read_simple(layout, bytes + index * block_bytes, group);
+    read_simple(layout, block, group);
   }
   return group;
 }

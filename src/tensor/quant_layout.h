@@ -41,6 +41,8 @@ struct QuantGroup {
 
 // Group `index` of a row of the format's blocks.
 QuantGroup read_quant_group(const QuantLayout& layout, const std::byte* row, int64_t index);
+// Its scales and minimum only; the codes are left 0.
+QuantGroup read_quant_scales(const QuantLayout& layout, const std::byte* row, int64_t index);
 // The inverse. The row's bytes must have been zeroed before its first group is written.
 void write_quant_group(const QuantLayout& layout, const QuantGroup& group, int64_t index,
                        std::byte* row);

@@ -34,25 +34,67 @@ uint16_t get_u16(const uint8_t* p) {
   return v;
 }
 
-void put_codes(const QuantLayout& layout, const QuantGroup& group, int64_t row, int64_t rows,
-               uint8_t* high, uint8_t* codes) {
-  for (int64_t k = 0; k < kQuantGroup; ++k) {
-    const int64_t j = k / 4;
-    const int64_t at = row * 4 + k % 4;
-    const int code = group.codes[k];
-    if (layout.bits == 8) {
-      codes[j * rows * 4 + at] = static_cast<uint8_t>(code);
-      continue;
+uint32_t load_u32(const uint8_t* p) {
+  uint32_t v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+void store_u32(uint8_t* p, uint32_t v) {
+  std::memcpy(p, &v, sizeof v);
+}
+
+// Codes go from file to panel four at a time, as the bytes of a word. `to(j)`: the four of columns
+// 4j ... 4j + 3 of one row; the words of a plane stand `stride` bytes apart.
+struct PackedRow {
+  uint8_t* high;
+  uint8_t* codes;
+  int64_t stride;
+};
+
+// Bytes, or nibbles of which the low ones are columns 0-15: as the panel has them.
+void put_simple_codes(const QuantLayout& layout, const uint8_t* block, const PackedRow& row) {
+  const int64_t scales = layout.has_minimum ? 4 : 2;
+  if (layout.bits == 8) {
+    for (int64_t j = 0; j < 8; ++j) {
+      store_u32(row.codes + j * row.stride, load_u32(block + scales + 4 * j) ^ 0x80808080U);
     }
-    uint8_t& low = codes[j % 4 * rows * 4 + at];
-    low = static_cast<uint8_t>(low | (code & 15) << (j < 4 ? 0 : 4));
-    if (layout.bits == 5) {
-      high[at] = static_cast<uint8_t>(high[at] | (code >> 4) << j);
-    } else if (layout.bits == 6) {
-      uint8_t& plane = high[j / 4 * rows * 4 + at];
-      plane = static_cast<uint8_t>(plane | (code >> 4) << (2 * (j % 4)));
-    }
+    return;
   }
+  const uint8_t* codes = block + scales + (layout.bits == 5 ? 4 : 0);
+  for (int64_t j = 0; j < 4; ++j) store_u32(row.codes + j * row.stride, load_u32(codes + 4 * j));
+  if (layout.bits == 5) {
+    const uint32_t bits = load_u32(block + scales);
+    uint32_t plane = 0;
+    for (int j = 0; j < 8; ++j) {  // four bits to the lowest bit of four bytes
+      plane |= ((bits >> (4 * j) & 15) * 0x00204081U & 0x01010101U) << j;
+    }
+    store_u32(row.high, plane);
+  }
+}
+
+// Formats of 256 elements: the nibbles of a group are the low or the high ones of 32 bytes.
+void put_two_level_codes(const QuantLayout& layout, const uint8_t* block, int64_t g,
+                         const PackedRow& row) {
+  const bool q6 = layout.bits == 6;
+  const int64_t nibbles =
+      q6 ? g / 4 * 64 + (g & 1) * 32 : (layout.bits == 5 ? 48 : 16) + g / 2 * 32;
+  const int shift = static_cast<int>(4 * (q6 ? g >> 1 & 1 : g & 1));
+  for (int64_t j = 0; j < 4; ++j) {
+    const uint32_t low = load_u32(block + nibbles + 4 * j) >> shift & 0x0f0f0f0fU;
+    const uint32_t high = load_u32(block + nibbles + 16 + 4 * j) >> shift & 0x0f0f0f0fU;
+    store_u32(row.codes + j * row.stride, low | high << 4);
+  }
+  if (layout.bits == 4) return;
+  const uint8_t* bits = block + (q6 ? 128 + g / 4 * 32 : 16);
+  const int bit_shift = static_cast<int>(q6 ? 2 * (g & 3) : g);
+  const uint32_t mask = q6 ? 0x03030303U : 0x01010101U;
+  uint32_t planes[2] = {0, 0};
+  for (int j = 0; j < 8; ++j) {
+    const uint32_t four = load_u32(bits + 4 * j) >> bit_shift & mask;
+    planes[q6 ? j / 4 : 0] |= four << (q6 ? 2 * (j % 4) : j);
+  }
+  store_u32(row.high, planes[0]);
+  if (q6) store_u32(row.high + row.stride, planes[1]);
 }
 
 void get_codes(const QuantLayout& layout, const uint8_t* high, const uint8_t* codes, int64_t row,
@@ -72,9 +114,8 @@ void get_codes(const QuantLayout& layout, const uint8_t* high, const uint8_t* co
   }
 }
 
-void put_group(const QuantLayout& layout, const QuantGroup& group, int64_t row, int64_t rows,
-               uint8_t* super, uint8_t* record) {
-  const Record at(layout, rows);
+void put_scales(const QuantLayout& layout, const QuantGroup& group, int64_t row, int64_t rows,
+                const Record& at, uint8_t* super, uint8_t* record) {
   if (layout.two_level) {
     put_u16(super + 2 * row, group.d);
     if (layout.has_minimum) put_u16(super + 2 * (rows + row), group.m);
@@ -85,7 +126,6 @@ void put_group(const QuantLayout& layout, const QuantGroup& group, int64_t row, 
     put_u16(record + 2 * row, group.d);
     if (layout.has_minimum) put_u16(record + at.minimums + 2 * row, group.m);
   }
-  put_codes(layout, group, row, rows, record + at.high, record + at.codes);
 }
 
 QuantGroup get_group(const QuantLayout& layout, int64_t row, int64_t rows, const uint8_t* super,
@@ -151,10 +191,20 @@ void pack_quant_panel(const QuantLayout& layout, const std::byte* const* rows, i
   RUVLLM_CHECK(num_rows <= panel_rows && (!layout.two_level || groups % kQuantSuperGroups == 0));
   const Record record(layout, panel_rows);
   std::memset(panel, 0, static_cast<size_t>(quant_panel_bytes(layout, panel_rows, groups)));
+  const int64_t block_bytes = dtype_info(layout.dtype).block_bytes;
   for (int64_t g = 0; g < groups; ++g) {
+    uint8_t* to = panel + record_offset(record, g);
     for (int64_t r = 0; r < num_rows; ++r) {
-      put_group(layout, read_quant_group(layout, rows[r], g), r, panel_rows,
-                panel + super_offset(record, g), panel + record_offset(record, g));
+      const auto* row = reinterpret_cast<const uint8_t*>(rows[r]);
+      put_scales(layout, read_quant_scales(layout, rows[r], g), r, panel_rows, record,
+                 panel + super_offset(record, g), to);
+      const PackedRow codes{to + record.high + 4 * r, to + record.codes + 4 * r, 4 * panel_rows};
+      if (layout.two_level) {
+        put_two_level_codes(layout, row + g / kQuantSuperGroups * block_bytes,
+                            g % kQuantSuperGroups, codes);
+      } else {
+        put_simple_codes(layout, row + g * block_bytes, codes);
+      }
     }
   }
 }
