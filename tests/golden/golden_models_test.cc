@@ -13,7 +13,8 @@ namespace ruvllm::test {
 namespace {
 
 struct ModelCase {
-  std::string folder;
+  std::string model;   // what is opened: a folder or a .gguf file
+  std::string folder;  // holds expected.safetensors and meta.json
   std::string name;
   bool reference_ops = false;
 };
@@ -25,8 +26,11 @@ std::vector<ModelCase> model_cases() {
   for (const std::string& root : roots) {
     for (const std::string& name : subfolders(root)) {
       if (!file_exists(concat(root, "/", name, "/expected.safetensors"))) continue;
+      const std::string folder = concat(root, "/", name);
+      const std::string gguf = concat(source_dir(), "/tests/fixtures/gguf/", name, ".gguf");
       for (const bool reference : {true, false}) {
-        cases.push_back({root + "/" + name, name, reference});
+        cases.push_back({folder, folder, name, reference});
+        if (file_exists(gguf)) cases.push_back({gguf, folder, name + "_gguf", reference});
       }
     }
   }
@@ -46,7 +50,7 @@ class GoldenModel : public testing::TestWithParam<ModelCase> {
   std::unique_ptr<ModelRunner> load(int32_t page = 64) {
     RunnerOptions options = exact_options(GetParam().reference_ops);
     options.kv_block_tokens = page;
-    return load_runner(open_model(GetParam().folder), options);
+    return load_runner(open_model(GetParam().model), options);
   }
   double logits_std() const {
     const Json meta = read_json(GetParam().folder + "/meta.json");
@@ -163,14 +167,13 @@ TEST_P(GoldenModel, SameBitsBesideOtherSequences) {
 }
 
 TEST_P(GoldenModel, SameBitsWithMoreThreads) {
-  if (GetParam().reference_ops) GTEST_SKIP() << "the reference device has one thread";
   const ExpectedFile expected(GetParam().folder + "/expected.safetensors");
   const auto ids = expected.i32("ids_1");
   std::vector<Rows> results;
   for (const int32_t threads : {1, 3}) {
-    RunnerOptions options = exact_options(false);
+    RunnerOptions options = exact_options(GetParam().reference_ops);
     options.threads = threads;
-    const auto runner = load_runner(open_model(GetParam().folder), options);
+    const auto runner = load_runner(open_model(GetParam().model), options);
     ASSERT_NE(runner, nullptr);
     results.push_back(Sequence(*runner, static_cast<int64_t>(ids.size())).feed(ids, 9));
   }
@@ -183,7 +186,7 @@ TEST_P(GoldenModel, FastModeAgreesByRank) {
   const ExpectedFile expected(GetParam().folder + "/expected.safetensors");
   RunnerOptions options = exact_options(GetParam().reference_ops);
   options.compute = ComputeType::kAuto;
-  const auto runner = load_runner(open_model(GetParam().folder), options);
+  const auto runner = load_runner(open_model(GetParam().model), options);
   ASSERT_NE(runner, nullptr);
   const auto ids = expected.i32("ids_1");
   const auto want = expected.f32("logits_1");
@@ -220,12 +223,19 @@ void drop_scaling(ModelConfig& config) {
   config.rope.attention_factor = 1.0;
 }
 
+// The folder of a golden or fixture model; "" when it is not on this machine.
+std::string find_model(const std::string& name) {
+  for (const ModelCase& model : model_cases()) {
+    if (model.name == name) return model.folder;
+  }
+  return "";
+}
+
 class FeatureDropped : public testing::TestWithParam<Dropped> {};
 
 TEST_P(FeatureDropped, MovesLogitsAsExpected) {
-  const auto shared = shared_dir();
-  if (!shared) GTEST_SKIP() << "the golden data is not on this machine";
-  const std::string folder = *shared + "/golden/models/" + GetParam().model;
+  const std::string folder = find_model(GetParam().model);
+  if (folder.empty()) GTEST_SKIP() << "the golden data is not on this machine";
   const auto checkpoint = open_model(folder);
   ASSERT_NE(checkpoint, nullptr);
   GetParam().drop(checkpoint->config);
@@ -265,6 +275,15 @@ INSTANTIATE_TEST_SUITE_P(
         Dropped{"mistral_swa", "no_window", drop_window}, Dropped{"phi3", "no_window", drop_window},
         Dropped{"qwen2_swa_mixed", "no_window", drop_window},
         Dropped{"starcoder2", "no_window", drop_window},
+        Dropped{"mixtral_window", "no_window", drop_window},
+        Dropped{"qwen3_moe", "no_norm_topk_prob", [](ModelConfig& c) { c.norm_topk_prob = false; }},
+        Dropped{"granite", "embedding_multiplier_1",
+                [](ModelConfig& c) { c.embedding_scale = 1.0f; }},
+        Dropped{"granite", "residual_multiplier_1",
+                [](ModelConfig& c) { c.residual_scale = 1.0f; }},
+        Dropped{"granite", "attention_multiplier_default",
+                [](ModelConfig& c) { c.attention_scale = 0.35355339059327373f; }},
+        Dropped{"granite", "logits_scaling_1", [](ModelConfig& c) { c.logit_scale = 1.0f; }},
         Dropped{"smollm3", "rope_in_every_layer",
                 [](ModelConfig& c) {
                   for (LayerConfig& layer : c.layers) layer.use_rope = true;

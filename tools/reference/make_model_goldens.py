@@ -125,6 +125,56 @@ CASES = {
         "own output matrix, inner size given, exact gelu", "gpt2", "GPT2LMHeadModel", style="v4",
         n_embd=32, n_head=4, n_layer=3, n_positions=256, n_inner=80, activation_function="gelu",
         layer_norm_epsilon=1e-5),
+    # Families that golden/models has in f32 only, once more in bf16: small enough to be kept in
+    # GGUF form too (convert_to_gguf.py).
+    "gemma_bf16": case(
+        "one key/value head", "gemma", "GemmaForCausalLM", style="v4", head_dim=16,
+        num_key_value_heads=1, hidden_act="gelu_pytorch_tanh", rope_theta=10000.0,
+        hidden_activation="gelu_pytorch_tanh", tie_word_embeddings=True),
+    "gemma2_bf16": case(
+        "soft caps, alternating window", "gemma2", "Gemma2ForCausalLM", style="v4", head_dim=16,
+        attn_logit_softcapping=5.0, final_logit_softcapping=4.0, sliding_window=16,
+        query_pre_attn_scalar=16, hidden_activation="gelu_pytorch_tanh", rope_theta=10000.0,
+        tie_word_embeddings=True),
+    "gemma3_bf16": case(
+        "the layer pattern and query scale that GGUF implies", "gemma3_text",
+        "Gemma3ForCausalLM", style="v4", head_dim=16, num_hidden_layers=6,
+        query_pre_attn_scalar=16, sliding_window=16, sliding_window_pattern=6,
+        rope_theta=1000000.0, rope_local_base_freq=10000.0,
+        rope_scaling={"rope_type": "linear", "factor": 8.0}, hidden_activation="gelu_pytorch_tanh",
+        tie_word_embeddings=True, attention_bias=False, final_logit_softcapping=None,
+        attn_logit_softcapping=None),
+    "gpt2_bf16": case(
+        "learned positions, tied", "gpt2", "GPT2LMHeadModel", style="v4", n_embd=32, n_head=4,
+        n_layer=3, n_positions=256, activation_function="gelu_new", layer_norm_epsilon=1e-5,
+        tie_word_embeddings=True),
+    "llama3_bf16": case(
+        "llama3 rope scaling", "llama", "LlamaForCausalLM", style="v4", head_dim=16,
+        hidden_act="silu", rope_theta=500000.0, attention_bias=False, mlp_bias=False,
+        rope_scaling={"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
+                      "high_freq_factor": 4.0, "original_max_position_embeddings": 64}),
+    "mixtral_bf16": case(
+        "4 experts, 2 per token", "mixtral", "MixtralForCausalLM", style="v4",
+        sliding_window=None, num_local_experts=4, num_experts_per_tok=2, intermediate_size=32,
+        rope_theta=1000000.0, hidden_act="silu"),
+    "phi_bf16": case(
+        "parallel, half of each head rotated", "phi", "PhiForCausalLM", style="v4",
+        num_key_value_heads=4, intermediate_size=128, hidden_act="gelu_new",  # GGUF means 4 E
+        layer_norm_eps=1e-5, rope_theta=10000.0,
+        partial_rotary_factor=0.5, qk_layernorm=False),
+    "phi3_bf16": case(
+        "sliding window 20", "phi3", "Phi3ForCausalLM", style="v4", hidden_act="silu",
+        rope_theta=10000.0, rope_scaling=None, sliding_window=20, partial_rotary_factor=1.0,
+        original_max_position_embeddings=4096),
+    "qwen3_moe_bf16": case(
+        "every layer sparse", "qwen3_moe", "Qwen3MoeForCausalLM", style="v4", head_dim=16,
+        num_experts=6, num_experts_per_tok=2, moe_intermediate_size=24, norm_topk_prob=True,
+        decoder_sparse_step=1, mlp_only_layers=[], num_hidden_layers=2, hidden_act="silu",
+        rope_theta=1000000.0, rope_scaling=None, attention_bias=False),
+    "starcoder2_bf16": case(
+        "biases everywhere, tied", "starcoder2", "Starcoder2ForCausalLM", style="v4",
+        use_bias=True, sliding_window=None, norm_epsilon=1e-5, tie_word_embeddings=True,
+        hidden_act="gelu_pytorch_tanh", rope_theta=10000.0),
 }
 
 
@@ -134,7 +184,7 @@ def make_config(spec, overrides=None):
         config = {k: v for k, v in config.items() if k not in (
             "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
             "num_key_value_heads", "max_position_embeddings", "rms_norm_eps")}
-    if spec["model_type"] == "starcoder2":
+    if spec["model_type"] in ("starcoder2", "phi"):
         config.pop("rms_norm_eps")
     config.update(overrides or {})
     return config
