@@ -31,7 +31,7 @@ Result<Prompt> make_prompt(const LlmBackend& backend, const std::vector<ChatMess
   RUVLLM_ASSIGN(const std::string text, (*chat_template)->render(messages, true));
   RUVLLM_ASSIGN(const Tokenizer* tokenizer, backend.tokenizer());
   // The template wrote the special tokens already.
-  RUVLLM_ASSIGN(std::vector<int32_t> ids, tokenizer->encode(text, /*add_special=*/false));
+  RUVLLM_ASSIGN(std::vector<int32_t> ids, tokenizer->encode_rendered(text));
   return ids;
 }
 

@@ -24,6 +24,7 @@ struct RenderFlags {
   std::string jsonl;
   std::string now;
   bool no_generation_prompt = false;
+  bool offline = false;
   bool json = false;
 };
 
@@ -114,7 +115,7 @@ Result<Json> make_context(const RenderFlags& flags, const TokenizerData& data) {
 Result<std::string> render_messages(const RenderFlags& flags, const RenderOptions& options) {
   TokenizerData data;
   if (!flags.model.empty()) {
-    RUVLLM_ASSIGN(const std::string path, resolve_model(flags.model, /*offline=*/true));
+    RUVLLM_ASSIGN(const std::string path, resolve_model(flags.model, flags.offline));
     RUVLLM_ASSIGN(data, load_tokenizer_data(path));
   }
   if (!flags.template_path.empty()) {
@@ -130,8 +131,7 @@ Result<std::string> render_messages(const RenderFlags& flags, const RenderOption
   Json ids;
   if (!flags.model.empty()) {
     RUVLLM_ASSIGN(const std::unique_ptr<Tokenizer> tokenizer, make_tokenizer(std::move(data)));
-    RUVLLM_ASSIGN(const std::vector<int32_t> list,
-                  tokenizer->encode(prompt, /*add_special=*/false));
+    RUVLLM_ASSIGN(const std::vector<int32_t> list, tokenizer->encode_rendered(prompt));
     ids = ids_json(list);
   }
   return object({{"prompt", Json(prompt)}, {"ids", std::move(ids)}}).dump() + "\n";
@@ -151,6 +151,7 @@ int verb_render(Args args) {
   flags.add("--jsonl", "FILE", options.jsonl,
             "per line {\"template\",\"context\"}; {\"text\"} or {\"error\"} come out");
   flags.add("--now", "TIME", options.now, "what strftime_now says, e.g. 2025-03-14T15:09:26");
+  flags.add("--offline", options.offline, "never download");
   flags.add("--json", options.json, "{\"prompt\",\"ids\"} instead of the text");
   flags.add_example("ruvllm render -m demo --messages chat.json");
   flags.add_example("ruvllm render --template chat.jinja --messages - < chat.json");
