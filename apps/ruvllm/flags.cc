@@ -201,7 +201,11 @@ std::string FlagSet::help_text() const {
   text += " [flags]\n";
   constexpr size_t kColumn = 30;
   const auto line = [&](std::string left, const std::string& help, const std::string& fallback) {
-    left.resize(std::max(left.size() + 1, kColumn), ' ');
+    // What is too long for its column has a line of its own.
+    if (left.size() >= kColumn)
+      left += "\n" + std::string(kColumn, ' ');
+    else
+      left.resize(kColumn, ' ');
     text += left + help;
     if (!fallback.empty()) text += concat(" [", fallback, "]");
     text += '\n';

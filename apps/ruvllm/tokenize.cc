@@ -9,8 +9,8 @@
 namespace ruvllm::cli {
 namespace {
 
-Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& model) {
-  RUVLLM_ASSIGN(const std::string path, resolve_model(model, /*offline=*/true));
+Result<std::unique_ptr<Tokenizer>> open_tokenizer(const std::string& model, bool offline) {
+  RUVLLM_ASSIGN(const std::string path, resolve_model(model, offline));
   RUVLLM_ASSIGN(TokenizerData data, load_tokenizer_data(path));
   return make_tokenizer(std::move(data));
 }
@@ -63,6 +63,7 @@ int verb_tokenize(Args args) {
   std::string file;
   std::string jsonl;
   bool no_special = false;
+  bool offline = false;
   bool json = true;
   FlagSet flags("tokenize", "text to token ids, as a JSON list");
   flags.add("-m,--model", "MODEL", model, "a model, or a file or directory with a tokenizer");
@@ -74,6 +75,7 @@ int verb_tokenize(Args args) {
   flags.add("--jsonl", "FILE", jsonl,
             "one JSON string per line; one list of ids per line comes out");
   flags.add("--no-special", no_special, "without the special tokens around the text");
+  flags.add("--offline", offline, "never download");
   flags.add("--json", json, "JSON output (always on)");
   flags.add_example("ruvllm tokenize -m demo --text \"Hello there\"");
   flags.add_example("ruvllm tokenize -m tokenizer.json --jsonl texts.jsonl --no-special");
@@ -82,7 +84,7 @@ int verb_tokenize(Args args) {
   if (text.has_value() + !file.empty() + !jsonl.empty() != 1) {
     return flags.usage_error("give one of --text, --file and --jsonl");
   }
-  const auto tokenizer = open_tokenizer(model);
+  const auto tokenizer = open_tokenizer(model, offline);
   if (!tokenizer) return fail_with("tokenize", tokenizer.error());
   const auto encode = [&](std::string_view input) -> Result<std::string> {
     RUVLLM_ASSIGN(const std::vector<int32_t> ids, (*tokenizer)->encode(input, !no_special));
@@ -114,6 +116,7 @@ int verb_detokenize(Args args) {
   std::string ids_path;
   std::string jsonl;
   bool skip_special = false;
+  bool offline = false;
   bool stream = false;
   bool json = false;
   FlagSet flags("detokenize", "token ids to text");
@@ -123,12 +126,13 @@ int verb_detokenize(Args args) {
             "one list of ids per line; one JSON string per line comes out");
   flags.add("--skip-special", skip_special, "drop special tokens");
   flags.add("--stream", stream, "the pieces an incremental decoder emits, as a JSON list");
+  flags.add("--offline", offline, "never download");
   flags.add("--json", json, "a JSON string instead of plain text");
   flags.add_example("ruvllm tokenize -m demo --text Hi | ruvllm detokenize -m demo --ids -");
   if (const auto status = flags.parse(args)) return *status;
   if (model.empty()) return flags.usage_error("which tokenizer? give -m MODEL");
   if (ids_path.empty() == jsonl.empty()) return flags.usage_error("give one of --ids and --jsonl");
-  const auto tokenizer = open_tokenizer(model);
+  const auto tokenizer = open_tokenizer(model, offline);
   if (!tokenizer) return fail_with("detokenize", tokenizer.error());
   const auto decode = [&](const Json& input, bool as_json) -> Result<std::string> {
     RUVLLM_ASSIGN(const std::vector<int32_t> ids, ids_from_json(input));

@@ -3,6 +3,7 @@
 // block or a rotary regime is wrong; its next token is any function of the tokens before it.
 #pragma once
 
+#include <atomic>
 #include <chrono>
 #include <functional>
 #include <memory>
@@ -120,9 +121,9 @@ class FakeRunner final : public ModelRunner {
   int64_t block_limit = 1 << 20;
   int64_t regime_limit = 1 << 30;
   std::chrono::milliseconds step_time{0};
-  int64_t num_steps = 0;
-  int64_t num_rows = 0;
-  int64_t num_mixed_regimes = 0;
+  std::atomic<int64_t> num_steps = 0;
+  std::atomic<int64_t> num_rows = 0;
+  std::atomic<int64_t> num_mixed_regimes = 0;
 
  private:
   std::pair<int32_t, uint8_t>& slot(const SequenceSpan& sequence, int64_t position) {

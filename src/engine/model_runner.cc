@@ -145,12 +145,18 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::load(std::shared_ptr<const Che
   RUVLLM_ASSIGN(const int64_t max_seq_len, sequence_limit(*checkpoint, options));
   RUVLLM_ASSIGN(const DType kv_type, kv_dtype(options));
   RUVLLM_ASSIGN(std::unique_ptr<Ops> ops, make_ops(options));
-  const auto progress = [&options](int64_t done, int64_t total) {
+  // What was repacked is not read again; pages used in place come back on their first use.
+  const auto release_pages = [&checkpoint] {
+    for (const MmapFile& file : checkpoint->files) file.release(file.bytes());
+  };
+  const auto progress = [&](int64_t done, int64_t total) {
+    release_pages();
     if (options.progress) options.progress(done, total);
   };
   RUVLLM_ASSIGN(ModelWeights weights,
                 load_weights({checkpoint->config, checkpoint->names, checkpoint->tensors,
                               checkpoint->path, *ops, options.compute, progress}));
+  release_pages();
   RUVLLM_ASSIGN(KvStorage kv,
                 KvStorage::make(checkpoint->config, kv_type, options.kv_block_tokens));
   return std::make_unique<ModelRunnerImpl>(std::move(checkpoint), std::move(ops),
