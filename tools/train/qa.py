@@ -207,6 +207,18 @@ def draw_question(rng, reserved, plain=0.75):
             return question, answer
 
 
+DRILL = {"add": 10, "subtract": 9, "sort": 8, "compare": 4, "convert": 5}
+
+
+def draw_drill(rng, reserved):
+    """A short question of a kind that takes practice: dense in numbers, few words."""
+    while True:
+        kind = rng.choices(list(DRILL), DRILL.values())[0]
+        key, question, answer = KINDS[kind][0](rng)
+        if len(question) <= 36 - 12 * (kind in ("add", "subtract")) and not reserved.blocks(key, question):
+            return question, answer
+
+
 def _roughen(rng, question):
     roll = rng.random()
     if roll < 0.3:

@@ -2,7 +2,7 @@
 
 import qa_code
 import qa_tables as t
-from qa import draw_question
+from qa import draw_drill, draw_question
 
 SYSTEM = [
     "You are a helpful assistant.", "You are the demo model of ruvllm.", "Answer in few words.",
@@ -15,6 +15,9 @@ PROSE_ASK = [
     "Write a few lines of an old book.", "Write some old prose.", "Write a sentence like in an old novel.",
     "Continue: {s}", "Go on with this text: {s}", "What comes next? {s}",
 ]
+
+
+DRILL_SHARE = 0.25  # of the documents: several short number questions in a row
 
 
 def small_talk(rng):
@@ -44,6 +47,8 @@ def prose_turn(rng, passages):
 
 def draw_chat(rng, reserved, passages):
     """One chat document: mostly one question, sometimes several turns or a system line."""
+    if rng.random() < DRILL_SHARE:
+        return [turn for _ in range(rng.randint(5, 9)) for turn in _pair(draw_drill(rng, reserved))]
     turns = []
     if rng.random() < 0.03:
         turns.append(("system", rng.choice(SYSTEM)))
