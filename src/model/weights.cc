@@ -41,6 +41,7 @@ class WeightLoader {
   Status load_attention(int32_t layer, LayerWeights& out);
   Status load_dense_mlp(int32_t layer, LayerWeights& out);
   Status load_experts(int32_t layer, LayerWeights& out);
+  bool tied() const;
   Status load_output();
   Result<NormWeights> load_norm(Role role, TensorPlace place, int64_t size, bool bias);
   Result<Source> find_matrix(Role role, TensorPlace place, int64_t rows, int64_t cols);
@@ -267,13 +268,16 @@ Status WeightLoader::load_layer(int32_t layer, LayerWeights& out) {
                                                         : load_dense_mlp(layer, out);
 }
 
+// A GGUF file without an output matrix means: the embedding.
+bool WeightLoader::tied() const {
+  return config_.tied_embeddings ||
+         (args_.names == NameStyle::kGguf && !finder_.has(Role::kLmHead));
+}
+
 Status WeightLoader::load_output() {
   RUVLLM_ASSIGN(weights_.final_norm,
                 load_norm(Role::kFinalNorm, {}, config_.hidden_size, config_.norm_bias));
-  // A GGUF file without an output matrix means: the embedding.
-  const bool tied =
-      config_.tied_embeddings || (args_.names == NameStyle::kGguf && !finder_.has(Role::kLmHead));
-  if (tied) {
+  if (tied()) {
     finder_.ignore(Role::kLmHead);  // some files store the same matrix twice
     return {};
   }
@@ -283,14 +287,15 @@ Status WeightLoader::load_output() {
 }
 
 Result<ModelWeights> WeightLoader::load() {
-  const WeightOptions table{args_.compute, true};
+  // A table that no product reads is left as the file has it.
+  const WeightOptions table{args_.compute, true, !tied()};
   RUVLLM_ASSIGN(const Source embedding,
                 find_matrix(Role::kEmbedding, {}, config_.vocab_size, config_.hidden_size));
   RUVLLM_ASSIGN(weights_.embedding, make({&embedding, 1}, table));
   if (config_.learned_positions) {
     RUVLLM_ASSIGN(const Source positions, find_matrix(Role::kPositionEmbedding, {},
                                                       config_.max_positions, config_.hidden_size));
-    RUVLLM_ASSIGN(weights_.position_embedding, make({&positions, 1}, table));
+    RUVLLM_ASSIGN(weights_.position_embedding, make({&positions, 1}, {args_.compute, true, true}));
   }
   for (int32_t layer = 0; layer < config_.num_layers(); ++layer) {
     LayerWeights loaded;
