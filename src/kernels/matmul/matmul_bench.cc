@@ -1,0 +1,112 @@
+// Matmul kernels on one thread, every level of the lists that this machine has: streaming one row
+// of x past weights larger than the caches (bytes/s beside the read benchmark), and tiles of many
+// rows (items are multiply-adds, beside the peak benchmarks).
+#include <benchmark/benchmark.h>
+
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "kernels/matmul/matmul_kernels.h"
+#include "kernels/matmul/quant_pack.h"
+#include "kernels/roofs/peak_loops.h"
+
+namespace ruvllm::kernels {
+namespace {
+
+constexpr int64_t kCols = 2048;
+constexpr int64_t kStreamBytes = int64_t{96} << 20;
+
+void read_memory(benchmark::State& state) {
+  std::vector<uint64_t> words(kStreamBytes / 8, 1);
+  for (auto _ : state) {
+    uint64_t a = 0, b = 0;
+    for (size_t i = 0; i < words.size(); i += 8) {
+      a |= words[i] | words[i + 1] | words[i + 2] | words[i + 3];
+      b |= words[i + 4] | words[i + 5] | words[i + 6] | words[i + 7];
+    }
+    benchmark::DoNotOptimize(a | b);
+  }
+  state.SetBytesProcessed(state.iterations() * kStreamBytes);
+}
+
+void peak(benchmark::State& state, const PeakLoop* loop) {
+  for (auto _ : state) benchmark::DoNotOptimize(loop->run(10000));
+  state.SetItemsProcessed(state.iterations() * loop->macs_per_round * 10000);
+}
+
+void stream_bf16(benchmark::State& state, const FloatDotKernel* kernel) {
+  const std::vector<uint16_t> w(kStreamBytes / 2, 0x3c00);
+  const std::vector<float> x(kCols, 0.5f);
+  std::vector<const void*> rows;
+  for (size_t i = 0; i < w.size(); i += kCols) rows.push_back(w.data() + i);
+  std::vector<float> y(rows.size());
+  const FloatRowsArgs args{rows.data(), static_cast<int64_t>(rows.size()), x.data(), kCols,
+                           y.data()};
+  for (auto _ : state) kernel->rows_bf16(&args);
+  state.SetBytesProcessed(state.iterations() * kStreamBytes);
+}
+
+void tile_f32(benchmark::State& state, const FloatDotKernel* kernel) {
+  const std::vector<float> x(static_cast<size_t>(kernel->tile_x * kFloatBlock), 0.5f);
+  const std::vector<float> w(static_cast<size_t>(kernel->tile_w * kFloatBlock), 0.5f);
+  std::vector<float> sums(kMaxTileX * kMaxTileW);
+  const FloatTileArgs args{
+      x.data(),       w.data(), kFloatBlock / kernel->lanes, kernel->tile_x, sums.data(),
+      kernel->tile_x, 0};
+  for (auto _ : state) kernel->tile(&args);
+  state.SetItemsProcessed(state.iterations() * kernel->tile_x * kernel->tile_w * kFloatBlock);
+}
+
+void quant(benchmark::State& state, const QuantPanelKernel* kernel, DType dtype, int64_t num_x,
+           int64_t bytes) {
+  const QuantLayout& layout = *quant_layout(dtype);
+  const int64_t groups = kCols / kQuantGroup;
+  const int64_t panel_bytes = quant_panel_bytes(layout, kernel->panel_rows, groups);
+  const int64_t panels = bytes / panel_bytes;
+  const std::vector<uint8_t> w(static_cast<size_t>(panels * panel_bytes), 0x11);
+  const std::vector<Int16Group> x(static_cast<size_t>(num_x * groups));  // either form fits
+  std::vector<float> sums(static_cast<size_t>(num_x * panels * kernel->panel_rows));
+  const QuantPanelArgs args{w.data(), panels, panel_bytes, groups,
+                            x.data(), num_x,  sums.data(), panels * kernel->panel_rows};
+  const auto product = kernel->formats[static_cast<size_t>(quant_format(layout))].product;
+  for (auto _ : state) product(&args);
+  state.SetBytesProcessed(state.iterations() * panels * panel_bytes);
+  state.SetItemsProcessed(state.iterations() * panels * kernel->panel_rows * kCols * num_x);
+}
+
+template <typename... Args>
+void add(IsaLevel level, const std::string& name, Args... args) {
+  const std::string full = name + "/" + std::string(isa_name(level));
+  if (isa_supported(level)) {
+    benchmark::RegisterBenchmark(full.c_str(), args...);
+  } else {
+    std::printf("not run here: %s\n", full.c_str());
+  }
+}
+
+bool register_all() {
+  benchmark::RegisterBenchmark("read_memory", read_memory);
+#define KERNEL(level, symbol) \
+  add(IsaLevel::level, std::string("peak_") + symbol.unit, peak, &symbol);
+#include "kernels/roofs/peak_loops.inc"
+#undef KERNEL
+  for (const auto& [level, kernel] : float_dot_kernels()) {
+    add(level, "stream_bf16", stream_bf16, kernel);
+    add(level, "tile_f32", tile_f32, kernel);
+  }
+  for (const auto& [level, kernel] : quant_panel_kernels()) {
+    for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
+                              DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
+      const std::string name(dtype_info(dtype).name);
+      add(level, "stream_" + name, quant, kernel, dtype, int64_t{1}, kStreamBytes);
+      add(level, "tile_" + name, quant, kernel, dtype, int64_t{64}, int64_t{256} << 10);
+    }
+  }
+  return true;
+}
+
+[[maybe_unused]] const bool kRegistered = register_all();
+
+}  // namespace
+}  // namespace ruvllm::kernels
