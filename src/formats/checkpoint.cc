@@ -96,6 +96,20 @@ Status add_weights(const std::string& directory, Checkpoint& checkpoint) {
              pickle ? " (pytorch_model.bin is a pickle and is not read)" : ""));
 }
 
+// Leaves the text part of a vision-language checkpoint, under the names of a text-only one.
+Status keep_text_part(Checkpoint& checkpoint) {
+  std::vector<FileTensor> kept;
+  for (FileTensor& tensor : checkpoint.tensors) {
+    std::string name = hf_text_tensor_name(tensor.name);
+    if (name.empty()) continue;
+    tensor.name = std::move(name);
+    kept.push_back(std::move(tensor));
+  }
+  checkpoint.index.clear();
+  checkpoint.tensors = std::move(kept);
+  return build_index(checkpoint);
+}
+
 Result<std::unique_ptr<Checkpoint>> open_directory(const std::string& path) {
   auto checkpoint = std::make_unique<Checkpoint>();
   checkpoint->path = path;
@@ -121,6 +135,9 @@ Result<std::unique_ptr<Checkpoint>> open_directory(const std::string& path) {
     RUVLLM_ASSIGN(checkpoint->pooling, parse_pooling_config(text, pooling_path));
   }
   RUVLLM_TRY(add_weights(path, *checkpoint));
+  if (checkpoint->config.architecture == kGemma3WithImages) {
+    RUVLLM_TRY(keep_text_part(*checkpoint));
+  }
   align_tensors(*checkpoint);
   return checkpoint;
 }

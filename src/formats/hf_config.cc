@@ -115,6 +115,34 @@ void read_token_ids(JsonFields& fields, const HfFamily& family, ModelConfig& con
   config.pad_id = pad >= 0 && pad < vocab ? static_cast<int32_t>(pad) : -1;
 }
 
+// The vision-language Gemma 3 models: their text part as the config of a Gemma3ForCausalLM.
+// Published files leave out of text_config what is the class's default, sizes too, and keep the
+// token ids outside it. nullopt for every other config.
+std::optional<Json> gemma3_text_part(const Json& root) {
+  const Json* architectures = root.find("architectures");
+  const Json::Array* list = architectures != nullptr ? architectures->as_array() : nullptr;
+  const std::string* name = list != nullptr && !list->empty() ? list->front().as_string() : nullptr;
+  const Json* text = root.find("text_config");
+  if (name == nullptr || *name != kGemma3WithImages || text == nullptr || !text->is_object()) {
+    return std::nullopt;
+  }
+  Json::Object members = *text->as_object();
+  const auto add_missing = [&](const char* key, const Json& value) {
+    if (text->find(key) == nullptr) members.push_back({key, value});
+  };
+  constexpr std::pair<const char*, int64_t> kSizes[] = {{"vocab_size", 262208},
+                                                        {"hidden_size", 2304},
+                                                        {"intermediate_size", 9216},
+                                                        {"num_hidden_layers", 26},
+                                                        {"num_attention_heads", 8}};
+  for (const auto& [key, value] : kSizes) add_missing(key, Json(value));
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id", "quantization_config"}) {
+    if (const Json* value = root.find(key)) add_missing(key, *value);
+  }
+  add_missing("model_type", Json(std::string("gemma3_text")));
+  return Json(std::move(members));
+}
+
 }  // namespace
 
 std::vector<std::string_view> supported_hf_architectures() {
@@ -123,9 +151,18 @@ std::vector<std::string_view> supported_hf_architectures() {
   return names;
 }
 
+std::string hf_text_tensor_name(std::string_view name) {
+  constexpr std::string_view kOld = "language_model.";  // transformers 4.50 and published files
+  constexpr std::string_view kNew = "model.language_model.";  // later
+  if (name.starts_with(kOld)) return std::string(name.substr(kOld.size()));
+  if (name.starts_with(kNew)) return concat("model.", name.substr(kNew.size()));
+  return name == "lm_head.weight" ? std::string(name) : std::string();
+}
+
 Result<ModelConfig> parse_hf_config(std::string_view json, const std::string& file) {
   RUVLLM_ASSIGN(const Json root, parse_object(json, file));
-  JsonFields fields(root, file);
+  const std::optional<Json> text_part = gemma3_text_part(root);
+  JsonFields fields(text_part ? *text_part : root, file);
   const HfFamily* family = find_family(fields);
   if (family == nullptr) return std::unexpected(fields.status().error());
 
@@ -138,7 +175,7 @@ Result<ModelConfig> parse_hf_config(std::string_view json, const std::string& fi
   }
   ModelConfig config;
   config.family = family->family;
-  config.architecture = family->architecture;
+  config.architecture = text_part ? kGemma3WithImages : family->architecture;
   read_hf_family(fields, *family, config);
   read_token_ids(fields, *family, config);
   RUVLLM_TRY(fields.status());

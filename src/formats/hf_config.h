@@ -16,6 +16,13 @@
 
 namespace ruvllm {
 
+// The one architecture of which only a part is run, the text: it is read from text_config, and its
+// tensors are named with a prefix (hf_text_tensor_name).
+inline constexpr std::string_view kGemma3WithImages = "Gemma3ForConditionalGeneration";
+
+// The name of a tensor of such a file in a Gemma3ForCausalLM file; "" for what is no text part.
+std::string hf_text_tensor_name(std::string_view name);
+
 Result<ModelConfig> parse_hf_config(std::string_view json, const std::string& file);
 
 // Takes the token ids (they win over config.json's) and the sampling defaults.

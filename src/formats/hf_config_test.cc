@@ -280,6 +280,32 @@ TEST(HfConfig, Gemma) {
                  ErrorCode::kUnsupported, "use_bidirectional_attention");
 }
 
+TEST(HfConfig, TextPartOfGemma3WithImages) {
+  // As published: text_config without what is the class's default.
+  const auto config = parse_hf_config(
+      R"({"architectures":["Gemma3ForConditionalGeneration"],"model_type":"gemma3",)"
+      R"("eos_token_id":[1,106],"vision_config":{"hidden_size":1152},"text_config":{)"
+      R"("hidden_size":2560,"intermediate_size":10240,"model_type":"gemma3_text",)"
+      R"("num_hidden_layers":34,"rope_scaling":{"factor":8.0,"rope_type":"linear"},)"
+      R"("sliding_window":1024}})",
+      "c");
+  ASSERT_TRUE(config) << config.error().message;
+  EXPECT_EQ(config->family, Family::kGemma3);
+  EXPECT_EQ(config->architecture, kGemma3WithImages);
+  EXPECT_EQ(config->vocab_size, 262208);
+  EXPECT_EQ(config->hidden_size, 2560);
+  EXPECT_EQ(config->num_heads, 8);
+  EXPECT_EQ(config->num_kv_heads, 4);
+  EXPECT_EQ(config->head_dim, 256);
+  EXPECT_EQ(config->layers[0].window, 1024);
+  EXPECT_EQ(config->layers[5].window, 0);
+  EXPECT_EQ(config->eos_ids, (std::vector<int32_t>{1, 106}));
+  EXPECT_EQ(config->rope.factor, 8.0);
+  EXPECT_EQ(hf_text_tensor_name("language_model.model.norm.weight"), "model.norm.weight");
+  EXPECT_EQ(hf_text_tensor_name("model.language_model.norm.weight"), "model.norm.weight");
+  EXPECT_EQ(hf_text_tensor_name("vision_tower.x"), "");
+}
+
 TEST(HfConfig, OtherFamilies) {
   const auto starcoder2 = parse("Starcoder2ForCausalLM", "starcoder2", R"("norm_epsilon":0.001)");
   ASSERT_TRUE(starcoder2);
@@ -340,7 +366,7 @@ TEST(HfConfig, ArchitectureAndModelType) {
   expect_refused(parse("LlamaForSequenceClassification", "llama"), ErrorCode::kUnsupported,
                  "LlamaForSequenceClassification");
   expect_refused(parse("Gemma3ForConditionalGeneration", "gemma3"), ErrorCode::kUnsupported,
-                 "Gemma3ForConditionalGeneration");
+                 "Gemma3ForConditionalGeneration");  // without text_config
   EXPECT_EQ(supported_hf_architectures().size(), 16u);
   std::string no_list = text("X", "llama");
   no_list.replace(no_list.find(R"(["X"])"), 5, "null");
