@@ -111,9 +111,9 @@ struct Stmt {
 };
 
 struct Template {
-  Block body;
   std::vector<std::string> symbols;
-  std::vector<std::unique_ptr<Object>> constants;
+  std::vector<std::unique_ptr<Object>> constants;  // outlive the body, which points to them
+  Block body;
   // Numbers of names the interpreter itself uses.
   Symbol loop = 0, caller = 0, kwargs = 0, varargs = 0;
 };

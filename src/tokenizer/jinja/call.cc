@@ -121,6 +121,9 @@ Result<Value> find_attribute(Runtime& runtime, const Value& object, std::string_
     return unsafe_attribute(runtime, object, name);
   if (is_mutator(object, name)) return unsafe_attribute(runtime, object, name);
   if (object.is(Kind::kLoop)) return loop_attribute(runtime, object, name);
+  if (object.is(Kind::kNamespace)) {
+    RUVLLM_TRY(runtime.charge(object.as<NamespaceObject>().items.size() / 8));
+  }
   if (Value data = data_attribute(runtime, object, name); !data.is_missing()) return data;
   if (const Builtin* method = find_method(object, name)) {
     return Value(Kind::kFunction, runtime.heap.make<FunctionObject>(0, method, object));

@@ -123,6 +123,7 @@ Result<Value> Interpreter::evaluate_dict(const Expr& expr) {
     RUVLLM_ASSIGN(Value key, evaluate(*expr.children[i]));
     RUVLLM_ASSIGN(Value value, evaluate(*expr.children[i + 1]));
     if (!is_hashable(key)) return raise(concat("unhashable type: '", type_name(key), "'"));
+    if (key.is_string()) RUVLLM_TRY(runtime_.charge(key.text().size() / 8));
     items.emplace_back(std::move(key), std::move(value));
   }
   return runtime_.heap.dict(std::move(items));
@@ -195,7 +196,7 @@ Result<Args> Interpreter::evaluate_arguments(const CallSite* site) {
         return raise(concat("multiple values for keyword argument '", printable(name.text()), "'"));
       }
     }
-    RUVLLM_TRY(runtime_.charge(1 + args.named.size() / 8));
+    RUVLLM_TRY(runtime_.charge((1 + args.named.size() / 8) * (1 + item.first.text().size() / 64)));
     args.named.push_back(item);
   }
   return args;

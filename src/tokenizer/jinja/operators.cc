@@ -48,6 +48,7 @@ Result<bool> equal_dicts(Runtime& runtime, const DictObject& a, const DictObject
   if (a.items.size() != b.items.size()) return false;
   RUVLLM_TRY(runtime.charge(a.items.size()));
   for (const DictObject::Item& item : a.items) {
+    if (item.first.is_string()) RUVLLM_TRY(runtime.charge(item.first.text().size() / 8));
     const Value* other = b.find(item.first);
     if (other == nullptr) return false;
     RUVLLM_ASSIGN(const bool same, equals(runtime, item.second, *other));
