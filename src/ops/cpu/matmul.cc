@@ -18,6 +18,8 @@ using kernels::kFloatBlock;
 // Bytes of weights in one task of a product with one row: long enough to stream, short enough that
 // the threads end together.
 constexpr uint64_t kStreamTaskBytes = 128 * 1024;
+// And at most this many panels, or eights of rows.
+constexpr int64_t kMostUnitsPerTask = 512;
 // Panels (of tile_w rows) per task of a product with many rows: widened, they stay in L2.
 constexpr int64_t kPanelsPerTask = 8;
 constexpr int64_t kMaxRowsPerTask = 64;
@@ -199,7 +201,7 @@ class TaskList {
       return panels ? part.panel_rows * kQuantPanelsPerTask : tile_w_ * kPanelsPerTask;
     const int64_t unit = panels ? part.panel_rows : 8;
     const auto rows = static_cast<int64_t>(kStreamTaskBytes / part.row_bytes);
-    return std::clamp<int64_t>(rows / unit, 1, 512) * unit;
+    return std::clamp<int64_t>(rows / unit, 1, kMostUnitsPerTask) * unit;
   }
   int64_t num_tasks(const WeightPart& part) const {
     const int64_t rows = rows_per_task(part);
@@ -342,8 +344,22 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
 }
 
 void CpuOps::reserve_matmul(const StepLimits& limits) {
+  const FloatDotKernel& kernel = matmul_->float_dot;
   const int64_t rows = std::min(kMaxRowsAtOnce, limits.max_rows);
-  matmul_->packed_x.get<float>(rows * round_up(limits.max_columns, matmul_->float_dot.lanes));
+  const int64_t groups = (limits.max_columns + kQuantGroup - 1) / kQuantGroup;
+  matmul_->packed_x.get<float>(rows * round_up(limits.max_columns, kernel.lanes));
+  matmul_->int8_x.get<kernels::Int8Group>(rows * groups);
+  matmul_->int16_x.get<kernels::Int16Group>(rows * groups);
+  const int64_t panel_rows = matmul_->quant_panel.panel_rows;
+  const int64_t task_rows =
+      std::max<int64_t>(kernel.tile_w * kPanelsPerTask, panel_rows * kQuantPanelsPerTask);
+  const int64_t sums =
+      std::max((round_up(rows, 32) + 16) * task_rows, kMostUnitsPerTask * panel_rows);
+  for (MatmulState::Worker& worker : matmul_->workers) {
+    worker.sums.get<float>(sums);
+    worker.panel.get<float>(kPanelsPerTask * kernel.tile_w * kFloatBlock);
+    worker.decoded.get<float>(std::max<int64_t>(limits.max_columns, kernel.tile_w * kFloatBlock));
+  }
 }
 
 }  // namespace ruvllm
