@@ -42,13 +42,26 @@ bool read_trainer_spec(std::string_view bytes, TrainerSpec& spec) {
   ProtobufReader reader(bytes);
   while (reader.next()) {
     switch (reader.field()) {
-      case 3: spec.model_type = reader.varint(); break;
-      case 24: spec.whitespace_as_suffix = reader.varint() != 0; break;
-      case 35: spec.byte_fallback = reader.varint() != 0; break;
-      case 44: spec.unk_surface = reader.text(); break;
-      case 46: spec.bos_piece = reader.text(); break;
-      case 47: spec.eos_piece = reader.text(); break;
-      default: break;
+      case 3:
+        spec.model_type = reader.varint();
+        break;
+      case 24:
+        spec.whitespace_as_suffix = reader.varint() != 0;
+        break;
+      case 35:
+        spec.byte_fallback = reader.varint() != 0;
+        break;
+      case 44:
+        spec.unk_surface = reader.text();
+        break;
+      case 46:
+        spec.bos_piece = reader.text();
+        break;
+      case 47:
+        spec.eos_piece = reader.text();
+        break;
+      default:
+        break;
     }
   }
   return reader.ok();
@@ -59,11 +72,20 @@ bool read_normalizer_spec(std::string_view bytes, NormalizeSpmWhitespace& spec) 
   ProtobufReader reader(bytes);
   while (reader.next()) {
     switch (reader.field()) {
-      case 2: spec.charsmap = reader.text(); break;
-      case 3: spec.add_dummy_prefix = reader.varint() != 0; break;
-      case 4: spec.remove_extra_whitespaces = reader.varint() != 0; break;
-      case 5: spec.escape_whitespaces = reader.varint() != 0; break;
-      default: break;
+      case 2:
+        spec.charsmap = reader.text();
+        break;
+      case 3:
+        spec.add_dummy_prefix = reader.varint() != 0;
+        break;
+      case 4:
+        spec.remove_extra_whitespaces = reader.varint() != 0;
+        break;
+      case 5:
+        spec.escape_whitespaces = reader.varint() != 0;
+        break;
+      default:
+        break;
     }
   }
   return reader.ok();
@@ -80,10 +102,11 @@ Status set_model_type(uint64_t type, const std::string& name, TokenizerData& dat
     data.merges_by_score = true;
     return {};
   }
-  return fail(ErrorCode::kUnsupported,
-              concat(name, ": trainer_spec.model_type is ", type,
-                     type == 3 ? " (WORD)" : type == 4 ? " (CHAR)" : "",
-                     ", expected 1 (UNIGRAM) or 2 (BPE)"));
+  return fail(ErrorCode::kUnsupported, concat(name, ": trainer_spec.model_type is ", type,
+                                              type == 3   ? " (WORD)"
+                                              : type == 4 ? " (CHAR)"
+                                                          : "",
+                                              ", expected 1 (UNIGRAM) or 2 (BPE)"));
 }
 
 }  // namespace

@@ -63,8 +63,8 @@ class Keys {
   }
   void complain(std::string_view key, const GgufValue& value, std::string_view expected) {
     if (status_) {
-      status_ = fail(ErrorCode::kBadFile,
-                     concat(file_.path, ": ", full(key), ": found ", value.describe(), ", ", expected));
+      status_ = fail(ErrorCode::kBadFile, concat(file_.path, ": ", full(key), ": found ",
+                                                 value.describe(), ", ", expected));
     }
   }
   const Status& status() const { return status_; }
@@ -82,9 +82,8 @@ Status read_kinds(Keys& keys, const std::string& path, TokenizerData& data) {
     if (types[i] >= 1 && types[i] <= 6) {
       data.kinds[i] = static_cast<PieceKind>(static_cast<int>(types[i]));
     } else if (types[i] != 0) {
-      return fail(ErrorCode::kBadFile,
-                  concat(path, ": ", keys.full("token_type"), "[", i, "]: found ", types[i],
-                         ", expected 0 to 6"));
+      return fail(ErrorCode::kBadFile, concat(path, ": ", keys.full("token_type"), "[", i,
+                                              "]: found ", types[i], ", expected 0 to 6"));
     }
   }
   return {};
@@ -142,9 +141,8 @@ Status read_merges(Keys& keys, const std::string& path, TokenizerData& data) {
         space == std::string_view::npos ? std::string_view() : merges[i].substr(space + 1);
     const auto left_id = ids.find(left), right_id = ids.find(right);
     if (left_id == ids.end() || right_id == ids.end()) {
-      return fail(ErrorCode::kBadFile,
-                  concat(path, ": ", keys.full("merges"), "[", i, "]: found '", printable(merges[i]),
-                         "', expected two tokens"));
+      return fail(ErrorCode::kBadFile, concat(path, ": ", keys.full("merges"), "[", i, "]: found '",
+                                              printable(merges[i]), "', expected two tokens"));
     }
     data.merges.emplace_back(left_id->second, right_id->second);
   }
@@ -155,8 +153,8 @@ Status read_byte_level(Keys& keys, const std::string& path, TokenizerData& data,
   data.model = TokenizerModel::kBpe;
   const std::string pre = keys.text("pre", "default");
   if (!apply_gguf_pre(pre, data, adds_bos)) {
-    return fail(ErrorCode::kUnsupported, concat(path, ": ", keys.full("pre"), " '", printable(pre),
-                                                "' is not known"));
+    return fail(ErrorCode::kUnsupported,
+                concat(path, ": ", keys.full("pre"), " '", printable(pre), "' is not known"));
   }
   RUVLLM_TRY(read_merges(keys, path, data));
   RUVLLM_TRY(read_kinds(keys, path, data));

@@ -51,8 +51,7 @@ constexpr PreKind kKinds[] = {
       "[一-龥ࠀ-一가-퟿]+", R"(\p{N}+)"}},
     {"bloom poro-chat gpt3-finnish", {kBloom}},
     {"viking", {kBloom, R"(\p{N})"}},
-    {"default",
-     {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2, R"(\p{N}+)", "[0-9][0-9][0-9]"}},
+    {"default", {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2, R"(\p{N}+)", "[0-9][0-9][0-9]"}},
 };
 
 bool has_name(std::string_view names, std::string_view name) {

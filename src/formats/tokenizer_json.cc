@@ -69,7 +69,8 @@ bool split_merge(const Json& merge, std::string_view& left, std::string_view& ri
 Status read_merges(const Json& merges, const std::string& where, const IdsByText& ids,
                    TokenizerData& data) {
   const Json::Array* list = merges.as_array();
-  if (list == nullptr) return bad(where, concat("found ", merges.type_name(), ", expected an array"));
+  if (list == nullptr)
+    return bad(where, concat("found ", merges.type_name(), ", expected an array"));
   data.merges.reserve(list->size());
   for (size_t i = 0; i < list->size(); ++i) {
     const Json& merge = (*list)[i];
@@ -129,8 +130,8 @@ Status read_unigram(const Json& model, const std::string& where, TokenizerData& 
   data.scores.reserve(list->size());
   for (const Json& item : *list) {
     const Json::Array* pair = item.as_array();
-    const bool good = pair != nullptr && pair->size() == 2 && (*pair)[0].is_string() &&
-                      (*pair)[1].is_number();
+    const bool good =
+        pair != nullptr && pair->size() == 2 && (*pair)[0].is_string() && (*pair)[1].is_number();
     if (!good) {
       return bad(concat(where, ".vocab[", data.tokens.size(), "]"),
                  concat("found ", printable(item.dump()), ", expected [text, score]"));
@@ -145,7 +146,8 @@ Status read_unigram(const Json& model, const std::string& where, TokenizerData& 
 
 Status read_model(const Json& model, const std::string& where, TokenizerData& data) {
   const Json* type_field = model.find("type");
-  std::string type = type_field != nullptr && type_field->is_string() ? *type_field->as_string() : "";
+  std::string type =
+      type_field != nullptr && type_field->is_string() ? *type_field->as_string() : "";
   if (type.empty()) {  // files from before the field existed
     const Json* vocab = model.find("vocab");
     if (model.find("merges") != nullptr) type = "BPE";
@@ -153,8 +155,8 @@ Status read_model(const Json& model, const std::string& where, TokenizerData& da
   }
   if (type == "BPE") return read_bpe(model, where, data);
   if (type == "Unigram") return read_unigram(model, where, data);
-  return fail(ErrorCode::kUnsupported,
-              concat(where, ": type '", printable(type), "' is not supported (BPE and Unigram are)"));
+  return fail(ErrorCode::kUnsupported, concat(where, ": type '", printable(type),
+                                              "' is not supported (BPE and Unigram are)"));
 }
 
 }  // namespace
@@ -177,7 +179,8 @@ Result<TokenizerData> parse_tokenizer_json(std::string_view text, const std::str
   if (!parsed) return fail(parsed.error().code, concat(name, ": ", parsed.error().message));
   const Json& root = *parsed;
   if (!root.is_object()) {
-    return fail(ErrorCode::kBadFile, concat(name, ": found ", root.type_name(), ", expected an object"));
+    return fail(ErrorCode::kBadFile,
+                concat(name, ": found ", root.type_name(), ", expected an object"));
   }
   TokenizerData data;
   const Json* model = root.find("model");
@@ -194,7 +197,8 @@ Result<TokenizerData> parse_tokenizer_json(std::string_view text, const std::str
   }
   if (const Json* added = root.find("added_tokens"); added != nullptr && !added->is_null()) {
     const Json::Array* list = added->as_array();
-    if (list == nullptr) return fail(ErrorCode::kBadFile, concat(name, ": added_tokens is no array"));
+    if (list == nullptr)
+      return fail(ErrorCode::kBadFile, concat(name, ": added_tokens is no array"));
     for (size_t i = 0; i < list->size(); ++i) {
       const std::string where = concat(name, ": added_tokens[", i, "]");
       RUVLLM_ASSIGN(AddedToken token, parse_added_token((*list)[i], where));

@@ -67,7 +67,8 @@ PreMetaspace::Prepend read_prepend_scheme(JsonFields& fields) {
   if (!prefix || scheme == "never") return PreMetaspace::kNever;
   if (scheme == "first") return PreMetaspace::kFirst;
   if (scheme != "always") {
-    fields.bad("prepend_scheme", "found '", printable(scheme), "', expected always, first or never");
+    fields.bad("prepend_scheme", "found '", printable(scheme),
+               "', expected always, first or never");
   }
   return PreMetaspace::kAlways;
 }
@@ -107,8 +108,8 @@ Status read_normalizer(const Json& json, const std::string& where, TokenizerData
     out.push_back(NormalizePrepend{fields.text_or("prepend", "")});
   } else if (type == "Replace") {
     TextPattern pattern = read_pattern(fields);
-    out.push_back(NormalizeReplace{std::move(pattern.text), pattern.is_regex,
-                                   fields.text_or("content", "")});
+    out.push_back(
+        NormalizeReplace{std::move(pattern.text), pattern.is_regex, fields.text_or("content", "")});
   } else if (type == "BertNormalizer") {
     NormalizeBert bert;
     bert.clean_text = fields.flag_or("clean_text", true);
@@ -146,8 +147,8 @@ Status read_pre_tokenizer(const Json& json, const std::string& where, TokenizerD
       out.push_back(PreSplitLiteral{std::move(pattern.text), behavior, invert});
     }
   } else if (type == "ByteLevel") {
-    out.push_back(PreByteLevel{fields.flag_or("add_prefix_space", true),
-                               fields.flag_or("use_regex", true)});
+    out.push_back(
+        PreByteLevel{fields.flag_or("add_prefix_space", true), fields.flag_or("use_regex", true)});
   } else if (type == "Metaspace") {
     PreMetaspace metaspace;
     metaspace.replacement = fields.text_or("replacement", metaspace.replacement);
@@ -214,22 +215,24 @@ Status read_template(JsonFields& fields, TokenizerData& data) {
   std::vector<int32_t> before, after;
   int num_sequences = 0;
   const Json* special_tokens = fields.find("special_tokens");
-  RUVLLM_TRY(read_sequence(fields, "single", [&](const Json& piece, const std::string& at) -> Status {
-    if (const Json* sequence = piece.find("Sequence")) {
-      const Json* id = sequence->find("id");
-      if (id == nullptr || !id->is_string() || *id->as_string() != "A" || ++num_sequences > 1) {
-        return fail(ErrorCode::kUnsupported, concat(at, ": expected the sequence A, once"));
-      }
-      return {};
-    }
-    const Json* special = piece.find("SpecialToken");
-    if (special == nullptr) {
-      return fail(ErrorCode::kBadFile, concat(at, ": expected a Sequence or a SpecialToken"));
-    }
-    return append_special(special_tokens, *special, at, num_sequences == 0 ? before : after);
-  }));
+  RUVLLM_TRY(
+      read_sequence(fields, "single", [&](const Json& piece, const std::string& at) -> Status {
+        if (const Json* sequence = piece.find("Sequence")) {
+          const Json* id = sequence->find("id");
+          if (id == nullptr || !id->is_string() || *id->as_string() != "A" || ++num_sequences > 1) {
+            return fail(ErrorCode::kUnsupported, concat(at, ": expected the sequence A, once"));
+          }
+          return {};
+        }
+        const Json* special = piece.find("SpecialToken");
+        if (special == nullptr) {
+          return fail(ErrorCode::kBadFile, concat(at, ": expected a Sequence or a SpecialToken"));
+        }
+        return append_special(special_tokens, *special, at, num_sequences == 0 ? before : after);
+      }));
   if (num_sequences != 1) {
-    return fail(ErrorCode::kUnsupported, concat(fields.where(), ".single: expected the sequence A"));
+    return fail(ErrorCode::kUnsupported,
+                concat(fields.where(), ".single: expected the sequence A"));
   }
   // A later processor wraps what earlier ones made.
   data.prefix_ids.insert(data.prefix_ids.begin(), before.begin(), before.end());

@@ -1,5 +1,6 @@
 // The pipeline parts of a tokenizer.json: normalizer, pre_tokenizer, post_processor, decoder. Each
-// function adds to `data` what the JSON value says; null adds nothing. Failure as in tokenizer_json.h.
+// function adds to `data` what the JSON value says; null adds nothing. Failure as in
+// tokenizer_json.h.
 #pragma once
 
 #include <string>

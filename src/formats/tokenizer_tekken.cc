@@ -18,9 +18,20 @@ constexpr std::string_view kQwen2Regex =
     R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
 
 // Special tokens of tekken files that do not list theirs (versions before v7), by id.
-constexpr std::string_view kOldSpecialTokens[] = {
-    "<unk>", "<s>", "</s>", "[INST]", "[/INST]", "[AVAILABLE_TOOLS]", "[/AVAILABLE_TOOLS]",
-    "[TOOL_RESULTS]", "[/TOOL_RESULTS]", "[TOOL_CALLS]", "<pad>", "[PREFIX]", "[MIDDLE]", "[SUFFIX]"};
+constexpr std::string_view kOldSpecialTokens[] = {"<unk>",
+                                                  "<s>",
+                                                  "</s>",
+                                                  "[INST]",
+                                                  "[/INST]",
+                                                  "[AVAILABLE_TOOLS]",
+                                                  "[/AVAILABLE_TOOLS]",
+                                                  "[TOOL_RESULTS]",
+                                                  "[/TOOL_RESULTS]",
+                                                  "[TOOL_CALLS]",
+                                                  "<pad>",
+                                                  "[PREFIX]",
+                                                  "[MIDDLE]",
+                                                  "[SUFFIX]"};
 
 void set_byte_level(std::string_view regex, TokenizerData& data) {
   data.model = TokenizerModel::kRankBpe;

@@ -1,5 +1,6 @@
-// Vocabularies of byte strings by rank -> TokenizerData: Mistral's tekken.json, and *.tiktoken files
-// (lines of base64 and rank). A token's rank orders the merges; its text is kept in GPT-2's letters.
+// Vocabularies of byte strings by rank -> TokenizerData: Mistral's tekken.json, and *.tiktoken
+// files (lines of base64 and rank). A token's rank orders the merges; its text is kept in GPT-2's
+// letters.
 //
 // No state. Failure: one line naming `name` (the file), the line or field, found and expected.
 #pragma once

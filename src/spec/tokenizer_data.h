@@ -11,25 +11,40 @@
 
 namespace ruvllm {
 
-enum class TokenizerModel : uint8_t { kBpe, kUnigram, kRankBpe /* tiktoken: merge by token rank */ };
+enum class TokenizerModel : uint8_t {
+  kBpe,
+  kUnigram,
+  kRankBpe /* tiktoken: merge by token rank */
+};
 
 struct AddedToken {
   int32_t id = 0;
   std::string content;
-  bool special = false;      // dropped by decode(skip_special)
-  bool lstrip = false;       // swallows whitespace before / after it
+  bool special = false;  // dropped by decode(skip_special)
+  bool lstrip = false;   // swallows whitespace before / after it
   bool rstrip = false;
   bool single_word = false;  // only between non-word characters
   bool normalized = false;   // searched in the normalized text instead of the raw text
 };
 
 // --- normalizers, applied in order -------------------------------------------------------------
-struct NormalizeUnicode { enum Form : uint8_t { kNfc, kNfd, kNfkc, kNfkd } form; };
+struct NormalizeUnicode {
+  enum Form : uint8_t { kNfc, kNfd, kNfkc, kNfkd } form;
+};
 struct NormalizeLowercase {};
-struct NormalizeStrip { bool left = true; bool right = true; };
+struct NormalizeStrip {
+  bool left = true;
+  bool right = true;
+};
 struct NormalizeStripAccents {};
-struct NormalizePrepend { std::string text; };
-struct NormalizeReplace { std::string pattern; bool is_regex = false; std::string content; };
+struct NormalizePrepend {
+  std::string text;
+};
+struct NormalizeReplace {
+  std::string pattern;
+  bool is_regex = false;
+  std::string content;
+};
 struct NormalizeNmt {};
 struct NormalizeByteLevel {};  // bytes -> letters of GPT-2's alphabet
 struct NormalizeBert {
@@ -39,23 +54,29 @@ struct NormalizeBert {
   bool lowercase = true;
 };
 // sentencepiece's precompiled character map: the blob of the file, checked when it is read.
-struct NormalizePrecompiled { std::string charsmap; };
+struct NormalizePrecompiled {
+  std::string charsmap;
+};
 // sentencepiece itself: collapse runs of spaces, trim, add the dummy prefix.
 struct NormalizeSpmWhitespace {
   bool remove_extra_whitespaces = false;
   bool add_dummy_prefix = false;
-  bool escape_whitespaces = true;      // ' ' -> U+2581
-  bool whitespace_as_suffix = false;   // the dummy prefix goes to the end
-  std::string charsmap;                // as NormalizePrecompiled; "" for none
+  bool escape_whitespaces = true;     // ' ' -> U+2581
+  bool whitespace_as_suffix = false;  // the dummy prefix goes to the end
+  std::string charsmap;               // as NormalizePrecompiled; "" for none
 };
 using Normalizer =
     std::variant<NormalizeUnicode, NormalizeLowercase, NormalizeStrip, NormalizeStripAccents,
-                 NormalizePrepend, NormalizeReplace, NormalizeNmt, NormalizeByteLevel, NormalizeBert,
-                 NormalizePrecompiled, NormalizeSpmWhitespace>;
+                 NormalizePrepend, NormalizeReplace, NormalizeNmt, NormalizeByteLevel,
+                 NormalizeBert, NormalizePrecompiled, NormalizeSpmWhitespace>;
 
 // --- pre-tokenizers, applied in order ----------------------------------------------------------
 enum class SplitBehavior : uint8_t {
-  kRemoved, kIsolated, kMergedWithPrevious, kMergedWithNext, kContiguous,
+  kRemoved,
+  kIsolated,
+  kMergedWithPrevious,
+  kMergedWithNext,
+  kContiguous,
 };
 struct PreSplitRegex {
   std::string pattern;  // Oniguruma/PCRE syntax, as the file has it
@@ -76,12 +97,18 @@ struct PreMetaspace {
   enum Prepend : uint8_t { kAlways, kFirst, kNever } prepend = kAlways;
   bool split = true;
 };
-struct PreDigits { bool individual = false; };
-struct PrePunctuation { SplitBehavior behavior = SplitBehavior::kIsolated; };
-struct PreWhitespace {};       // \w+|[^\w\s]+
+struct PreDigits {
+  bool individual = false;
+};
+struct PrePunctuation {
+  SplitBehavior behavior = SplitBehavior::kIsolated;
+};
+struct PreWhitespace {};  // \w+|[^\w\s]+
 struct PreWhitespaceSplit {};
 struct PreBert {};
-struct PreFixedLength { int64_t num_characters = 5; };
+struct PreFixedLength {
+  int64_t num_characters = 5;
+};
 using PreTokenizer =
     std::variant<PreSplitRegex, PreSplitLiteral, PreByteLevel, PreMetaspace, PreDigits,
                  PrePunctuation, PreWhitespace, PreWhitespaceSplit, PreBert, PreFixedLength>;
@@ -90,11 +117,27 @@ using PreTokenizer =
 struct DecodeByteLevel {};
 struct DecodeByteFallback {};
 struct DecodeFuse {};
-struct DecodeMetaspace { std::string replacement = "\xe2\x96\x81"; bool strip_prefix = true; };
-struct DecodeReplace { std::string pattern; bool is_regex = false; std::string content; };
-struct DecodeStrip { std::string content; int32_t start = 0; int32_t stop = 0; };
-struct DecodeWordPiece { std::string prefix; bool cleanup = true; };
-struct DecodeBpeSuffix { std::string suffix = "</w>"; };  // -> ' ', but "" in the last token
+struct DecodeMetaspace {
+  std::string replacement = "\xe2\x96\x81";
+  bool strip_prefix = true;
+};
+struct DecodeReplace {
+  std::string pattern;
+  bool is_regex = false;
+  std::string content;
+};
+struct DecodeStrip {
+  std::string content;
+  int32_t start = 0;
+  int32_t stop = 0;
+};
+struct DecodeWordPiece {
+  std::string prefix;
+  bool cleanup = true;
+};
+struct DecodeBpeSuffix {
+  std::string suffix = "</w>";
+};  // -> ' ', but "" in the last token
 // sentencepiece itself: control pieces vanish, byte pieces become characters one by one, U+2581
 // becomes a space, and spaces at the start of the text go.
 struct DecodeSentencePiece {
@@ -109,7 +152,13 @@ using Decoder =
 // What a piece of a sentencepiece vocabulary is (the numbers of its file format and of GGUF).
 // kAdded is ours: a token that was put beside the vocabulary and that the model itself never makes.
 enum class PieceKind : uint8_t {
-  kNormal = 1, kUnknown = 2, kControl = 3, kUserDefined = 4, kUnused = 5, kByte = 6, kAdded = 7,
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6,
+  kAdded = 7,
 };
 
 struct TokenizerData {
@@ -123,8 +172,8 @@ struct TokenizerData {
   // The rules of the sentencepiece library instead of tokenizer.json's: `kinds` and `scores` hold,
   // arithmetic is f32, and encode() does not look for control tokens in the text.
   bool sentencepiece = false;
-  bool byte_fallback = false;    // unknown characters become <0xNN> tokens
-  bool ignore_merges = false;    // a word that is a token is that token, whatever the merges say
+  bool byte_fallback = false;  // unknown characters become <0xNN> tokens
+  bool ignore_merges = false;  // a word that is a token is that token, whatever the merges say
   bool fuse_unknown = false;
   int32_t unknown_id = -1;
   std::string continuing_subword_prefix;

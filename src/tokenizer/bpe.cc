@@ -64,9 +64,9 @@ Status Bpe::add_merges(const TokenizerData& data) {
   for (size_t rank = 0; rank < data.merges.size(); ++rank) {
     const auto [left, right] = data.merges[rank];
     if (left < 0 || right < 0 || left >= vocabulary_.size() || right >= vocabulary_.size()) {
-      return fail(ErrorCode::kBadFile, concat("tokenizer: merge ", rank, " is of tokens ", left,
-                                              " and ", right, ", expected ids below ",
-                                              vocabulary_.size()));
+      return fail(ErrorCode::kBadFile,
+                  concat("tokenizer: merge ", rank, " is of tokens ", left, " and ", right,
+                         ", expected ids below ", vocabulary_.size()));
     }
     std::string_view tail = vocabulary_.text(right);
     tail.remove_prefix(std::min(tail.size(), prefix_.size()));
@@ -167,8 +167,9 @@ void Bpe::encode_word(std::string_view word, std::vector<int32_t>& out,
     const size_t size = raw_bytes_ ? 1 : decode_utf8(word, i).size;
     std::string_view character = word.substr(i, size);
     if (affixes) {
-      with_affixes = concat(i > 0 ? std::string_view(prefix_) : std::string_view(), character,
-                            i + size == word.size() ? std::string_view(suffix_) : std::string_view());
+      with_affixes =
+          concat(i > 0 ? std::string_view(prefix_) : std::string_view(), character,
+                 i + size == word.size() ? std::string_view(suffix_) : std::string_view());
       character = with_affixes;
     }
     add_character(character, run, symbols);

@@ -29,7 +29,8 @@ inline constexpr std::array<uint16_t, 256> kByteToLetter = [] {
 inline constexpr std::array<int16_t, 0x144> kLetterToByte = [] {
   std::array<int16_t, 0x144> bytes{};
   for (int16_t& byte : bytes) byte = -1;
-  for (uint32_t byte = 0; byte < 256; ++byte) bytes[kByteToLetter[byte]] = static_cast<int16_t>(byte);
+  for (uint32_t byte = 0; byte < 256; ++byte)
+    bytes[kByteToLetter[byte]] = static_cast<int16_t>(byte);
   return bytes;
 }();
 

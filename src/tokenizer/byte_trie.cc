@@ -5,8 +5,15 @@
 namespace ruvllm {
 
 ByteTrie::ByteTrie(std::vector<std::pair<std::string_view, int32_t>> keys) {
-  std::stable_sort(keys.begin(), keys.end(),
-                   [](const auto& a, const auto& b) { return a.first < b.first; });
+  // By text, then by place in the list: the last of equal keys stays.
+  std::vector<std::pair<std::string_view, size_t>> order;
+  order.reserve(keys.size());
+  for (size_t i = 0; i < keys.size(); ++i) order.emplace_back(keys[i].first, i);
+  std::sort(order.begin(), order.end());
+  std::vector<std::pair<std::string_view, int32_t>> sorted;
+  sorted.reserve(keys.size());
+  for (const auto& [text, i] : order) sorted.emplace_back(text, keys[i].second);
+  keys = std::move(sorted);
   const auto is_replaced = [&](size_t i) {
     return keys[i].first.empty() || (i + 1 < keys.size() && keys[i].first == keys[i + 1].first);
   };

@@ -65,6 +65,8 @@ inline size_t end_of_run_of_set(std::string_view text, size_t position, Category
   return position;
 }
 
-inline bool is_newline(char c) { return c == '\r' || c == '\n'; }
+inline bool is_newline(char c) {
+  return c == '\r' || c == '\n';
+}
 
 }  // namespace ruvllm

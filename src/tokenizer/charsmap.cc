@@ -6,10 +6,18 @@ namespace ruvllm {
 namespace {
 
 // A unit of the double array: the offset to its children, its label, whether it ends a key.
-uint32_t offset_of(uint32_t unit) { return (unit >> 10) << ((unit & (1u << 9)) >> 6); }
-uint32_t label_of(uint32_t unit) { return unit & (1u << 31 | 0xffu); }
-bool has_leaf(uint32_t unit) { return (unit >> 8 & 1u) != 0; }
-uint32_t value_of(uint32_t unit) { return unit & 0x7fffffffu; }
+uint32_t offset_of(uint32_t unit) {
+  return (unit >> 10) << ((unit & (1u << 9)) >> 6);
+}
+uint32_t label_of(uint32_t unit) {
+  return unit & (1u << 31 | 0xffu);
+}
+bool has_leaf(uint32_t unit) {
+  return (unit >> 8 & 1u) != 0;
+}
+uint32_t value_of(uint32_t unit) {
+  return unit & 0x7fffffffu;
+}
 
 }  // namespace
 

@@ -279,11 +279,12 @@ struct Replacement {
   std::string_view pattern, content;
 };
 constexpr Replacement kWordPieceCleanUp[] = {
-    {" .", "."},     {" ?", "?"},     {" !", "!"}, {" ,", ","},  {" ' ", "'"},     {" n't", "n't"},
-    {" 'm", "'m"}, {" do not", " don't"}, {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
+    {" .", "."},   {" ?", "?"},     {" !", "!"},    {" ,", ","},
+    {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"},  {" do not", " don't"},
+    {" 's", "'s"}, {" 've", "'ve"}, {" 're", "'re"}};
 // transformers' clean_up_tokenization.
-constexpr Replacement kCleanUp[] = {{" .", "."},   {" ?", "?"},   {" !", "!"},  {" ,", ","},
-                                    {" ' ", "'"},  {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"},
+constexpr Replacement kCleanUp[] = {{" .", "."},     {" ?", "?"},     {" !", "!"},   {" ,", ","},
+                                    {" ' ", "'"},    {" n't", "n't"}, {" 'm", "'m"}, {" 's", "'s"},
                                     {" 've", "'ve"}, {" 're", "'re"}};
 
 class WordPieceStage final : public WholeTokenStage {
@@ -309,8 +310,8 @@ class WordPieceStage final : public WholeTokenStage {
   bool first_ = true;
 };
 
-// The suffix becomes a space, but nothing in the last token: a token waits for the next one from its
-// first suffix on.
+// The suffix becomes a space, but nothing in the last token: a token waits for the next one from
+// its first suffix on.
 class BpeSuffixStage final : public WholeTokenStage {
  public:
   explicit BpeSuffixStage(std::string suffix) : suffix_(std::move(suffix)) {}
@@ -485,8 +486,8 @@ std::vector<std::unique_ptr<DecodeStage>> DecodePlan::start(DecodeSink& sink) co
   std::vector<std::unique_ptr<DecodeStage>> stages;
   size_t next_pattern = 0;
   for (const Decoder& decoder : decoders_) {
-    stages.push_back(std::visit(
-        StageMaker{patterns_, takes_bytes_ && stages.empty(), next_pattern}, decoder));
+    stages.push_back(
+        std::visit(StageMaker{patterns_, takes_bytes_ && stages.empty(), next_pattern}, decoder));
   }
   if (stages.empty()) stages.push_back(std::make_unique<JoinWithSpacesStage>());
   for (size_t i = 0; i < stages.size(); ++i) {

@@ -1,6 +1,6 @@
-// The decoders of a tokenizer file as a chain of stages through which token texts stream: each stage
-// passes text on as soon as no later token can change it, so decoding at once and decoding token by
-// token are the same code.
+// The decoders of a tokenizer file as a chain of stages through which token texts stream: each
+// stage passes text on as soon as no later token can change it, so decoding at once and decoding
+// token by token are the same code.
 //
 // A token is some chunks of well-formed UTF-8, none ending within a character, and an end. One
 // decoding each; not thread-safe; a stage holds what it must wait for and nothing else.

@@ -95,9 +95,7 @@ class SymbolList {
     if (rank != kNoRank) push(rank, position);
   }
 
-  void compact() {
-    std::erase(symbols_, kRemoved);
-  }
+  void compact() { std::erase(symbols_, kRemoved); }
 
  private:
   static constexpr int32_t kRemoved = INT32_MIN;
@@ -135,15 +133,15 @@ void merge_by_heap(const PairTable& pairs, std::vector<int32_t>& symbols, MergeS
     const Entry entry = pop_heap_entry(heap);
     const auto position = static_cast<uint32_t>(entry);
     if (list.rank(position) != entry >> 32) continue;  // the pair is gone
-    list.merge(position, [&](uint32_t rank, uint32_t at) {
-      push_heap_entry(heap, entry_of(rank, at));
-    });
+    list.merge(position,
+               [&](uint32_t rank, uint32_t at) { push_heap_entry(heap, entry_of(rank, at)); });
   }
   list.compact();
 }
 
-// Ranks in ascending order, the positions of one rank from left to right. A merge may make a pair of
-// a lower (or the same) rank; such pairs are urgent and wait in a heap, which stays nearly empty.
+// Ranks in ascending order, the positions of one rank from left to right. A merge may make a pair
+// of a lower (or the same) rank; such pairs are urgent and wait in a heap, which stays nearly
+// empty.
 void merge_by_buckets(const PairTable& pairs, std::vector<int32_t>& symbols) {
   SymbolList list(pairs, symbols, nullptr);
   std::vector<std::vector<uint32_t>> buckets(pairs.num_ranks());

@@ -91,7 +91,7 @@ void bert_space_cjk(std::string& out, char32_t c) {
 }
 
 void bert_drop_nonspacing(std::string& out, char32_t code) {
-  if (category(code) != Category::kMn) append_utf8(out, code);
+  if (category(code) != Category::kMn || !is_in_unicode_9(code)) append_utf8(out, code);
 }
 
 class ToForm final : public Stage {
@@ -218,7 +218,8 @@ class Spm final : public Stage {
 
 Status need_utf8proc(const char* what) {
   if (UnicodeForm::available()) return {};
-  return fail(ErrorCode::kUnsupported, concat("tokenizer: the ", what, " normalizer needs utf8proc, "
+  return fail(ErrorCode::kUnsupported, concat("tokenizer: the ", what,
+                                              " normalizer needs utf8proc, "
                                               "which this build is without (RUVLLM_UTF8PROC)"));
 }
 

@@ -1,8 +1,9 @@
 // A pattern of a tokenizer file, literal or regex, ready to split text: by a hand-written scanner
 // where the regex is known, else by PCRE2 with limits on its steps.
 //
-// Constant after make; any thread. make fails with kUnsupported when the regex is not known and this
-// build has no PCRE2, or PCRE2 cannot read it. Only matching through PCRE2 can fail (the limits).
+// Constant after make; any thread. make fails with kUnsupported when the regex is not known and
+// this build has no PCRE2, or PCRE2 cannot read it. Only matching through PCRE2 can fail (the
+// limits).
 #pragma once
 
 #include <functional>

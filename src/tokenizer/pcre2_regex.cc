@@ -1,5 +1,7 @@
 #include "tokenizer/pcre2_regex.h"
 
+#include <string>
+
 #include "base/str.h"
 
 #ifdef RUVLLM_HAS_PCRE2
@@ -16,6 +18,53 @@ namespace {
 constexpr uint32_t kMatchLimit = 10'000'000;
 constexpr uint32_t kDepthLimit = 100'000;
 constexpr uint32_t kHeapLimitKib = 64 * 1024;
+
+// \s and \w (and outside of classes \S and \W) as Oniguruma has them: PCRE2's \s also holds U+180E,
+// which is no White_Space any more, and its \w has no marks.
+constexpr std::string_view kSpaces = "\\t-\\r\\x{20}\\x{85}\\p{Z}";
+constexpr std::string_view kWordCharacters =
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}\\x{24b6}-\\x{24e9}"
+    "\\x{1f130}-\\x{1f149}\\x{1f150}-\\x{1f169}\\x{1f170}-\\x{1f189}";
+
+std::string with_onigurumas_classes(std::string_view regex) {
+  std::string out;
+  bool in_class = false;
+  for (size_t i = 0; i < regex.size(); ++i) {
+    const char c = regex[i];
+    if (c == '\\' && i + 1 < regex.size()) {
+      const char escaped = regex[++i];
+      const bool negated = escaped == 'S' || escaped == 'W';
+      if (escaped == 's' || escaped == 'w' || (negated && !in_class)) {
+        if (!in_class) out += negated ? "[^" : "[";
+        out += escaped == 's' || escaped == 'S' ? kSpaces : kWordCharacters;
+        if (!in_class) out += ']';
+      } else {
+        out += c;
+        out += escaped;
+      }
+      continue;
+    }
+    // A ']' right after the opening stands for itself; "[[:alpha:]]" ends at its second ']'.
+    if (c == '[' && !in_class) {
+      in_class = true;
+      out += c;
+      if (i + 1 < regex.size() && regex[i + 1] == '^') out += regex[++i];
+      if (i + 1 < regex.size() && regex[i + 1] == ']') out += regex[++i];
+      continue;
+    }
+    if (c == '[' && regex.substr(i).starts_with("[:")) {
+      const size_t end = regex.find(":]", i);
+      if (end != std::string_view::npos) {
+        out += regex.substr(i, end + 2 - i);
+        i = end + 1;
+        continue;
+      }
+    }
+    if (c == ']') in_class = false;
+    out += c;
+  }
+  return out;
+}
 
 class Compiled final : public Pcre2Regex {
  public:
@@ -42,8 +91,8 @@ class Compiled final : public Pcre2Regex {
     const auto* bytes = reinterpret_cast<PCRE2_SPTR>(text.data());
     size_t from = 0;
     while (from < text.size()) {
-      const int result = pcre2_match(code_, bytes, text.size(), from, PCRE2_NO_UTF_CHECK, data,
-                                     context_);
+      const int result =
+          pcre2_match(code_, bytes, text.size(), from, PCRE2_NO_UTF_CHECK, data, context_);
       if (result == PCRE2_ERROR_NOMATCH) return {};
       if (result < 0) {
         return fail(ErrorCode::kUnsupported,
@@ -71,15 +120,16 @@ class Compiled final : public Pcre2Regex {
 Result<std::shared_ptr<const Pcre2Regex>> Pcre2Regex::make(std::string_view regex) {
   int error = 0;
   PCRE2_SIZE offset = 0;
-  pcre2_code* code = pcre2_compile(reinterpret_cast<PCRE2_SPTR>(regex.data()), regex.size(),
-                                   PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C,
-                                   &error, &offset, nullptr);
+  const std::string spelled = with_onigurumas_classes(regex);
+  pcre2_code* code = pcre2_compile(
+      reinterpret_cast<PCRE2_SPTR>(spelled.data()), spelled.size(),
+      PCRE2_UTF | PCRE2_UCP | PCRE2_MULTILINE | PCRE2_NEVER_BACKSLASH_C, &error, &offset, nullptr);
   if (code == nullptr) {
     PCRE2_UCHAR message[128] = {};
     pcre2_get_error_message(error, message, sizeof message);
     return fail(ErrorCode::kUnsupported,
-                concat("tokenizer regex '", printable(regex), "': ",
-                       reinterpret_cast<const char*>(message), " at byte ", offset));
+                concat("tokenizer regex '", printable(regex),
+                       "': ", reinterpret_cast<const char*>(message), " at byte ", offset));
   }
   pcre2_jit_compile(code, PCRE2_JIT_COMPLETE);  // without it the interpreter does the same
   pcre2_match_context* context = pcre2_match_context_create(nullptr);

@@ -37,9 +37,8 @@ class SplitByPattern final : public Stage {
       });
     }
     std::vector<Span> spans;
-    RUVLLM_TRY(pattern_.for_each_span(text, [&](Span s) {
-      spans.push_back({s.begin, s.end, s.is_match != invert_});
-    }));
+    RUVLLM_TRY(pattern_.for_each_span(
+        text, [&](Span s) { spans.push_back({s.begin, s.end, s.is_match != invert_}); }));
     for (const Span& s : apply_behavior(spans, behavior_)) emit(s);
     return {};
   }
@@ -181,9 +180,9 @@ class Metaspace final : public Stage {
     size_t begin = 0;
     const std::string_view view = out;
     while (begin < view.size()) {
-      const size_t end = std::min(view.find(mark, begin + (view.substr(begin).starts_with(mark)
-                                                               ? mark.size() : 0)),
-                                  view.size());
+      const size_t end = std::min(
+          view.find(mark, begin + (view.substr(begin).starts_with(mark) ? mark.size() : 0)),
+          view.size());
       piece(view.substr(begin, end - begin), at_start && begin == 0);
       begin = end;
     }
@@ -266,8 +265,8 @@ struct StageMaker {
   }
   Status operator()(const PreFixedLength& s) const {
     if (s.num_characters <= 0) {
-      return fail(ErrorCode::kBadFile, concat("tokenizer: FixedLength is ", s.num_characters,
-                                              ", expected at least 1"));
+      return fail(ErrorCode::kBadFile,
+                  concat("tokenizer: FixedLength is ", s.num_characters, ", expected at least 1"));
     }
     stages.push_back(std::make_shared<FixedLength>(static_cast<size_t>(s.num_characters)));
     return {};

@@ -62,8 +62,8 @@ size_t end_of_spaces(std::string_view text, size_t from) {
 
 constexpr CategorySet kUpperSet = category_bit(Category::kLu) | category_bit(Category::kLt) |
                                   category_bit(Category::kLm) | category_bit(Category::kLo) | kMark;
-constexpr CategorySet kLowerSet = category_bit(Category::kLl) | category_bit(Category::kLm) |
-                                  category_bit(Category::kLo) | kMark;
+constexpr CategorySet kLowerSet =
+    category_bit(Category::kLl) | category_bit(Category::kLm) | category_bit(Category::kLo) | kMark;
 
 // U*L+ at `from`; 0: no match.
 size_t end_of_upper_then_lower(std::string_view text, size_t from) {
@@ -91,8 +91,7 @@ size_t end_of_uppers_then_lower(std::string_view text, size_t from) {
 // The cased word that begins at `from`, with or without a prefix character; 0: none.
 size_t end_of_cased_word(std::string_view text, size_t from) {
   const DecodedChar first = decode_utf8(text, from);
-  const bool may_be_prefix =
-      !is_newline(text[from]) && !in_set(first.code, kLetter | kNumber);
+  const bool may_be_prefix = !is_newline(text[from]) && !in_set(first.code, kLetter | kNumber);
   const bool may_begin = in_set(first.code, kLetter | kMark);
   const size_t after = from + first.size;
   if (may_be_prefix) {
@@ -121,9 +120,8 @@ template <Rules kRules>
 size_t end_of_other(std::string_view text, size_t from) {
   size_t end = end_of_run(text, from, kClassOther);
   if constexpr (kRules.tail != Tail::kNone) {
-    while (end < text.size() &&
-           (is_newline(text[end]) ||
-            (kRules.tail == Tail::kNewlinesAndSlash && text[end] == '/'))) {
+    while (end < text.size() && (is_newline(text[end]) ||
+                                 (kRules.tail == Tail::kNewlinesAndSlash && text[end] == '/'))) {
       ++end;
     }
   }
@@ -176,7 +174,8 @@ size_t scan(std::string_view text, size_t from) {
   return end_of_spaces<kRules.newlines>(text, from);
 }
 
-constexpr Rules kGpt2Rules = {Contractions::kLowerCase, Words::kSpaceLetters, 0, Tail::kNone, false};
+constexpr Rules kGpt2Rules = {Contractions::kLowerCase, Words::kSpaceLetters, 0, Tail::kNone,
+                              false};
 constexpr Rules kLlama3Rules = {Contractions::kAnyCase, Words::kPrefixLetters, 3, Tail::kNewlines,
                                 true};
 constexpr Rules kLlama3AsciiRules = {Contractions::kAnyCaseAscii, Words::kPrefixLetters, 3,
@@ -215,7 +214,9 @@ bool find_run(std::string_view text, size_t from, size_t max_length, size_t& beg
 }
 
 constexpr size_t kNoLimit = ~size_t{0};
-bool is_number(char32_t code) { return in_set(code, kNumber); }
+bool is_number(char32_t code) {
+  return in_set(code, kNumber);
+}
 
 // \p{N}, \p{N}{1,3}, \p{N}+
 template <size_t kMax>
@@ -296,8 +297,9 @@ size_t end_of_deepseek3(std::string_view text, size_t from) {
   const DecodedChar first = decode_utf8(text, from);
   const size_t after = from + first.size;
   const auto is_ascii_letter = [&](size_t i) {
-    return i < text.size() && kAsciiClass[static_cast<unsigned char>(text[i]) & 0x7f] ==
-                                  kClassLetter && static_cast<unsigned char>(text[i]) < 0x80;
+    return i < text.size() &&
+           kAsciiClass[static_cast<unsigned char>(text[i]) & 0x7f] == kClassLetter &&
+           static_cast<unsigned char>(text[i]) < 0x80;
   };
   if (first.code > ' ' && first.code < 0x7f && kAsciiClass[first.code] == kClassOther &&
       is_ascii_letter(after)) {
@@ -334,8 +336,8 @@ bool find_deepseek3(std::string_view text, size_t from, size_t& begin, size_t& e
 constexpr KnownRegex kKnown[] = {
     {R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)",
      scan<kGpt2Rules>, nullptr},
-    {R"('(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)",
-     scan<kGpt2Rules>, nullptr},
+    {R"('(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)", scan<kGpt2Rules>,
+     nullptr},
     {R"((?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+)",
      scan<kLlama3Rules>, nullptr},
     {R"('(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+)",
@@ -403,6 +405,8 @@ Finder find_finder(std::string_view regex) {
   return known != nullptr ? known->finder : nullptr;
 }
 
-KnownRegexes known_regexes() { return {std::begin(kKnown), std::end(kKnown)}; }
+KnownRegexes known_regexes() {
+  return {std::begin(kKnown), std::end(kKnown)};
+}
 
 }  // namespace ruvllm

@@ -1,10 +1,11 @@
 // Hand-written forms of the splitting regexes that published tokenizers use. Each is the regex's
-// exact meaning (leftmost, first alternative, greedy with backtracking) and is tested against PCRE2.
+// exact meaning (leftmost, first alternative, greedy with backtracking) and is tested against
+// PCRE2.
 //
 // A Scanner returns where the match that begins at `from` ends. Its pattern covers any text: some
 // alternative matches at least one character everywhere. text is well-formed UTF-8, from < size.
-// A Finder looks for the first match at or after `from` of a pattern that does not. Both are O(match)
-// apart from a run of spaces, which may be read twice.
+// A Finder looks for the first match at or after `from` of a pattern that does not. Both are
+// O(match) apart from a run of spaces, which may be read twice.
 #pragma once
 
 #include <cstddef>

@@ -45,8 +45,9 @@ Result<std::unique_ptr<SpmBpe>> SpmBpe::make(const TokenizerData& data,
   for (uint32_t b = 0; b < 256; ++b) {
     bpe->byte_tokens_[b] = vocabulary.find(byte_token_text(b));
     if (data.byte_fallback && bpe->byte_tokens_[b] < 0) {
-      return fail(ErrorCode::kBadFile, concat("tokenizer: byte_fallback is on, but there is no piece '",
-                                              byte_token_text(b), "'"));
+      return fail(ErrorCode::kBadFile,
+                  concat("tokenizer: byte_fallback is on, but there is no piece '",
+                         byte_token_text(b), "'"));
     }
   }
   bpe->user_defined_ = ByteTrie(std::move(user_defined));
@@ -117,8 +118,8 @@ void SpmBpe::add_pairs(const TokenizerData& data) {
 
 void SpmBpe::find_metaspace_cuts() {
   const int32_t space = vocabulary_.find(kMetaspace);
-  cuts_at_metaspace_ = space >= 0 && is_piece_[static_cast<size_t>(space)] && !has_unused_ &&
-                       user_defined_.empty();
+  cuts_at_metaspace_ =
+      space >= 0 && is_piece_[static_cast<size_t>(space)] && !has_unused_ && user_defined_.empty();
   if (!cuts_at_metaspace_) return;
   const auto text_of = [&](int32_t symbol) -> std::string_view {
     if (symbol < vocabulary_.size()) return vocabulary_.text(symbol);

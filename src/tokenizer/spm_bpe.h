@@ -39,7 +39,8 @@ class SpmBpe {
  private:
   explicit SpmBpe(const Vocabulary& vocabulary) : vocabulary_(vocabulary) {}
   // Symbols: [0, V) pieces; [V, V + lone_chars_.size()) characters that are no piece but begin or
-  // end one; then frozen_base_ + id, a user-defined piece; kUnknownBase - code, any other character.
+  // end one; then frozen_base_ + id, a user-defined piece; kUnknownBase - code, any other
+  // character.
   static constexpr int32_t kUnknownBase = -1;
 
   void find_lone_characters();
@@ -47,15 +48,16 @@ class SpmBpe {
   void find_metaspace_cuts();
   int32_t symbol_of(std::string_view character) const;
   void append_symbols(std::string_view text, std::vector<int32_t>& symbols) const;
-  void emit_unknown(std::string_view character, std::vector<int32_t>& out, bool& after_unknown) const;
+  void emit_unknown(std::string_view character, std::vector<int32_t>& out,
+                    bool& after_unknown) const;
 
   const Vocabulary& vocabulary_;
-  std::vector<bool> is_piece_;   // normal, user-defined or unused: takes part in merges
+  std::vector<bool> is_piece_;  // normal, user-defined or unused: takes part in merges
   std::vector<bool> is_unused_;
   bool has_unused_ = false;
   bool byte_fallback_ = false;
   int32_t unknown_id_ = -1;
-  std::vector<int32_t> byte_tokens_;     // [256]
+  std::vector<int32_t> byte_tokens_;  // [256]
   std::vector<std::string> lone_chars_;
   Vocabulary lone_char_ids_;
   int32_t frozen_base_ = 0;

@@ -73,10 +73,10 @@ class TokenizerImpl final : public Tokenizer {
   NormalizerChain normalizers_;
   PreTokenizerChain pre_tokenizers_;
   DecodePlan decode_plan_;
-  Vocabulary decode_texts_;         // id -> what the first decoder gets
-  std::vector<PieceKind> kinds_;    // [vocab_size]
-  std::vector<bool> is_special_;    // [vocab_size]
-  std::vector<bool> has_text_;      // [vocab_size] false: a hole
+  Vocabulary decode_texts_;       // id -> what the first decoder gets
+  std::vector<PieceKind> kinds_;  // [vocab_size]
+  std::vector<bool> is_special_;  // [vocab_size]
+  std::vector<bool> has_text_;    // [vocab_size] false: a hole
 };
 
 // A byte-level vocabulary can be kept as bytes when nothing looks at the letters in between.
@@ -97,11 +97,10 @@ Status check_data(const TokenizerData& data) {
   constexpr size_t kMaxAddedTokenBytes = 4096;
   const size_t num_tokens = data.tokens.size();
   if (num_tokens > kMaxTokens) {
-    return fail(ErrorCode::kUnsupported, concat("tokenizer: ", num_tokens, " tokens, expected at most ",
-                                                kMaxTokens));
+    return fail(ErrorCode::kUnsupported,
+                concat("tokenizer: ", num_tokens, " tokens, expected at most ", kMaxTokens));
   }
-  if (data.sentencepiece &&
-      (data.kinds.size() != num_tokens || data.scores.size() != num_tokens)) {
+  if (data.sentencepiece && (data.kinds.size() != num_tokens || data.scores.size() != num_tokens)) {
     return fail(ErrorCode::kBadFile,
                 concat("tokenizer: ", data.kinds.size(), " piece kinds and ", data.scores.size(),
                        " scores for ", num_tokens, " tokens"));
@@ -115,9 +114,9 @@ Status check_data(const TokenizerData& data) {
   const auto is_id = [&](int32_t id) { return id >= 0 && static_cast<size_t>(id) < id_limit; };
   for (const AddedToken& token : data.added_tokens) {
     if (!is_id(token.id)) {
-      return fail(ErrorCode::kBadFile, concat("tokenizer: added token '", printable(token.content),
-                                              "' has id ", token.id, ", expected below ",
-                                              id_limit));
+      return fail(ErrorCode::kBadFile,
+                  concat("tokenizer: added token '", printable(token.content), "' has id ",
+                         token.id, ", expected below ", id_limit));
     }
     if (token.content.size() > kMaxAddedTokenBytes) {
       return fail(ErrorCode::kUnsupported,
@@ -254,9 +253,9 @@ void TokenizerImpl::encode_segment(std::string_view text, bool at_start, Work& w
       text,
       [&](size_t begin, size_t end) {
         if (!work.status) return;
-        const Status status = pre_tokenizers_.split(
-            text.substr(begin, end - begin), at_start && begin == 0,
-            [&](std::string_view piece) { encode_piece(piece, work); });
+        const Status status =
+            pre_tokenizers_.split(text.substr(begin, end - begin), at_start && begin == 0,
+                                  [&](std::string_view piece) { encode_piece(piece, work); });
         if (!status) work.status = status;
       },
       [&](int32_t id) { work.ids.push_back(id); });

@@ -11,7 +11,16 @@ namespace {
 
 TokenizerData small_data(int kind) {
   TokenizerData data;
-  const char* texts[] = {"<unk>", "\xe2\x96\x81", "a", "b", "ab", "\xe2\x96\x81" "ab", "<0x41>", "1", "11"};
+  const char* texts[] = {"<unk>",
+                         "\xe2\x96\x81",
+                         "a",
+                         "b",
+                         "ab",
+                         "\xe2\x96\x81"
+                         "ab",
+                         "<0x41>",
+                         "1",
+                         "11"};
   for (const char* text : texts) {
     data.tokens.emplace_back(text);
     data.scores.push_back(-static_cast<double>(data.tokens.size()));
@@ -26,8 +35,8 @@ TokenizerData small_data(int kind) {
       data.merges = {{2, 3}, {1, 4}};
       data.pre_tokenizers = {PreMetaspace{}, PreDigits{true}};
       data.normalizers = {NormalizeUnicode{NormalizeUnicode::kNfkc}, NormalizeLowercase{}};
-      data.decoders = {DecodeReplace{"\xe2\x96\x81", false, " "}, DecodeByteFallback{}, DecodeFuse{},
-                       DecodeStrip{" ", 1, 1}};
+      data.decoders = {DecodeReplace{"\xe2\x96\x81", false, " "}, DecodeByteFallback{},
+                       DecodeFuse{}, DecodeStrip{" ", 1, 1}};
       break;
     case 1:
       data.model = TokenizerModel::kUnigram;
@@ -41,9 +50,9 @@ TokenizerData small_data(int kind) {
       break;
     default:
       data.model = TokenizerModel::kRankBpe;
-      data.pre_tokenizers = {
-          PreSplitRegex{R"([^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,2}|\s+)", SplitBehavior::kIsolated, false},
-          PreByteLevel{true, true}};
+      data.pre_tokenizers = {PreSplitRegex{R"([^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,2}|\s+)",
+                                           SplitBehavior::kIsolated, false},
+                             PreByteLevel{true, true}};
       data.decoders = {DecodeByteLevel{}};
       break;
   }

@@ -9,8 +9,36 @@ namespace ruvllm {
 
 // General categories, in the order of the tables.
 enum class Category : uint8_t {
-  kCn, kLu, kLl, kLt, kLm, kLo, kMn, kMc, kMe, kNd, kNl, kNo, kPc, kPd, kPs,
-  kPe, kPi, kPf, kPo, kSm, kSc, kSk, kSo, kZs, kZl, kZp, kCc, kCf, kCs, kCo,
+  kCn,
+  kLu,
+  kLl,
+  kLt,
+  kLm,
+  kLo,
+  kMn,
+  kMc,
+  kMe,
+  kNd,
+  kNl,
+  kNo,
+  kPc,
+  kPd,
+  kPs,
+  kPe,
+  kPi,
+  kPf,
+  kPo,
+  kSm,
+  kSc,
+  kSk,
+  kSo,
+  kZs,
+  kZl,
+  kZp,
+  kCc,
+  kCf,
+  kCs,
+  kCo,
 };
 
 namespace unicode_detail {
@@ -26,17 +54,19 @@ inline Category category(char32_t code) {
 
 // A set of categories as bits, e.g. kLetter | kNumber.
 using CategorySet = uint32_t;
-inline constexpr CategorySet category_bit(Category c) { return 1u << static_cast<uint32_t>(c); }
+inline constexpr CategorySet category_bit(Category c) {
+  return 1u << static_cast<uint32_t>(c);
+}
 inline constexpr CategorySet category_range(Category first, Category last) {
   return (category_bit(last) << 1) - category_bit(first);
 }
-inline constexpr CategorySet kLetter = category_range(Category::kLu, Category::kLo);      // \p{L}
-inline constexpr CategorySet kMark = category_range(Category::kMn, Category::kMe);        // \p{M}
-inline constexpr CategorySet kNumber = category_range(Category::kNd, Category::kNo);      // \p{N}
-inline constexpr CategorySet kPunctuation = category_range(Category::kPc, Category::kPo); // \p{P}
-inline constexpr CategorySet kSymbol = category_range(Category::kSm, Category::kSo);      // \p{S}
+inline constexpr CategorySet kLetter = category_range(Category::kLu, Category::kLo);       // \p{L}
+inline constexpr CategorySet kMark = category_range(Category::kMn, Category::kMe);         // \p{M}
+inline constexpr CategorySet kNumber = category_range(Category::kNd, Category::kNo);       // \p{N}
+inline constexpr CategorySet kPunctuation = category_range(Category::kPc, Category::kPo);  // \p{P}
+inline constexpr CategorySet kSymbol = category_range(Category::kSm, Category::kSo);       // \p{S}
 inline constexpr CategorySet kOther =
-    category_range(Category::kCc, Category::kCo) | category_bit(Category::kCn);           // \p{C}
+    category_range(Category::kCc, Category::kCo) | category_bit(Category::kCn);  // \p{C}
 
 inline bool in_set(char32_t code, CategorySet set) {
   return (set >> static_cast<uint32_t>(category(code)) & 1u) != 0;

@@ -31,29 +31,39 @@ bool compute_inert(char32_t code, Form form) {
   return utf8proc_get_property(static_cast<utf8proc_int32_t>(code))->decomp_seqindex == UINT16_MAX;
 }
 
-int combining_class(utf8proc_int32_t code) { return utf8proc_get_property(code)->combining_class; }
+int combining_class(utf8proc_int32_t code) {
+  return utf8proc_get_property(code)->combining_class;
+}
 
-// Sorts each run of combining characters by class, as canonical order wants it.
+// Sorts each run of combining characters by class, as canonical order wants it; equals stay in order.
 void order_marks(std::vector<utf8proc_int32_t>& codes) {
-  for (size_t i = 0; i < codes.size();) {
-    if (combining_class(codes[i]) == 0) {
-      ++i;
-      continue;
+  struct Mark {
+    int combining_class;
+    size_t place;
+    utf8proc_int32_t code;
+    bool operator<(const Mark& other) const {
+      return combining_class != other.combining_class ? combining_class < other.combining_class
+                                                      : place < other.place;
     }
+  };
+  std::vector<Mark> marks;
+  for (size_t i = 0; i < codes.size();) {
+    marks.clear();
     size_t end = i;
-    while (end < codes.size() && combining_class(codes[end]) != 0) ++end;
-    std::stable_sort(codes.begin() + static_cast<std::ptrdiff_t>(i),
-                     codes.begin() + static_cast<std::ptrdiff_t>(end),
-                     [](utf8proc_int32_t a, utf8proc_int32_t b) {
-                       return combining_class(a) < combining_class(b);
-                     });
-    i = end;
+    for (; end < codes.size() && combining_class(codes[end]) != 0; ++end) {
+      marks.push_back({combining_class(codes[end]), end, codes[end]});
+    }
+    std::sort(marks.begin(), marks.end());
+    for (const Mark& mark : marks) codes[i++] = mark.code;
+    if (end < codes.size()) i = end + 1;
   }
 }
 
 }  // namespace
 
-bool UnicodeForm::available() { return true; }
+bool UnicodeForm::available() {
+  return true;
+}
 
 UnicodeForm::UnicodeForm(Form form) : form_(form), inert_(0x10000) {
   for (char32_t code = 0; code < 0x10000; ++code) inert_[code] = compute_inert(code, form);
@@ -80,7 +90,8 @@ std::string UnicodeForm::apply(std::string_view text) const {
     }
     // The region: the character before, which may take part, and all that are not inert.
     size_t begin = i;
-    if (i > 0 && is_in_unicode_9(decode_utf8(text, previous).code)) begin = std::max(previous, done);
+    if (i > 0 && is_in_unicode_9(decode_utf8(text, previous).code))
+      begin = std::max(previous, done);
     size_t end = i + c.size;
     while (end < text.size()) {
       const DecodedChar next = decode_utf8(text, end);
@@ -105,17 +116,17 @@ void UnicodeForm::append_normalized(std::string_view region, std::string& out) c
     constexpr size_t kMaxDecomposed = 32;  // the longest decomposition in Unicode is 18
     utf8proc_int32_t parts[kMaxDecomposed];
     int boundary = 0;
-    const auto num_parts = utf8proc_decompose_char(
-        static_cast<utf8proc_int32_t>(c.code), parts, kMaxDecomposed,
-        static_cast<utf8proc_option_t>(options), &boundary);
+    const auto num_parts =
+        utf8proc_decompose_char(static_cast<utf8proc_int32_t>(c.code), parts, kMaxDecomposed,
+                                static_cast<utf8proc_option_t>(options), &boundary);
     RUVLLM_CHECK(num_parts >= 0 && num_parts <= static_cast<utf8proc_ssize_t>(kMaxDecomposed));
     codes.insert(codes.end(), parts, parts + num_parts);
   }
   order_marks(codes);
   if (composes(form_)) {
-    const auto size = utf8proc_normalize_utf32(codes.data(),
-                                               static_cast<utf8proc_ssize_t>(codes.size()),
-                                               static_cast<utf8proc_option_t>(options));
+    const auto size =
+        utf8proc_normalize_utf32(codes.data(), static_cast<utf8proc_ssize_t>(codes.size()),
+                                 static_cast<utf8proc_option_t>(options));
     RUVLLM_CHECK(size >= 0);
     codes.resize(static_cast<size_t>(size));
   }
@@ -140,10 +151,18 @@ size_t end_of_grapheme(std::string_view text, size_t from) {
 
 #else
 
-bool UnicodeForm::available() { return false; }
+bool UnicodeForm::available() {
+  return false;
+}
 UnicodeForm::UnicodeForm(NormalizeUnicode::Form form) : form_(form) {}
-std::string UnicodeForm::apply(std::string_view) const { RUVLLM_CHECK(false); return {}; }
-size_t end_of_grapheme(std::string_view, size_t) { RUVLLM_CHECK(false); return 0; }
+std::string UnicodeForm::apply(std::string_view) const {
+  RUVLLM_CHECK(false);
+  return {};
+}
+size_t end_of_grapheme(std::string_view, size_t) {
+  RUVLLM_CHECK(false);
+  return 0;
+}
 
 #endif
 

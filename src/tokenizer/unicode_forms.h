@@ -1,7 +1,7 @@
-// Unicode normalization forms and grapheme clusters, through utf8proc. As in the reference, the forms
-// are Unicode 9's: characters that came later stand for themselves. A build without
-// it (RUVLLM_UTF8PROC) has neither: available() is false and the functions must not be called.
-// O(n log n) on any text. No state after make.
+// Unicode normalization forms and grapheme clusters, through utf8proc. As in the reference, the
+// forms are Unicode 9's: characters that came later stand for themselves. A build without it
+// (RUVLLM_UTF8PROC) has neither: available() is false and the functions must not be called. O(n log
+// n) on any text. No state after make.
 #pragma once
 
 #include <cstdint>

@@ -28,8 +28,8 @@ Result<std::unique_ptr<Unigram>> Unigram::make(const TokenizerData& data,
                                                const Vocabulary& vocabulary) {
   const auto num_tokens = static_cast<size_t>(vocabulary.size());
   if (data.scores.size() != num_tokens) {
-    return fail(ErrorCode::kBadFile, concat("tokenizer: ", data.scores.size(), " scores for ",
-                                            num_tokens, " tokens"));
+    return fail(ErrorCode::kBadFile,
+                concat("tokenizer: ", data.scores.size(), " scores for ", num_tokens, " tokens"));
   }
   std::unique_ptr<Unigram> unigram(new Unigram(vocabulary));
   unigram->sentencepiece_ = data.sentencepiece;
@@ -56,8 +56,7 @@ Result<std::unique_ptr<Unigram>> Unigram::make(const TokenizerData& data,
   unigram->max_score_ = max_score;
   unigram->unknown_score_ = min_score - kUnknownPenalty;
   if (data.sentencepiece) {
-    unigram->unknown_score_ =
-        static_cast<float>(min_score) - static_cast<float>(kUnknownPenalty);
+    unigram->unknown_score_ = static_cast<float>(min_score) - static_cast<float>(kUnknownPenalty);
   }
   unigram->trie_ = ByteTrie(std::move(keys));
   unigram->byte_tokens_.resize(256);

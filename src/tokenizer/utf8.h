@@ -31,9 +31,9 @@ inline DecodedChar decode_utf8(std::string_view text, size_t position) {
   if (first < 0xf0) {
     return {(first & 0xf) << 12 | (bytes[1] & 0x3fu) << 6 | (bytes[2] & 0x3fu), 3};
   }
-  return {(first & 7) << 18 | (bytes[1] & 0x3fu) << 12 | (bytes[2] & 0x3fu) << 6 |
-              (bytes[3] & 0x3fu),
-          4};
+  return {
+      (first & 7) << 18 | (bytes[1] & 0x3fu) << 12 | (bytes[2] & 0x3fu) << 6 | (bytes[3] & 0x3fu),
+      4};
 }
 
 // The character that ends before `position` (> 0) of well-formed text.
@@ -45,7 +45,8 @@ inline DecodedChar decode_utf8_before(std::string_view text, size_t position) {
 
 // The length of the well-formed character at text[position], or 0 when there is none; then
 // `bad_bytes` is how many bytes one U+FFFD replaces (the longest prefix of a character, at least
-// one: Unicode's "maximal subpart") and `cut_short` whether the text merely ends within a character.
+// one: Unicode's "maximal subpart") and `cut_short` whether the text merely ends within a
+// character.
 struct CheckedChar {
   uint32_t size;
   uint32_t bad_bytes;

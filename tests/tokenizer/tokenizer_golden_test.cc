@@ -59,7 +59,8 @@ struct Counts {
   int checked = 0, wrong = 0;
 };
 
-void check_case(const Tokenizer& tokenizer, const Json& c, const std::string& name, Counts& counts) {
+void check_case(const Tokenizer& tokenizer, const Json& c, const std::string& name,
+                Counts& counts) {
   const std::string& text = *c.find("text")->as_string();
   const std::vector<int32_t> expected = ids_of(c.find("ids"));
   const auto ids = tokenizer.encode(text, false);
@@ -133,8 +134,12 @@ class GoldenTokenizer : public testing::TestWithParam<const char*> {
 };
 
 class TokenizerJson : public GoldenTokenizer {};
-TEST_P(TokenizerJson, Cases) { check(folder_ + "/tokenizer.json", "cases.jsonl"); }
-TEST_P(TokenizerJson, Folder) { check(folder_, "cases.jsonl"); }
+TEST_P(TokenizerJson, Cases) {
+  check(folder_ + "/tokenizer.json", "cases.jsonl");
+}
+TEST_P(TokenizerJson, Folder) {
+  check(folder_, "cases.jsonl");
+}
 INSTANTIATE_TEST_SUITE_P(Golden, TokenizerJson,
                          testing::Values("bbpe_digits", "bbpe_gpt2", "bbpe_llama3",
                                          "bbpe_lower_added", "bbpe_nfkc_added", "bbpe_prefix_space",
@@ -142,16 +147,22 @@ INSTANTIATE_TEST_SUITE_P(Golden, TokenizerJson,
                                          "unigram_t5"));
 
 class TokenizerModelFile : public GoldenTokenizer {};
-TEST_P(TokenizerModelFile, ModelCases) { check(folder_ + "/tokenizer.model", "model_cases.jsonl"); }
+TEST_P(TokenizerModelFile, ModelCases) {
+  check(folder_ + "/tokenizer.model", "model_cases.jsonl");
+}
 INSTANTIATE_TEST_SUITE_P(Golden, TokenizerModelFile,
                          testing::Values("spm_gemma", "spm_llama2", "unigram_t5"));
 
 class RealModelFile : public GoldenTokenizer {};
-TEST_P(RealModelFile, Cases) { check(folder_ + "/tokenizer.model", "cases.jsonl"); }
+TEST_P(RealModelFile, Cases) {
+  check(folder_ + "/tokenizer.model", "cases.jsonl");
+}
 INSTANTIATE_TEST_SUITE_P(Golden, RealModelFile, testing::Values("real_mistral_v3"));
 
 class VocabGguf : public GoldenTokenizer {};
-TEST_P(VocabGguf, Cases) { check(folder_ + "/vocab.gguf", "cases.jsonl"); }
+TEST_P(VocabGguf, Cases) {
+  check(folder_ + "/vocab.gguf", "cases.jsonl");
+}
 INSTANTIATE_TEST_SUITE_P(Golden, VocabGguf,
                          testing::Values("real_falcon", "real_gpt2", "real_phi3"));
 

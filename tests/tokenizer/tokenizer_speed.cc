@@ -1,6 +1,6 @@
-// How fast a tokenizer encodes: tokenizer_speed TOKENIZER TEXT_FILE [REPEATS]. One JSON line: bytes,
-// tokens, a hash of the ids (FNV-1a over them as little-endian u32) and the best CPU time of a call.
-// tools/bench/compare_tokenizers.py runs it beside the Python package.
+// How fast a tokenizer encodes: tokenizer_speed TOKENIZER TEXT_FILE [REPEATS]. One JSON line:
+// bytes, tokens, a hash of the ids (FNV-1a over them as little-endian u32) and the best CPU time of
+// a call. tools/bench/compare_tokenizers.py runs it beside the Python package.
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
@@ -29,7 +29,9 @@ uint64_t hash_of(const std::vector<int32_t>& ids) {
   return hash;
 }
 
-double cpu_seconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
+double cpu_seconds() {
+  return static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+}
 
 int run(const std::string& tokenizer_path, const std::string& text_path, int repeats) {
   const double start = cpu_seconds();
@@ -50,9 +52,10 @@ int run(const std::string& tokenizer_path, const std::string& text_path, int rep
     ids = *std::move(encoded);
     best = std::min(best, seconds);
   }
-  std::printf("{\"bytes\":%zu,\"tokens\":%zu,\"hash\":\"%016llx\",\"seconds\":%.6f,\"load_seconds\":%.4f}\n",
-              text->size(), ids.size(), static_cast<unsigned long long>(hash_of(ids)), best,
-              load_seconds);
+  std::printf(
+      "{\"bytes\":%zu,\"tokens\":%zu,\"hash\":\"%016llx\",\"seconds\":%.6f,\"load_seconds\":%.4f}"
+      "\n",
+      text->size(), ids.size(), static_cast<unsigned long long>(hash_of(ids)), best, load_seconds);
   return 0;
 }
 
