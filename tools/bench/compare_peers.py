@@ -7,7 +7,7 @@ bf16,q8_0,q4_0 writes them), and the peer's package: pip install llama-cpp-pytho
 llama.cpp for this machine). A peer that is not installed is listed with the reason.
 
 Example:
-  tools/bench/compare_peers.py --ruvllm build/edge/apps/ruvllm/ruvllm --reps 3 OUT/*.gguf
+  tools/bench/compare_peers.py --ruvllm build/edge/ruvllm --reps 3 OUT/*.gguf
 """
 
 import argparse
