@@ -48,6 +48,16 @@ TEST(MergeSymbols, EqualsTheRule) {
   }
 }
 
+// (-1, -1) has the bits of an empty slot.
+TEST(MergeSymbols, UnknownSymbolsDoNotMerge) {
+  PairTable table;
+  table.reserve(1);
+  table.insert(0, 0, 0, 1);
+  std::vector<int32_t> symbols = {-1, -1, 0, 0, -1};
+  merge_symbols(table, symbols);
+  EXPECT_EQ(symbols, (std::vector<int32_t>{-1, -1, 1, -1}));
+}
+
 TEST(MergeSymbols, BucketsEqualTheHeap) {
   std::mt19937 rng(5);
   for (int round = 0; round < 3; ++round) {

@@ -36,7 +36,7 @@ class PairTable {
   const MergePair* find(int32_t left, int32_t right) const {
     const uint64_t key = key_of(left, right);
     const MergePair& slot = slots_[index_of(key)];
-    return slot.key == key ? &slot : nullptr;
+    return slot.merged >= 0 && slot.key == key ? &slot : nullptr;
   }
 
   template <typename Visit>  // visit(left, right), in no order
