@@ -13,15 +13,16 @@
 namespace {
 std::atomic<int64_t> num_allocations{0};
 }
-void* operator new(std::size_t size) {
+// Not inlined: the compiler would then see free() of what it takes for another allocator's memory.
+[[gnu::noinline]] void* operator new(std::size_t size) {
   ++num_allocations;
   if (void* memory = std::malloc(size)) return memory;
   std::abort();
 }
-void operator delete(void* memory) noexcept {
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
   std::free(memory);
 }
-void operator delete(void* memory, std::size_t) noexcept {
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
   std::free(memory);
 }
 #endif

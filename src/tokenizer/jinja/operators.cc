@@ -15,8 +15,23 @@ std::unexpected<Error> bad_operands(const char* symbol, const Value& a, const Va
 }
 
 const char* symbol_of(BinaryOp op) {
-  constexpr const char* kSymbols[] = {"+", "-", "*", "/", "//", "%", "**"};
-  return kSymbols[static_cast<int>(op)];
+  switch (op) {
+    case BinaryOp::kAdd:
+      return "+";
+    case BinaryOp::kSub:
+      return "-";
+    case BinaryOp::kMul:
+      return "*";
+    case BinaryOp::kDiv:
+      return "/";
+    case BinaryOp::kFloorDiv:
+      return "//";
+    case BinaryOp::kMod:
+      return "%";
+    case BinaryOp::kPow:
+      return "**";
+  }
+  return "?";
 }
 
 int sign_of(int64_t a, int64_t b) {
