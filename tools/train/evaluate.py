@@ -101,6 +101,7 @@ def main():
     p.add_argument("--python-dir")
     p.add_argument("--samples", action="store_true")
     p.add_argument("--show-wrong", action="store_true")
+    p.add_argument("--limit-chars", type=int, default=None, help="use only the first so many of each text")
     p.add_argument("--threads", type=int, default=2)
     a = p.parse_args()
     torch.set_num_threads(a.threads)
@@ -116,10 +117,10 @@ def main():
             for kind, q, want, got in wrong:
                 print(f"  {kind}: {q!r} want {want!r} got {got!r}")
     for path in eval_text_files(a.text_dir) if a.text_dir else []:
-        print(f"{os.path.basename(path)}: {bits_per_byte(model, tok, read(path)):.4f} bits per byte")
+        print(f"{os.path.basename(path)}: {bits_per_byte(model, tok, read(path)[:a.limit_chars]):.4f} bits per byte")
     if a.python_dir:
         held = python_files(a.python_dir)[1]
-        text = "".join(read(f) for f in held)
+        text = "".join(read(f) for f in held)[:a.limit_chars]
         print(f"unseen Python, {len(held)} files: {bits_per_byte(model, tok, text):.4f} bits per byte")
     if a.samples:
         print_samples(model, tok)
