@@ -1,8 +1,8 @@
 // Chat templates: the Jinja subset that models ship, sandboxed and bounded.
 //
 // A JinjaTemplate is compiled once, immutable, usable from any thread. Rendering has limits on
-// steps, nesting and output; a template that exceeds them, or does what the sandbox forbids, ends in
-// an error, never in a crash or a long wait.
+// steps, nesting and output; a template that exceeds them, or does what the sandbox forbids, ends
+// in an error, never in a crash or a long wait.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +17,9 @@
 namespace ruvllm {
 
 struct RenderLimits {
-  int64_t max_steps = 10'000'000;          // statements and expressions evaluated
-  int64_t max_output_bytes = 64 << 20;     // of the text, and of any value on the way
-  int32_t max_depth = 200;                 // nesting of template, calls and values
+  int64_t max_steps = 10'000'000;       // statements and expressions evaluated
+  int64_t max_output_bytes = 64 << 20;  // of the text, and of any value on the way
+  int32_t max_depth = 200;              // nesting of template, calls and values
 };
 
 struct RenderOptions {
@@ -45,8 +45,8 @@ class JinjaTemplate {
 };
 
 // A model's template with its special-token texts, behind the public interface. Variables a
-// template sees: messages, tools, documents (null), bos_token, eos_token, add_generation_prompt, and
-// those of `variables_json`.
+// template sees: messages, tools, documents (null), bos_token, eos_token, add_generation_prompt,
+// and those of `variables_json`.
 Result<std::unique_ptr<ChatTemplate>> make_chat_template(std::string source, std::string bos_token,
                                                          std::string eos_token);
 

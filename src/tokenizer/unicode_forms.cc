@@ -35,7 +35,8 @@ int combining_class(utf8proc_int32_t code) {
   return utf8proc_get_property(code)->combining_class;
 }
 
-// Sorts each run of combining characters by class, as canonical order wants it; equals stay in order.
+// Sorts each run of combining characters by class, as canonical order wants it; equals stay in
+// order.
 void order_marks(std::vector<utf8proc_int32_t>& codes) {
   struct Mark {
     int combining_class;

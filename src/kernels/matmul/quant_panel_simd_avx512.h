@@ -38,8 +38,8 @@ struct Simd {
   // Bytes 0 and 2, or 1 and 3, of each lane as two 16-bit numbers.
   static I even_bytes(I a) { return _mm512_and_si512(a, _mm512_set1_epi16(0xff)); }
   static I odd_bytes(I a) { return _mm512_srli_epi16(a, 8); }
-  // The empty asm keeps the compiler from rebuilding chains of integer sums into trees, which do not
-  // fit the registers.
+  // The empty asm keeps the compiler from rebuilding chains of integer sums into trees, which do
+  // not fit the registers.
   static I add_16(I a, I b) {
     I sum = _mm512_add_epi16(a, b);
     __asm__("" : "+v"(sum));
