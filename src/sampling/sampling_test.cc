@@ -21,7 +21,9 @@ namespace {
 std::atomic<int64_t> num_allocations{0};
 }
 
-// Out of line, or g++ sees malloc and delete of one object and warns.
+// A sanitizer keeps its own operators: under it nothing is counted. Out of line, or g++ sees malloc
+// and delete of one object and warns.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 __attribute__((noinline)) void* operator new(size_t size) {
   ++num_allocations;
   if (void* p = std::malloc(size != 0 ? size : 1)) return p;
@@ -33,6 +35,7 @@ __attribute__((noinline)) void operator delete(void* p) noexcept {
 __attribute__((noinline)) void operator delete(void* p, size_t) noexcept {
   std::free(p);
 }
+#endif
 
 namespace ruvllm {
 namespace {
