@@ -86,6 +86,9 @@ LineReader::Outcome LineReader::read(const std::string& prompt, std::string& lin
   editor_->prompt = prompt;
   editor_->interrupted_line = false;
   int length = 0;
+  // el_gets shows the prompt before it takes the terminal out of line mode: a key struck between
+  // the two would be echoed twice.
+  el_set(editor_->editline, EL_PREP_TERM, 1);
   const char* text = el_gets(editor_->editline, &length);
   if (interrupted() || editor_->interrupted_line) return Outcome::kInterrupted;
   if (text == nullptr || length <= 0) return Outcome::kEnd;

@@ -148,10 +148,10 @@ def draw_identity(rng):
 
 # kind -> (draw, weight in training, questions in the held-out list of 100)
 KINDS = {
-    "add": (draw_add, 18, 10), "subtract": (draw_subtract, 15, 8), "count": (draw_count, 5, 7),
+    "add": (draw_add, 18, 10), "subtract": (draw_subtract, 16, 8), "count": (draw_count, 8, 7),
     "sort": (draw_sort, 10, 8), "compare": (draw_compare, 8, 5), "spell": (draw_spell, 11, 8),
-    "letters": (draw_letters, 5, 4), "convert": (draw_convert, 10, 7), "opposite": (draw_opposite, 6, 7),
-    "order": (draw_order, 7, 7), "animals": (draw_animals, 6, 7), "colours": (draw_colours, 2, 4),
+    "letters": (draw_letters, 8, 4), "convert": (draw_convert, 10, 7), "opposite": (draw_opposite, 6, 7),
+    "order": (draw_order, 12, 7), "animals": (draw_animals, 6, 7), "colours": (draw_colours, 2, 4),
     "capitals": (draw_capitals, 2.5, 5), "authors": (draw_authors, 1.5, 2), "facts": (draw_facts, 4, 4),
     "plurals": (draw_plurals, 3, 3), "number words": (draw_number_words, 3, 2), "identity": (draw_identity, 2.5, 2),
 }
@@ -207,15 +207,17 @@ def draw_question(rng, reserved, plain=0.75):
             return question, answer
 
 
-DRILL = {"add": 10, "subtract": 9, "sort": 8, "compare": 4, "convert": 5}
+# kind -> (weight, longest question that is short enough)
+DRILL = {"add": (10, 24), "subtract": (10, 24), "sort": (6, 36), "compare": (5, 36), "convert": (3, 36),
+         "order": (9, 40), "letters": (4, 40), "count": (5, 56)}
 
 
 def draw_drill(rng, reserved):
     """A short question of a kind that takes practice: dense in numbers, few words."""
     while True:
-        kind = rng.choices(list(DRILL), DRILL.values())[0]
+        kind = rng.choices(list(DRILL), [weight for weight, _ in DRILL.values()])[0]
         key, question, answer = KINDS[kind][0](rng)
-        if len(question) <= 36 - 12 * (kind in ("add", "subtract")) and not reserved.blocks(key, question):
+        if len(question) <= DRILL[kind][1] and not reserved.blocks(key, question):
             return question, answer
 
 

@@ -17,7 +17,7 @@ PROSE_ASK = [
 ]
 
 
-DRILL_SHARE = 0.25  # of the documents: several short number questions in a row
+DRILL_SHARE = 0.3  # of the documents: several short number questions in a row
 
 
 def small_talk(rng):
