@@ -6,11 +6,14 @@
 // unload_model. Failure: Result, never an exception.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "ruvllm/options.h"
@@ -44,6 +47,9 @@ class Tokenizer {
     return encode(text, false);
   }
   virtual std::string decode(const std::vector<int32_t>& ids, bool skip_special) const = 0;
+  // What one token stands for inside a text, as bytes: not always whole characters, and with the
+  // space it begins with. Empty for an unknown id.
+  virtual std::string token_bytes(int32_t id) const { return decode({id}, false); }
   virtual int32_t vocab_size() const = 0;
 };
 
@@ -66,6 +72,46 @@ class ChatTemplate {
                                           bool add_generation_prompt) const = 0;
 };
 
+// What a backend can do with the optional fields of GenerateParams and RequestOptions; what is
+// false it refuses by name. Constant while a model is loaded.
+struct BackendFeatures {
+  bool concurrent = false;       // several generations advance at a time
+  bool sampling_masks = false;   // min_tokens, allowed_token_ids, banned_sequences
+  bool stop_in_output = false;   // include_stop_in_output
+  bool special_tokens = false;   // skip_special_tokens = false
+  bool prompt_logprobs = false;  // prompt_logprobs
+  bool priority = false;         // RequestOptions::priority
+  bool cache_salt = false;       // RequestOptions::cache_salt; also: prompts are cached
+  bool deadlines = false;        // RequestOptions::queue_timeout and total_timeout
+};
+
+// Upper bounds (inclusive) of the classes of EngineStats::step_tokens; the last class has none.
+inline constexpr std::array<int32_t, 14> kStepTokenBounds = {
+    1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
+
+// The engine's state and counters at one moment, for metrics and health checks. Counters grow from
+// 0 at load_model.
+struct EngineStats {
+  int64_t running = 0;  // sequences that take part in steps
+  int64_t waiting = 0;  // sequences in the queue
+  int64_t kv_page_tokens = 0;
+  int64_t kv_pages_total = 0;
+  int64_t kv_pages_used = 0;  // by running sequences (kept prompts that may be evicted: free)
+  int64_t max_running = 0;    // bound of `running`
+
+  uint64_t prompt_tokens = 0;        // of admitted sequences, cached or computed
+  uint64_t generated_tokens = 0;     // handed out
+  uint64_t preemptions = 0;          // a running sequence went back to the queue
+  uint64_t prefix_query_tokens = 0;  // prompt tokens looked up in the prefix cache
+  uint64_t prefix_hit_tokens = 0;    // of these: found
+  uint64_t steps = 0;
+  uint64_t step_tokens_sum = 0;  // tokens (prompt and generated) computed in all steps
+  std::array<uint64_t, kStepTokenBounds.size() + 1> step_tokens = {};  // steps per class, by tokens
+
+  bool alive = true;                // false: the loop has failed and answers no more
+  double seconds_since_step = 0.0;  // since a step ended, or since there is work again; 0: idle
+};
+
 class LlmBackend {
  public:
   virtual ~LlmBackend() = default;
@@ -84,9 +130,43 @@ class LlmBackend {
                                                    const GenerateParams& params) = 0;
   virtual Result<std::unique_ptr<TokenStream>> generate_stream(const Prompt& prompt,
                                                                const GenerateParams& params) = 0;
+  // The same for one request among many. Returns at once (it encodes a text prompt, and queues).
+  // kUnavailable: the queue is full, try again later.
+  virtual Result<std::unique_ptr<TokenStream>> generate_stream(const Prompt& prompt,
+                                                               const GenerateParams& params,
+                                                               const RequestOptions& options) {
+    if (options.priority != 0) return fail(ErrorCode::kUnsupported, "priority is not supported");
+    if (!options.cache_salt.empty()) {
+      return fail(ErrorCode::kUnsupported, "cache_salt is not supported");
+    }
+    if (options.queue_timeout.count() != 0 || options.total_timeout.count() != 0) {
+      return fail(ErrorCode::kUnsupported, "queue_timeout and total_timeout are not supported");
+    }
+    return generate_stream(prompt, params);
+  }
+  // What the optional fields above may ask for.
+  virtual BackendFeatures features() const { return {}; }
+  // A snapshot that takes no lock of the engine's loop and well under a millisecond; nullopt when
+  // this backend keeps none or no model is loaded.
+  virtual std::optional<EngineStats> stats() const { return std::nullopt; }
   // One vector per text: the mean of the hidden states after the final norm over the text's tokens
   // (special ones included), L2-normalized. A text longer than max_seq_len is an error.
   virtual Result<std::vector<float>> get_embeddings(const std::string& text) = 0;
+  // The same for several inputs, in order; token ids are taken as they are. The first failure ends
+  // it.
+  virtual Result<std::vector<std::vector<float>>> get_embeddings_batch(
+      const std::vector<Prompt>& inputs) {
+    std::vector<std::vector<float>> out;
+    for (const Prompt& input : inputs) {
+      const auto* text = std::get_if<std::string>(&input);
+      if (text == nullptr) {
+        return fail(ErrorCode::kUnsupported, "embeddings of token ids are not supported");
+      }
+      RUVLLM_ASSIGN(std::vector<float> vector, get_embeddings(*text));
+      out.push_back(std::move(vector));
+    }
+    return out;
+  }
 };
 
 // A backend of the kind asked for, or kUnsupported when this build has none of it.

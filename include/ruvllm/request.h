@@ -4,6 +4,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -35,6 +36,25 @@ struct GenerateParams {
   int32_t top_logprobs = -1;  // -1: none; 0: of the chosen token; n: plus the n best
   std::vector<std::pair<int32_t, float>> logit_bias;
 
+  // What follows is refused by name (kUnsupported) by a backend that cannot do it; the defaults ask
+  // for nothing.
+
+  // The answer does not end by itself before so many tokens: until then the end-of-text tokens and
+  // stop_token_ids cannot be chosen and stop strings are not looked for. At most max_tokens.
+  int32_t min_tokens = 0;
+  // The text ends after the stop string that ended it, not before.
+  bool include_stop_in_output = false;
+  // Control tokens have no text in the answer.
+  bool skip_special_tokens = true;
+  // Only these may be chosen; empty: all.
+  std::vector<int32_t> allowed_token_ids;
+  // None of these sequences (each of 1 or more ids) may be completed in the answer: when its
+  // beginning are the last tokens of the answer, its last token cannot be chosen.
+  std::vector<std::vector<int32_t>> banned_sequences;
+  // Scores the prompt: -1: no; k: the log probability and rank of each prompt token after the
+  // first, plus the k best. Computed for every position even when the prompt is cached.
+  int32_t prompt_logprobs = -1;
+
   // Greedy decoding of the unmodified distribution.
   static GenerateParams greedy(int32_t max_tokens) {
     GenerateParams params;
@@ -47,7 +67,25 @@ struct GenerateParams {
   }
 };
 
-enum class FinishReason : uint8_t { kStop, kLength, kCancelled, kError };
+// How one request is treated beside others; says nothing about its answer. A backend that cannot
+// honour a field refuses it by name (kUnsupported), see LlmBackend::features().
+struct RequestOptions {
+  // For logs and traces; at most 128 visible ASCII characters. Need not be unique.
+  std::string request_id;
+  // W3C trace context of the caller, passed on as it is; empty: none.
+  std::string trace_parent;
+  // Lower goes first; equal ones in the order they came. 0 in a backend without priorities.
+  int64_t priority = 0;
+  // Cached prompt pages are shared only between requests of the same salt.
+  std::string cache_salt;
+  // Ends the request with FinishReason::kDeadline when it has not begun to be computed, or has not
+  // ended, so long after it was submitted. 0: no limit.
+  std::chrono::milliseconds queue_timeout{0};
+  std::chrono::milliseconds total_timeout{0};
+};
+
+// kDeadline: a time limit of RequestOptions passed; what was generated before is kept.
+enum class FinishReason : uint8_t { kStop, kLength, kCancelled, kError, kDeadline };
 
 struct TokenLogprob {
   int32_t id = 0;
@@ -62,7 +100,18 @@ struct Token {
   std::vector<TokenLogprob> top_logprobs;
 };
 
+// One token of a scored prompt.
+struct PromptToken {
+  int32_t id = 0;
+  // Given the tokens before it; natural log, of the unmodified distribution. The first token has
+  // none (0, rank 0, no top_logprobs).
+  float logprob = 0.0f;
+  int32_t rank = 0;  // 1: the most likely one; the number of tokens that are more likely, plus 1
+  std::vector<TokenLogprob> top_logprobs;  // best first
+};
+
 struct Timings {
+  double queue_seconds = 0.0;  // from the call to the first step that computed something for it
   double prefill_seconds = 0.0;
   double decode_seconds = 0.0;
   int64_t prefill_tokens = 0;
@@ -75,8 +124,11 @@ struct GenerateResult {
   std::vector<Token> tokens;  // filled when logprobs were asked for
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
+  int64_t cached_prompt_tokens = 0;  // of prompt_tokens: found in the cache, not computed
   FinishReason finish_reason = FinishReason::kStop;
-  std::string matched_stop;  // the stop string that ended the text, if one did
+  std::string matched_stop;                  // the stop string that ended the text, if one did
+  std::optional<int32_t> matched_stop_id;    // the one of stop_token_ids that ended it, if one did
+  std::vector<PromptToken> prompt_logprobs;  // [prompt_tokens] when asked for, else empty
   Timings timings;
 };
 
@@ -99,6 +151,15 @@ class TokenStream {
   virtual std::optional<StreamEvent> next() = 0;
   // Ends the generation within one token; a Done with kCancelled follows. Any thread.
   virtual void cancel() = 0;
+  // `notify` is called, on any thread, after an event became ready for try_next(): at least once
+  // for events that came since the last try_next() that found nothing. It must not block, call the
+  // stream or take long. Set at most once, by the consumer; when events are already there it is
+  // called at once. False: this stream cannot notify, so ask it from time to time. After the
+  // stream's destruction has returned, `notify` is not called any more.
+  virtual bool set_notify(std::function<void()> notify) {
+    static_cast<void>(notify);
+    return false;
+  }
 };
 
 // A prompt is text (encoded with the model's special tokens) or token ids (taken as they are).

@@ -69,10 +69,28 @@ Result<const ChatTemplate*> EdgeBackend::chat_template() const {
   return model->chat_template();
 }
 
+namespace {
+
+// What this backend cannot do yet is refused by name, never ignored.
+Status refuse_unsupported(const GenerateParams& params) {
+  const char* name = nullptr;
+  if (params.min_tokens > 0) name = "min_tokens";
+  if (params.include_stop_in_output) name = "include_stop_in_output";
+  if (!params.skip_special_tokens) name = "skip_special_tokens = false";
+  if (!params.allowed_token_ids.empty()) name = "allowed_token_ids";
+  if (!params.banned_sequences.empty()) name = "banned_sequences";
+  if (params.prompt_logprobs >= 0) name = "prompt_logprobs";
+  if (name == nullptr) return {};
+  return fail(ErrorCode::kUnsupported, concat("the edge backend does not support ", name));
+}
+
+}  // namespace
+
 Result<GenerationSetup> EdgeBackend::prepare(const EdgeModel& model, const Prompt& prompt,
                                              const GenerateParams& params) const {
   const ModelConfig& config = model.parts.runner->config();
   RUVLLM_TRY(validate_params(params, config.vocab_size));
+  RUVLLM_TRY(refuse_unsupported(params));
   GenerationSetup setup;
   RUVLLM_ASSIGN(setup.prompt, model.prompt_ids(prompt));
   setup.params = params;
@@ -149,8 +167,22 @@ class Pool {
 }  // namespace
 
 Result<std::vector<float>> EdgeBackend::get_embeddings(const std::string& text) {
+  return embed(text);
+}
+
+Result<std::vector<std::vector<float>>> EdgeBackend::get_embeddings_batch(
+    const std::vector<Prompt>& inputs) {
+  std::vector<std::vector<float>> out;
+  for (const Prompt& input : inputs) {
+    RUVLLM_ASSIGN(std::vector<float> vector, embed(input));
+    out.push_back(std::move(vector));
+  }
+  return out;
+}
+
+Result<std::vector<float>> EdgeBackend::embed(const Prompt& prompt) {
   RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
-  RUVLLM_ASSIGN(const std::vector<int32_t> ids, model->prompt_ids(text));
+  RUVLLM_ASSIGN(const std::vector<int32_t> ids, model->prompt_ids(prompt));
   const auto flag = std::make_shared<CancelFlag>();
   flag->set_hook([model] { model->turnstile.wake(); });
   model->remember(flag);

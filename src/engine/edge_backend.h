@@ -41,9 +41,13 @@ class EdgeBackend final : public LlmBackend {
                                            const GenerateParams& params) override;
   Result<std::unique_ptr<TokenStream>> generate_stream(const Prompt& prompt,
                                                        const GenerateParams& params) override;
+  using LlmBackend::generate_stream;
   Result<std::vector<float>> get_embeddings(const std::string& text) override;
+  Result<std::vector<std::vector<float>>> get_embeddings_batch(
+      const std::vector<Prompt>& inputs) override;
 
  private:
+  Result<std::vector<float>> embed(const Prompt& prompt);
   Result<std::shared_ptr<EdgeModel>> model() const;
   Result<GenerationSetup> prepare(const EdgeModel& model, const Prompt& prompt,
                                   const GenerateParams& params) const;

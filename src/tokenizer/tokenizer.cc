@@ -1,6 +1,7 @@
 #include "tokenizer/tokenizer.h"
 
 #include <algorithm>
+#include <charconv>
 #include <variant>
 
 #include "base/check.h"
@@ -35,6 +36,7 @@ class TokenizerImpl final : public Tokenizer {
     return encode_text(text, /*add_special=*/false, /*parse_control=*/true);
   }
   std::string decode(const std::vector<int32_t>& ids, bool skip_special) const override;
+  std::string token_bytes(int32_t id) const override;
   int32_t vocab_size() const override { return static_cast<int32_t>(kinds_.size()); }
 
   // Passes a token to the first stage; unknown ids and skipped tokens are nothing.
@@ -304,6 +306,25 @@ std::string TokenizerImpl::decode(const std::vector<int32_t>& ids, bool skip_spe
   for (const int32_t id : ids) decode_token(id, skip_special, *stages.front());
   stages.front()->finish();
   return std::move(sink.out);
+}
+
+std::string TokenizerImpl::token_bytes(int32_t id) const {
+  if (id < 0 || id >= vocab_size() || !has_text_[static_cast<size_t>(id)]) return {};
+  const std::string_view text = decode_texts_.text(id);
+  if (decode_plan_.takes_bytes()) return std::string(text);
+  if (text.size() == 6 && text.starts_with("<0x") && text.back() == '>') {
+    unsigned byte = 0;
+    const auto [end, error] = std::from_chars(&text[3], &text[5], byte, 16);
+    if (error == std::errc() && end == &text[5]) return std::string(1, static_cast<char>(byte));
+  }
+  if (text.find(kMetaspace) == std::string_view::npos) return decode({id}, false);
+  std::string out;
+  for (size_t i = 0; i < text.size();) {
+    const bool is_space = text.substr(i).starts_with(kMetaspace);
+    out += is_space ? ' ' : text[i];
+    i += is_space ? kMetaspace.size() : 1;
+  }
+  return out;
 }
 
 class IncrementalDecoderImpl final : public IncrementalDecoder {
