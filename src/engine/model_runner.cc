@@ -20,7 +20,7 @@ constexpr int32_t kMaxKvBlockTokens = 1 << 14;
 // claim any number of positions, and nothing is allocated on its word.
 constexpr int64_t kReservedContext = 1 << 16;
 
-Result<DType> kv_dtype(const RunnerOptions& options) {
+DType kv_dtype(const RunnerOptions& options) {
   switch (options.kv) {
     case KvType::kAuto:
       return options.compute == ComputeType::kF32 ? DType::kF32 : DType::kBF16;
@@ -33,7 +33,7 @@ Result<DType> kv_dtype(const RunnerOptions& options) {
     case KvType::kInt8:
       break;
   }
-  return fail(ErrorCode::kUnsupported, "a KV cache of int8 is not supported; use bf16, f16 or f32");
+  return DType::kI8;
 }
 
 Status check_options(const RunnerOptions& options) {
@@ -143,7 +143,6 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::load(std::shared_ptr<const Che
                                                        const RunnerOptions& options) {
   RUVLLM_TRY(check_options(options));
   RUVLLM_ASSIGN(const int64_t max_seq_len, sequence_limit(*checkpoint, options));
-  RUVLLM_ASSIGN(const DType kv_type, kv_dtype(options));
   RUVLLM_ASSIGN(std::unique_ptr<Ops> ops, make_ops(options));
   // What was repacked is not read again; pages used in place come back on their first use.
   const auto release_pages = [&checkpoint] {
@@ -158,7 +157,7 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::load(std::shared_ptr<const Che
                               checkpoint->path, *ops, options.compute, progress}));
   release_pages();
   RUVLLM_ASSIGN(KvStorage kv,
-                KvStorage::make(checkpoint->config, kv_type, options.kv_block_tokens));
+                KvStorage::make(checkpoint->config, kv_dtype(options), options.kv_block_tokens));
   return std::make_unique<ModelRunnerImpl>(std::move(checkpoint), std::move(ops),
                                            std::move(weights), std::move(kv), options, max_seq_len);
 }

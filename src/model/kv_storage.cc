@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "base/str.h"
+#include "ops/kv_layout.h"
 
 namespace ruvllm {
 namespace {
@@ -24,11 +25,10 @@ Result<KvStorage> KvStorage::make(const ModelConfig& config, DType dtype, int32_
   storage.layer_.block_tokens = block_tokens;
   storage.layer_.num_kv_heads = config.num_kv_heads;
   storage.layer_.head_dim = config.head_dim;
-  const auto element_bytes = static_cast<uint64_t>(dtype_info(dtype).block_bytes);
+  const auto row_bytes = static_cast<uint64_t>(kv_row_bytes(dtype, config.head_dim));
   uint64_t part = 0;
   uint64_t block = 0;
-  const bool fits = checked_mul(static_cast<uint64_t>(config.num_kv_heads) * element_bytes,
-                                static_cast<uint64_t>(config.head_dim), part) &&
+  const bool fits = checked_mul(row_bytes, static_cast<uint64_t>(config.num_kv_heads), part) &&
                     checked_mul(part, static_cast<uint64_t>(block_tokens), part) &&
                     checked_add(part, kAlignment - 1, part) &&
                     checked_mul(part / kAlignment * kAlignment,

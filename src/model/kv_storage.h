@@ -1,6 +1,6 @@
 // KvStorage: the memory of the KV cache. A block holds block_tokens positions of every layer's keys
 // and values; blocks are numbered from 0, and which sequence uses which is somebody else's business
-// (block tables). Layout within a block: ops/ops.h, KvLayerView.
+// (block tables). Layout within a block: ops/kv_layout.h.
 //
 // Grows by whole blocks on reserve(), never moves or shrinks them. One thread at a time. Failure:
 // only reserve(), when the machine has no memory left.
@@ -19,7 +19,7 @@ namespace ruvllm {
 
 class KvStorage {
  public:
-  // dtype: f32, bf16 or f16. kOutOfMemory when a block's size does not fit the machine's words.
+  // dtype: f32, bf16, f16 or i8. kOutOfMemory when a block's size does not fit the machine's words.
   static Result<KvStorage> make(const ModelConfig& config, DType dtype, int32_t block_tokens);
 
   // Makes blocks 0 .. num_blocks-1 usable; fewer than there are already: nothing happens.

@@ -67,13 +67,14 @@ struct MatmulArgs {
 };
 
 // The KV cache of one layer, in pages ("blocks") of block_tokens tokens. Block b begins at
-// blocks[b]; in it the keys of this layer begin at k_offset_bytes as [K, block_tokens, D] and the
-// values at v_offset_bytes likewise.
+// blocks[b]; in it the keys of this layer begin at k_offset_bytes and the values at v_offset_bytes,
+// head after head. How a head's part is laid out is the matter of ops/kv_layout.h; whoever manages
+// blocks may copy whole ones and nothing else.
 struct KvLayerView {
   std::byte* const* blocks = nullptr;
   int64_t k_offset_bytes = 0;
   int64_t v_offset_bytes = 0;
-  DType dtype = DType::kF32;  // f32, bf16 or f16
+  DType dtype = DType::kF32;  // f32, bf16, f16, or i8: codes with a scale per token and head
   int32_t block_tokens = 0;
   int32_t num_kv_heads = 0;  // K
   int32_t head_dim = 0;      // D
@@ -104,6 +105,10 @@ struct AttentionArgs {
   int32_t window = 0;     // 0: none
   float scale = 1.0f;
   float softcap = 0.0f;  // 0: none; otherwise s -> cap * tanh(s / cap)
+  // Sequences of one token whose block tables begin with the same blocks (a common prefix) may have
+  // those read once for all of them. The device finds them by itself; no bit of the result changes.
+  // Off is for measuring and testing.
+  bool share_prefixes = true;
 };
 
 struct RopeArgs {

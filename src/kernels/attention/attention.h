@@ -2,9 +2,9 @@
 // segments: the pieces from which ops/cpu/attention.cc builds decode and prefill alike.
 //
 // The arithmetic of an output row (docs/numerics.md) depends on its own position, q, keys, values
-// and window alone: keys are taken in tiles of kKeyTile at absolute positions that are multiples of
-// it, tiles are gathered in segments of kKeySegment, and segments are merged in order. All f32;
-// keys and values are used as stored. Rows may be grouped in any way, pages may have any size.
+// and window alone: keys are taken in segments of kKeySegment at absolute positions that are
+// multiples of it, and segments are merged in order. All f32; keys and values are used as stored.
+// Rows may be grouped in any way, also rows of several sequences, and pages may have any size.
 //
 // Pure functions on the caller's memory; no alignment needed beyond the elements' own.
 #pragma once
@@ -13,11 +13,22 @@
 
 namespace ruvllm::kernels {
 
-constexpr int32_t kKeyTile = 64;
-constexpr int32_t kKeySegment = 512;
+constexpr int32_t kKeySegment = 256;
 constexpr int32_t kMaxAttentionRows = 64;
 
-enum class KvFormat : uint8_t { kF32, kBf16, kF16 };
+// Tokens of a page whose keys stand side by side, element after element: [D, kKeyGroup]. The last
+// group of a page is narrower when the page's size is no multiple of it.
+constexpr int32_t kKeyGroup = 16;
+
+// kInt8: codes; value = code * scale of its token and head.
+enum class KvFormat : uint8_t { kF32, kBf16, kF16, kInt8 };
+
+// Where element d of the key in that slot of a page lies, counted in elements from the page.
+constexpr int64_t key_element(int32_t page_tokens, int32_t head_dim, int64_t slot, int32_t d) {
+  const int64_t group = slot / kKeyGroup * kKeyGroup;
+  const int64_t width = page_tokens - group < kKeyGroup ? page_tokens - group : kKeyGroup;
+  return group * head_dim + d * width + (slot - group);
+}
 
 // A softmax not yet divided: out / sum is the weighted mean of the values seen so far, whose
 // weights are relative to e^max. A row that has seen nothing has max = -inf, sum = 0, out = 0.
@@ -28,17 +39,18 @@ struct AttentionState {
 };
 
 struct AttentionSegment {
-  // Rows: `tokens` consecutive tokens times the `group` query heads that share this key head;
-  // row t * group + g. At most kMaxAttentionRows.
-  const float* q;  // q[t * q_token_stride + g * head_dim + d]
-  int64_t q_token_stride;
+  // Rows: `tokens` tokens times the `group` query heads that share this key head; row t * group + g
+  // has its q at q[t] + g * head_dim. At most kMaxAttentionRows.
+  const float* const* q;
+  const int64_t* positions;  // [tokens], in their sequences; within a sequence in increasing order
   int32_t tokens;
   int32_t group;
-  int32_t head_dim;        // D
-  int64_t first_position;  // of token 0 in its sequence
+  int32_t head_dim;  // D
 
-  // Keys [key_begin, key_end), key_begin a multiple of kKeyTile, all of one segment. Position p
-  // lies in page p / page_tokens; pages[0] is the page of key_begin. A page is [page_tokens, D].
+  // Keys [key_begin, key_end), key_begin a multiple of kKeySegment, all of one segment. Position p
+  // lies in page p / page_tokens; pages[0] is the page of key_begin. A page of values is
+  // [page_tokens, D], one of keys as key_element says; with kInt8 both are followed by page_tokens
+  // scales in bf16.
   const void* const* k_pages;
   const void* const* v_pages;
   int32_t page_tokens;
@@ -61,8 +73,9 @@ constexpr int64_t attention_stride(int32_t head_dim) {
 constexpr int64_t attention_state_floats(int32_t rows, int32_t head_dim) {
   return rows * (attention_stride(head_dim) + 2);
 }
+// Scores of all rows, keys and values that had to be widened or gathered, scales of both.
 constexpr int64_t attention_scratch_floats(int32_t rows, int32_t head_dim) {
-  return (rows + 2 * kKeyTile) * attention_stride(head_dim) + int64_t{rows} * kKeyTile;
+  return (int64_t{rows} + 2) * kKeySegment + 192 * attention_stride(head_dim);
 }
 
 struct AttentionKernels {

@@ -1,5 +1,5 @@
-// Attention of one segment of 512 keys on one thread: a decode row, a decode group and a prefill
-// tile, per instruction set and cache format. Counters: FLOP/s of the two products, bytes/s of the
+// Attention of one segment of keys on one thread: a decode row, a decode group and a prefill tile, per
+// instruction set and cache format. Counters: FLOP/s of the two products, bytes/s of the
 // cache. Compare with the matmul benchmarks' measured multiply-add peak.
 #include <benchmark/benchmark.h>
 
@@ -31,13 +31,16 @@ float* floats(std::vector<Line>& lines) {
 void run_segment(benchmark::State& state, const AttentionKernels* kernels, KvFormat format,
                  int32_t tokens, int32_t group, int32_t head_dim) {
   const int64_t elements = kKeys * head_dim;
-  const size_t bytes = static_cast<size_t>(elements) * (format == KvFormat::kF32 ? 4 : 2);
+  const int64_t element = format == KvFormat::kF32 ? 4 : format == KvFormat::kInt8 ? 1 : 2;
+  const int64_t page_bytes =
+      kPageTokens * (head_dim * element + (format == KvFormat::kInt8 ? 2 : 0));
+  const auto bytes = static_cast<size_t>(kKeys / kPageTokens * page_bytes);
   // Bytes 0x3c..: small positive numbers in every format.
   std::vector<Line> k = aligned(bytes, 0x3c);
   std::vector<Line> v = aligned(bytes, 0x3c);
   std::vector<const void*> k_pages;
   std::vector<const void*> v_pages;
-  for (size_t i = 0; i < bytes; i += bytes / (kKeys / kPageTokens)) {
+  for (size_t i = 0; i < bytes; i += static_cast<size_t>(page_bytes)) {
     k_pages.push_back(k.front().bytes + i);
     v_pages.push_back(v.front().bytes + i);
   }
@@ -48,13 +51,15 @@ void run_segment(benchmark::State& state, const AttentionKernels* kernels, KvFor
   std::vector<Line> scratch =
       aligned(sizeof(float) * static_cast<size_t>(attention_scratch_floats(rows, head_dim)), 0);
   float* max = floats(state_memory) + rows * attention_stride(head_dim);
+  std::vector<const float*> q_rows;
+  for (int32_t t = 0; t < tokens; ++t) q_rows.push_back(floats(q) + int64_t{t} * group * head_dim);
+  const std::vector<int64_t> positions(static_cast<size_t>(tokens), kKeys);  // they see all keys
   AttentionSegment segment = {};
-  segment.q = floats(q);
-  segment.q_token_stride = int64_t{group} * head_dim;
+  segment.q = q_rows.data();
+  segment.positions = positions.data();
   segment.tokens = tokens;
   segment.group = group;
   segment.head_dim = head_dim;
-  segment.first_position = kKeys;  // sees all keys
   segment.k_pages = k_pages.data();
   segment.v_pages = v_pages.data();
   segment.page_tokens = kPageTokens;
@@ -86,7 +91,8 @@ const int kRegistered = [] {
                            Shape{"prefill_64x1", 64, 1, 64}, Shape{"prefill_8x8", 8, 8, 64},
                            Shape{"prefill_64x1_d128", 64, 1, 128}}) {
       for (const auto& [format, format_name] :
-           {std::pair(KvFormat::kF32, "f32"), std::pair(KvFormat::kBf16, "bf16")}) {
+           {std::pair(KvFormat::kF32, "f32"), std::pair(KvFormat::kBf16, "bf16"),
+            std::pair(KvFormat::kF16, "f16"), std::pair(KvFormat::kInt8, "int8")}) {
         const std::string name =
             "attend/" + std::string(isa_name(row.isa)) + "/" + s.name + "/" + format_name;
         benchmark::RegisterBenchmark(name.c_str(), [row, s, format](benchmark::State& state) {

@@ -1,133 +1,122 @@
-// One segment of attention over any vector type V: per tile of 64 keys the scores, an online
-// softmax, and the weighted sum of values. See simd/vec_generic.h for the unnamed namespace.
+// One segment of attention over any vector type V: the scores of all its keys, one softmax, and the
+// weighted sum of values. See simd/vec_generic.h for the unnamed namespace.
 #pragma once
 
 #include <string.h>
 
 #include "kernels/attention/attention.h"
+#include "kernels/attention/attention_pages.h"
 #include "kernels/attention/attention_tiles.h"
 #include "kernels/simd/math_impl.h"
 
 namespace ruvllm::kernels {
 namespace {
 
-inline int64_t larger(int64_t a, int64_t b) {
-  return a > b ? a : b;
-}
-inline int64_t smaller(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-
-template <class V>
-int vectors_of(int32_t head_dim) {
-  return (head_dim + V::kLanes - 1) / V::kLanes;
-}
-
-// One row of D elements as f32, its last vector filled up with zeros.
-template <class V>
-void pad_row(const float* src, int32_t head_dim, float* dst) {
-  int32_t i = 0;
-  for (; i + V::kLanes <= head_dim; i += V::kLanes) V::store(dst + i, V::load(src + i));
-  if (i < head_dim) V::store(dst + i, V::load_first(src + i, head_dim - i));
-}
-
-template <class V, class Widen>
-void widen_row(const uint16_t* src, int32_t head_dim, float* dst, Widen widen) {
-  int32_t i = 0;
-  for (; i + V::kLanes <= head_dim; i += V::kLanes) V::store(dst + i, widen(src + i));
-  if (i < head_dim) {
-    uint16_t rest[V::kLanes] = {};
-    memcpy(rest, src + i, static_cast<size_t>(head_dim - i) * sizeof(uint16_t));
-    V::store(dst + i, widen(rest));
-  }
-}
-
-template <class V>
-void row_to_f32(const void* src, KvFormat format, int32_t head_dim, float* dst) {
-  switch (format) {
-    case KvFormat::kF32:
-      return pad_row<V>(static_cast<const float*>(src), head_dim, dst);
-    case KvFormat::kBf16:
-      return widen_row<V>(static_cast<const uint16_t*>(src), head_dim, dst,
-                          [](const uint16_t* p) { return V::load_bf16(p); });
-    case KvFormat::kF16:
-      return widen_row<V>(static_cast<const uint16_t*>(src), head_dim, dst,
-                          [](const uint16_t* p) { return V::load_f16(p); });
-  }
-}
-
-// rows[j] for the keys [begin, end) of the tile at `tile`: in place where the page's own row will
-// do, else widened into `buffer`. The pointers outside the range repeat its ends, so that register
-// tiles may read them.
-template <class V>
-void tile_rows(const AttentionSegment& s, const void* const* pages, int64_t tile, int begin,
-               int end, float* buffer, const float** rows) {
-  const int64_t first_page = s.key_begin / s.page_tokens;
-  const size_t element = s.format == KvFormat::kF32 ? sizeof(float) : sizeof(uint16_t);
-  const size_t row_bytes = static_cast<size_t>(s.head_dim) * element;
-  const int64_t stride = int64_t{vectors_of<V>(s.head_dim)} * V::kLanes;
-  const bool in_place = s.format == KvFormat::kF32 && s.head_dim % V::kLanes == 0;
-  int64_t page = (tile + begin) / s.page_tokens;
-  int64_t slot = (tile + begin) % s.page_tokens;
-  for (int j = begin; j < end; ++j) {
-    const char* base = static_cast<const char*>(pages[page - first_page]);
-    const void* row = base + static_cast<size_t>(slot) * row_bytes;
-    if (in_place) {
-      rows[j] = static_cast<const float*>(row);
-    } else {
-      row_to_f32<V>(row, s.format, s.head_dim, buffer + j * stride);
-      rows[j] = buffer + j * stride;
-    }
-    if (++slot == s.page_tokens) {
-      slot = 0;
-      ++page;
-    }
-  }
-  for (int j = 0; j < begin; ++j) rows[j] = rows[begin];
-  for (int j = end; j < kKeyTile; ++j) rows[j] = rows[end - 1];
-}
-
-// Turns a row's scores of the tile into weights; [begin, end) are the keys it sees. Updates max and
-// sum, returns by how much what was summed before shrinks.
-template <class V>
-float softmax_tile(const AttentionSegment& s, float* scores, int begin, int end, float* max,
-                   float* sum) {
-  using F = typename V::F;
-  const F scale = V::set1(s.scale);
-  const F cap = V::set1(s.softcap);
-  for (int j = begin / V::kLanes * V::kLanes; j < end; j += V::kLanes) {
-    F score = V::mul(V::load(scores + j), scale);
-    if (s.softcap != 0.0f) score = V::mul(cap, tanh_ps<V>(V::div(score, cap)));
-    V::store(scores + j, score);
-  }
-  for (int j = 0; j < begin; ++j) scores[j] = -__builtin_inff();
-  for (int j = end; j < kKeyTile; ++j) scores[j] = -__builtin_inff();
-  F largest = V::load(scores);
-  for (int j = V::kLanes; j < kKeyTile; j += V::kLanes)
-    largest = V::max(largest, V::load(scores + j));
-  const float tile_max = V::reduce_max(largest);
-  const float new_max = tile_max > *max ? tile_max : *max;
-  const F offset = V::set1(new_max);
-  F sums = V::zero();
-  for (int j = 0; j < kKeyTile; j += V::kLanes) {
-    const F weight = exp_ps<V>(V::sub(V::load(scores + j), offset));
-    sums = V::add(sums, weight);
-    V::store(scores + j, weight);
-  }
-  float first[V::kLanes];
-  V::store(first, exp_ps<V>(V::set1(*max - new_max)));
-  *sum = *sum * first[0] + V::reduce_add(sums);
-  *max = new_max;
-  return first[0];
-}
-
-// What one row sees of one tile.
+// What one row sees of the segment, in keys from its begin.
 struct RowView {
   int begin;
   int end;
 };
 
-// Whether the kRows rows from r on see the same keys of the tile.
+// Everything `attend` works with.
+struct Work {
+  const AttentionSegment& segment;
+  int rows;
+  KeyRange range;  // that any row sees
+  const float* q[kMaxAttentionRows];
+  RowView views[kMaxAttentionRows];
+  float* scores;      // [rows, kKeySegment]
+  float* buffer;      // keys or values as f32
+  float* key_scales;  // [kKeySegment], of int8 only
+  float* value_scales;
+};
+
+// Turns a row's scores into weights; those of the keys [view.begin, view.end) count.
+template <class V>
+void softmax_row(const AttentionSegment& s, const RowView& view, float* scores, float* max,
+                 float* sum) {
+  using F = typename V::F;
+  const int first = view.begin / V::kLanes * V::kLanes;
+  const int last = (view.end + V::kLanes - 1) / V::kLanes * V::kLanes;
+  if (s.softcap != 0.0f) {
+    const F cap = V::set1(s.softcap);
+    for (int j = first; j < last; j += V::kLanes) {
+      V::store(scores + j, V::mul(cap, tanh_ps<V>(V::div(V::load(scores + j), cap))));
+    }
+  }
+  for (int j = first; j < view.begin; ++j) scores[j] = -__builtin_inff();
+  for (int j = view.end; j < last; ++j) scores[j] = -__builtin_inff();
+  F largest = V::load(scores + first);
+  for (int j = first + V::kLanes; j < last; j += V::kLanes) {
+    largest = V::max(largest, V::load(scores + j));
+  }
+  *max = V::reduce_max(largest);
+  const F offset = V::set1(*max);
+  F sums = V::zero();
+  for (int j = first; j < last; j += V::kLanes) {
+    const F weight = exp_ps<V, true>(V::sub(V::load(scores + j), offset));
+    sums = V::add(sums, weight);
+    V::store(scores + j, weight);
+  }
+  *sum = V::reduce_add(sums);
+}
+
+template <class V>
+void softmax_rows(const Work& work) {
+  const AttentionSegment& s = work.segment;
+  for (int r = 0; r < work.rows; ++r) {
+    const RowView& view = work.views[r];
+    if (view.begin >= view.end) continue;
+    float* scores = work.scores + r * kKeySegment;
+    softmax_row<V>(s, view, scores, s.state.max + r, s.state.sum + r);
+    if (s.format != KvFormat::kInt8) continue;
+    const int first = view.begin / V::kLanes * V::kLanes;
+    for (int j = first; j < view.end; j += V::kLanes) {
+      V::store(scores + j, V::mul(V::load(scores + j), V::load(work.value_scales + j)));
+    }
+  }
+}
+
+template <class V, class Read>
+void score_block(const Work& work, int block, const typename Read::Element* const* groups) {
+  const AttentionSegment& s = work.segment;
+  float* scores = work.scores + block * kKeyGroup;
+  dot_block<V, Read>(work.q, work.rows, groups, s.head_dim, s.scale, scores);
+  if (s.format != KvFormat::kInt8) return;
+  for (int r = 0; r < work.rows; ++r) {
+    for (int j = 0; j < V::kKeyBlock * kKeyGroup; j += V::kLanes) {
+      float* score = scores + r * kKeySegment + j;
+      V::store(score, V::mul(V::load(score), V::load(work.key_scales + block * kKeyGroup + j)));
+    }
+  }
+}
+
+// Scores of the groups [block, block + V::kKeyBlock) that hold keys of the range.
+template <class V, class Read>
+void score_groups(const Work& work, bool in_place, int block) {
+  const AttentionSegment& s = work.segment;
+  const int first = work.range.begin / kKeyGroup;
+  const int last = (work.range.end - 1) / kKeyGroup;
+  // Groups outside the range repeat its ends: they are computed, and then not seen.
+  const auto nearest = [&](int g) { return g < first ? first : g > last ? last : g; };
+  if (in_place) {
+    const typename Read::Element* groups[V::kKeyBlock];
+    for (int i = 0; i < V::kKeyBlock; ++i) {
+      groups[i] = static_cast<const typename Read::Element*>(key_group(s, nearest(block + i)));
+    }
+    score_block<V, Read>(work, block, groups);
+  } else {
+    const float* groups[V::kKeyBlock];
+    for (int i = 0; i < V::kKeyBlock; ++i) {
+      float* to = work.buffer + int64_t{i} * kKeyGroup * s.head_dim;
+      gather_group<V, Read>(s, nearest(block + i), work.range, to);
+      groups[i] = to;
+    }
+    score_block<V, ReadF32<V>>(work, block, groups);
+  }
+}
+
+// Whether the kRows rows from r on see the same keys.
 template <int kRows>
 bool see_the_same(const RowView* views, int r, int rows) {
   if (r + kRows > rows) return false;
@@ -137,72 +126,161 @@ bool see_the_same(const RowView* views, int r, int rows) {
   return true;
 }
 
-template <class V>
-void accumulate_all(const float* scores, const float* decay, const RowView* views,
-                    const float* const* values, int rows, int vectors, float* out, int64_t stride) {
-  const auto accumulate = [&](int r, auto kernel) {
-    kernel(scores + r * kKeyTile, decay + r, values, vectors, views[r].begin, views[r].end,
-           out + r * stride, stride);
+// Adds the values of the tile's keys [tile, tile + kValueTile); values[j] is that of key tile + j.
+template <class V, class Read>
+void accumulate_all(const Work& work, int tile, const typename Read::Element* const* values) {
+  const int64_t stride = attention_stride(work.segment.head_dim);
+  const int vectors = (work.segment.head_dim + V::kLanes - 1) / V::kLanes;
+  const auto accumulate = [&](int r, int begin, int end, auto kernel) {
+    kernel(work.scores + r * kKeySegment + tile, values, vectors, begin, end,
+           work.segment.state.out + r * stride, stride);
   };
-  for (int r = 0; r < rows;) {
-    if (views[r].begin >= views[r].end) {
+  for (int r = 0; r < work.rows;) {
+    const int begin = larger(work.views[r].begin - tile, 0);
+    const int end = smaller(work.views[r].end - tile, kValueTile);
+    if (begin >= end) {
       ++r;
-    } else if (see_the_same<V::kPvRows>(views, r, rows)) {
-      accumulate(r, accumulate_rows<V, V::kPvRows>);
-      r += V::kPvRows;
-    } else if (see_the_same<2>(views, r, rows)) {
-      accumulate(r, accumulate_rows<V, 2>);
+      continue;
+    }
+    const int left = work.rows - r;
+    if (V::kPvRows >= 4 && left != 5 && see_the_same<4>(work.views, r, work.rows)) {
+      accumulate(r, begin, end, accumulate_rows < V, Read, V::kPvRows >= 4 ? 4 : 1 >);
+      r += 4;
+    } else if (V::kPvRows >= 3 && left != 4 && see_the_same<3>(work.views, r, work.rows)) {
+      accumulate(r, begin, end, accumulate_rows < V, Read, V::kPvRows >= 3 ? 3 : 1 >);
+      r += 3;
+    } else if (see_the_same<2>(work.views, r, work.rows)) {
+      accumulate(r, begin, end, accumulate_rows<V, Read, 2>);
       r += 2;
     } else {
-      accumulate(r, accumulate_rows<V, 1>);
+      accumulate(r, begin, end, accumulate_rows<V, Read, 1>);
       ++r;
     }
   }
 }
 
+template <class V, class Read>
+void accumulate_values(const Work& work, bool in_place) {
+  const AttentionSegment& s = work.segment;
+  for (int tile = work.range.begin / kValueTile * kValueTile; tile < work.range.end;
+       tile += kValueTile) {
+    const int begin = larger(work.range.begin - tile, 0);
+    const int end = smaller(work.range.end - tile, kValueTile);
+    if (in_place) {
+      const typename Read::Element* values[kValueTile];
+      value_rows(s, tile, begin, end, values);
+      accumulate_all<V, Read>(work, tile, values);
+    } else {
+      const float* values[kValueTile];
+      widen_values<V, Read>(s, tile, begin, end, work.buffer, values);
+      accumulate_all<V, ReadF32<V>>(work, tile, values);
+    }
+  }
+}
+
+// The order of the elements of `out` after a mixed reader of values.
+template <class V>
+void unmix_out(const Work& work) {
+  const int64_t stride = attention_stride(work.segment.head_dim);
+  float* out = work.segment.state.out;
+  for (int64_t i = 0; i < work.rows * stride; i += int64_t{2} * V::kLanes) {
+    typename V::F even = V::load(out + i);
+    typename V::F odd = V::load(out + i + V::kLanes);
+    V::unmix(even, odd);
+    V::store(out + i, even);
+    V::store(out + i + V::kLanes, odd);
+  }
+}
+
+template <class V, class Read>
+void attend_as(const Work& work) {
+  const AttentionSegment& s = work.segment;
+  // Formats that are dear to widen are widened once where many rows use them.
+  const bool dear = s.format == KvFormat::kF16 || s.format == KvFormat::kInt8;
+  const bool widen = dear && work.rows > 12;
+  const bool whole_groups = s.page_tokens % kKeyGroup == 0;
+  const int end_group = (work.range.end + kKeyGroup - 1) / kKeyGroup;
+  for (int block = work.range.begin / kKeyGroup / V::kKeyBlock * V::kKeyBlock; block < end_group;
+       block += V::kKeyBlock) {
+    score_groups<V, Read>(work, whole_groups && !widen, block);
+  }
+  softmax_rows<V>(work);
+  if constexpr (Read::kMixed) {
+    if (s.head_dim % (2 * V::kLanes) == 0) {
+      accumulate_values<V, Read>(work, true);
+      unmix_out<V>(work);
+    } else {
+      accumulate_values<V, ReadBf16<V>>(work, s.head_dim % V::kLanes == 0);
+    }
+  } else {
+    accumulate_values<V, Read>(work, s.head_dim % V::kLanes == 0 && !widen);
+  }
+}
+
 template <class V>
 void attend(const AttentionSegment& s) {
-  const int rows = s.tokens * s.group;
-  const int vectors = vectors_of<V>(s.head_dim);
-  const int64_t q_stride = int64_t{vectors} * V::kLanes;
-  const int64_t stride = attention_stride(s.head_dim);
-  float* q = s.scratch;                        // [rows, q_stride]
-  float* k_tile = q + rows * stride;           // [kKeyTile, q_stride]
-  float* v_tile = k_tile + kKeyTile * stride;  // [kKeyTile, q_stride]
-  float* scores = v_tile + kKeyTile * stride;  // [rows, kKeyTile]
-  for (int r = 0; r < rows; ++r) {
-    const float* row = s.q + (r / s.group) * s.q_token_stride + int64_t{r % s.group} * s.head_dim;
-    pad_row<V>(row, s.head_dim, q + r * q_stride);
+  Work work = {.segment = s,
+               .rows = s.tokens * s.group,
+               .range = {},
+               .q = {},
+               .views = {},
+               .scores = s.scratch,
+               .buffer = nullptr,
+               .key_scales = nullptr,
+               .value_scales = nullptr};
+  work.key_scales = work.scores + int64_t{work.rows} * kKeySegment;
+  work.value_scales = work.key_scales + kKeySegment;
+  work.buffer = work.value_scales + kKeySegment;
+  work.range = {kKeySegment, 0};
+  const auto num_keys = static_cast<int>(s.key_end - s.key_begin);
+  for (int r = 0; r < work.rows; ++r) {
+    const int64_t position = s.positions[r / s.group] - s.key_begin;
+    RowView& view = work.views[r];
+    view.begin = s.window > 0 ? clamped(position - s.window + 1, num_keys) : 0;
+    view.end = clamped(position + 1, num_keys);
+    if (view.begin < view.end) {
+      work.range.begin = smaller(work.range.begin, view.begin);
+      work.range.end = larger(work.range.end, view.end);
+    }
+    work.q[r] = s.q[r / s.group] + int64_t{r % s.group} * s.head_dim;
     s.state.max[r] = -__builtin_inff();
     s.state.sum[r] = 0.0f;
   }
-  memset(s.state.out, 0, static_cast<size_t>(rows * stride) * sizeof(float));
+  memset(s.state.out, 0,
+         static_cast<size_t>(work.rows * attention_stride(s.head_dim)) * sizeof(float));
+  if (work.range.begin >= work.range.end) return;
+  if (s.format == KvFormat::kInt8) {
+    gather_scales(s, s.k_pages, work.range, work.key_scales);
+    gather_scales(s, s.v_pages, work.range, work.value_scales);
+  }
+  switch (s.format) {
+    case KvFormat::kF32:
+      return attend_as<V, ReadF32<V>>(work);
+    case KvFormat::kBf16:
+      if constexpr (V::kMixesBf16) return attend_as<V, ReadMixedBf16<V>>(work);
+      return attend_as<V, ReadBf16<V>>(work);
+    case KvFormat::kF16:
+      return attend_as<V, ReadF16<V>>(work);
+    case KvFormat::kInt8:
+      return attend_as<V, ReadInt8<V>>(work);
+  }
+}
 
-  const int64_t oldest = s.window > 0 ? larger(s.first_position - s.window + 1, 0) : 0;
-  const int64_t newest = s.first_position + s.tokens;
-  for (int64_t tile = s.key_begin; tile < s.key_end; tile += kKeyTile) {
-    const int begin = static_cast<int>(larger(oldest - tile, 0));
-    const int end = static_cast<int>(smaller(smaller(s.key_end, newest) - tile, kKeyTile));
-    if (begin >= end) continue;
-    const float* keys[kKeyTile];
-    const float* values[kKeyTile];
-    tile_rows<V>(s, s.k_pages, tile, begin, end, k_tile, keys);
-    dot_rows<V>(q, rows, keys, begin, end, vectors, scores);
-    tile_rows<V>(s, s.v_pages, tile, begin, end, v_tile, values);
-
-    RowView views[kMaxAttentionRows];
-    float decay[kMaxAttentionRows];
-    for (int r = 0; r < rows; ++r) {
-      const int64_t position = s.first_position + r / s.group;
-      const int64_t first = s.window > 0 ? larger(position - s.window + 1 - tile, 0) : 0;
-      views[r].begin = static_cast<int>(smaller(first, kKeyTile));
-      views[r].end = static_cast<int>(smaller(larger(position + 1 - tile, 0), end));
-      if (views[r].begin < views[r].end) {
-        decay[r] = softmax_tile<V>(s, scores + r * kKeyTile, views[r].begin, views[r].end,
-                                   s.state.max + r, s.state.sum + r);
-      }
-    }
-    accumulate_all<V>(scores, decay, views, values, rows, vectors, s.state.out, stride);
+// By how much each of two softmaxes shrinks when their larger maximum becomes that of both.
+template <class V>
+void merge_factors(const float* max, const float* next_max, int rows, float* keep, float* take) {
+  using F = typename V::F;
+  for (int r = 0; r < rows; r += V::kLanes) {
+    const int n = smaller(rows - r, V::kLanes);
+    float a[V::kLanes] = {};
+    float b[V::kLanes] = {};
+    memcpy(a, max + r, static_cast<size_t>(n) * sizeof(float));
+    memcpy(b, next_max + r, static_cast<size_t>(n) * sizeof(float));
+    const F ours = V::load(a);
+    const F theirs = V::load(b);
+    const F both = V::max(theirs, ours);
+    V::store(keep + r, exp_ps<V, true>(V::sub(ours, both)));
+    V::store(take + r, exp_ps<V, true>(V::sub(theirs, both)));
   }
 }
 
@@ -210,6 +288,9 @@ template <class V>
 void merge(const AttentionState& state, const AttentionState& next, int32_t rows,
            int32_t head_dim) {
   using F = typename V::F;
+  float keep[kMaxAttentionRows + V::kLanes];
+  float take[kMaxAttentionRows + V::kLanes];
+  merge_factors<V>(state.max, next.max, rows, keep, take);
   const int64_t stride = attention_stride(head_dim);
   for (int32_t r = 0; r < rows; ++r) {
     float* out = state.out + r * stride;
@@ -221,17 +302,13 @@ void merge(const AttentionState& state, const AttentionState& next, int32_t rows
       state.sum[r] = next.sum[r];
       continue;
     }
-    const float max = next.max[r] > state.max[r] ? next.max[r] : state.max[r];
-    const F keep = exp_ps<V>(V::set1(state.max[r] - max));
-    const F take = exp_ps<V>(V::set1(next.max[r] - max));
+    const F ours = V::set1(keep[r]);
+    const F theirs = V::set1(take[r]);
     for (int64_t d = 0; d < stride; d += V::kLanes) {
-      V::store(out + d, V::fma(V::load(other + d), take, V::mul(V::load(out + d), keep)));
+      V::store(out + d, V::fma(V::load(other + d), theirs, V::mul(V::load(out + d), ours)));
     }
-    float factors[2][V::kLanes];
-    V::store(factors[0], keep);
-    V::store(factors[1], take);
-    state.sum[r] = state.sum[r] * factors[0][0] + next.sum[r] * factors[1][0];
-    state.max[r] = max;
+    state.sum[r] = state.sum[r] * keep[r] + next.sum[r] * take[r];
+    state.max[r] = next.max[r] > state.max[r] ? next.max[r] : state.max[r];
   }
 }
 

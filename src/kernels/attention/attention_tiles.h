@@ -1,6 +1,7 @@
-// The two register-tiled products of attention over any vector type V: scores = q k^T and
-// out += p v. What a tile's shape may change is speed only: every score is summed along D in
-// V::kLanes partial sums and one fixed tree, every output element key after key.
+// The two register-tiled products of attention over any vector type V: scores = q k^T, whose lanes
+// are keys, and out += p v, whose lanes are elements of the values. What a tile's shape may change
+// is speed only: a score is one chain of multiply-adds over the elements, an output element one
+// over the keys.
 //
 // See simd/vec_generic.h for the unnamed namespace.
 #pragma once
@@ -11,79 +12,189 @@
 namespace ruvllm::kernels {
 namespace {
 
-// scores[r * kKeyTile + j] for kRows rows of q (vectors * kLanes apart) and kKeys keys; kKeys is a
-// multiple of 4.
-template <class V, int kRows, int kKeys>
-void dot_tile(const float* q, const float* const* keys, int vectors, float* scores) {
-  using F = typename V::F;
-  const int64_t q_stride = int64_t{vectors} * V::kLanes;
-  F sums[kRows][kKeys];
-  RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) {
-    RUVLLM_UNROLL for (int j = 0; j < kKeys; ++j) sums[r][j] = V::zero();
-  }
-  for (int i = 0; i < vectors; ++i) {
-    F rows[kRows];
-    RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) rows[r] =
-        V::load(q + r * q_stride + i * V::kLanes);
-    RUVLLM_UNROLL for (int j = 0; j < kKeys; ++j) {
-      F key = V::load(keys[j] + i * V::kLanes);
-      V::keep(key);
-      RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) sums[r][j] = V::fma(rows[r], key, sums[r][j]);
-    }
-  }
-  RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) {
-    RUVLLM_UNROLL for (int j = 0; j < kKeys; j += 4) {
-      V::reduce_add_4(sums[r][j], sums[r][j + 1], sums[r][j + 2], sums[r][j + 3],
-                      scores + r * kKeyTile + j);
-    }
-  }
-}
-
-// Scores of rows [r, ...) in tiles of kRows by kKeys, as many as are whole; returns the next row.
-template <class V, int kRows, int kKeys>
-int dot_whole_tiles(const float* q, int r, int rows, const float* const* keys, int begin, int end,
-                    int vectors, float* scores) {
-  const int64_t q_stride = int64_t{vectors} * V::kLanes;
-  const int stop = r + (rows - r) / kRows * kRows;
-  if (stop == r) return r;
-  for (int j = begin / kKeys * kKeys; j < end; j += kKeys) {
-    for (int i = r; i < stop; i += kRows) {
-      dot_tile<V, kRows, kKeys>(q + i * q_stride, keys + j, vectors, scores + i * kKeyTile + j);
-    }
-  }
-  return stop;
-}
-
-// Scores of all rows against the keys [begin, end) of a tile and up to seven beside them; keys[j]
-// is readable for all j.
+// How keys and values of a format are read: a vector of them as f32, or two at once, kMixed: with
+// the even elements in the first and the odd ones in the second.
 template <class V>
-void dot_rows(const float* q, int rows, const float* const* keys, int begin, int end, int vectors,
-              float* scores) {
-  int r = dot_whole_tiles<V, V::kDotRows, 4>(q, 0, rows, keys, begin, end, vectors, scores);
-  r = dot_whole_tiles<V, 2, 4>(q, r, rows, keys, begin, end, vectors, scores);
-  dot_whole_tiles<V, 1, 8>(q, r, rows, keys, begin, end, vectors, scores);
+struct ReadF32 {
+  using Element = float;
+  static constexpr bool kMixed = false;
+  static typename V::F load(const float* p) { return V::load(p); }
+};
+template <class V>
+struct ReadBf16 {
+  using Element = uint16_t;
+  static constexpr bool kMixed = false;
+  static typename V::F load(const uint16_t* p) { return V::load_bf16(p); }
+};
+template <class V>
+struct ReadMixedBf16 {
+  using Element = uint16_t;
+  static constexpr bool kMixed = true;
+  static typename V::F load(const uint16_t* p) { return V::load_bf16(p); }
+};
+template <class V>
+struct ReadF16 {
+  using Element = uint16_t;
+  static constexpr bool kMixed = false;
+  static typename V::F load(const uint16_t* p) { return V::load_f16(p); }
+};
+template <class V>
+struct ReadInt8 {
+  using Element = int8_t;
+  static constexpr bool kMixed = false;
+  static typename V::F load(const int8_t* p) { return V::load_i8(p); }
+};
+
+template <class V, class Read>
+void load_two(const typename Read::Element* p, typename V::F& first, typename V::F& second) {
+  if constexpr (Read::kMixed) {
+    V::load_mixed_bf16(p, first, second);
+  } else {
+    first = Read::load(p);
+    second = Read::load(p + V::kLanes);
+  }
+  V::keep(first);
+  V::keep(second);
 }
 
-// out[r] = out[r] * decay[r] + sum over j in [begin, end) of weights[r * kKeyTile + j] * values[j],
-// kVectors vectors of kRows rows.
-template <class V, int kRows, int kVectors>
-void accumulate_tile(const float* weights, const float* decay, const float* const* values,
+template <class V>
+constexpr int kGroupVectors = kKeyGroup / V::kLanes;
+
+// Vectors n and n + 1 of the element d of the groups' keys.
+template <class V, class Read>
+void load_keys(const typename Read::Element* const* groups, int d, int n, typename V::F* keys) {
+  if constexpr (kGroupVectors<V> == 1) {
+    keys[0] = Read::load(groups[n] + d * kKeyGroup);
+    keys[1] = Read::load(groups[n + 1] + d * kKeyGroup);
+  } else {
+    const typename Read::Element* group = groups[n / kGroupVectors<V>] + d * kKeyGroup;
+    load_two<V, Read>(group + n % kGroupVectors<V> * V::kLanes, keys[0], keys[1]);
+  }
+}
+
+// scores[r * kKeySegment + j] = scale * (q[r] . key j) of kRows rows and kGroups groups of keys.
+template <class V, class Read, int kRows, int kGroups>
+void dot_tile(const float* const* q, const typename Read::Element* const* groups, int head_dim,
+              float scale, float* scores) {
+  using F = typename V::F;
+  constexpr int kVectors = kGroups * kGroupVectors<V>;
+  F sums[kRows][kVectors];
+  RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) {
+    RUVLLM_UNROLL for (int n = 0; n < kVectors; ++n) sums[r][n] = V::zero();
+  }
+  const float* rows[kRows];
+  RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) rows[r] = q[r];
+  // What there is less of, rows or vectors of keys, stays in registers.
+  for (int d = 0; d < head_dim; ++d) {
+    if constexpr (kRows < kVectors) {
+      F x[kRows];
+      RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) x[r] = V::set1(rows[r][d]);
+      RUVLLM_UNROLL for (int n = 0; n < kVectors; n += 2) {
+        F keys[2];
+        load_keys<V, Read>(groups, d, n, keys);
+        RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) {
+          sums[r][n] = V::fma(x[r], keys[0], sums[r][n]);
+          sums[r][n + 1] = V::fma(x[r], keys[1], sums[r][n + 1]);
+        }
+      }
+    } else {
+      F keys[kVectors];
+      RUVLLM_UNROLL for (int n = 0; n < kVectors; n += 2)
+          load_keys<V, Read>(groups, d, n, keys + n);
+      RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) {
+        const F x = V::set1(rows[r][d]);
+        RUVLLM_UNROLL for (int n = 0; n < kVectors; ++n) sums[r][n] =
+            V::fma(x, keys[n], sums[r][n]);
+      }
+    }
+  }
+  const F factor = V::set1(scale);
+  RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) {
+    RUVLLM_UNROLL for (int n = 0; n < kVectors; ++n) sums[r][n] = V::mul(sums[r][n], factor);
+    if constexpr (Read::kMixed) {
+      RUVLLM_UNROLL for (int n = 0; n < kVectors; n += 2) V::unmix(sums[r][n], sums[r][n + 1]);
+    }
+    RUVLLM_UNROLL for (int n = 0; n < kVectors; ++n) {
+      V::store(scores + r * kKeySegment + n * V::kLanes, sums[r][n]);
+    }
+  }
+}
+
+// The tile over kBlock groups, kGroups at a time.
+template <class V, class Read, int kRows, int kGroups>
+void dot_tiles(const float* const* q, const typename Read::Element* const* groups, int head_dim,
+               float scale, float* scores) {
+  for (int g = 0; g < V::kKeyBlock; g += kGroups) {
+    dot_tile<V, Read, kRows, kGroups>(q, groups + g, head_dim, scale, scores + g * kKeyGroup);
+  }
+}
+
+// Scores of all rows against a block of V::kKeyBlock groups.
+template <class V, class Read>
+void dot_block(const float* const* q, int rows, const typename Read::Element* const* groups,
+               int head_dim, float scale, float* scores) {
+  // Groups beside each other, so that a tile of few rows has eight sums or more.
+  constexpr int kOne = V::kDotGroups;
+  for (int r = 0; r < rows;) {
+    const int left = rows - r;
+    const float* const* tile = q + r;
+    float* to = scores + r * kKeySegment;
+    if constexpr (V::kDotRows >= 6) {
+      if (left >= 9 || left == 6) {
+        dot_tiles<V, Read, 6, kOne>(tile, groups, head_dim, scale, to);
+        r += 6;
+        continue;
+      }
+      if (left >= 7 || left == 4) {
+        dot_tiles<V, Read, 4, kOne>(tile, groups, head_dim, scale, to);
+        r += 4;
+        continue;
+      }
+      if (left >= 3) {
+        dot_tiles<V, Read, 3, kOne>(tile, groups, head_dim, scale, to);
+        r += 3;
+        continue;
+      }
+    }
+    if (left >= 2) {
+      dot_tiles<V, Read, 2, V::kDotRows >= 6 ? 2 * kOne : kOne>(tile, groups, head_dim, scale, to);
+      r += 2;
+    } else {
+      dot_tiles<V, Read, 1, V::kDotRows >= 6 ? 4 * kOne : 2 * kOne>(tile, groups, head_dim, scale,
+                                                                    to);
+      r += 1;
+    }
+  }
+}
+
+// out[r] += sum over j in [begin, end) of weights[r * kKeySegment + j] * values[j], kVectors
+// vectors of kRows rows.
+template <class V, class Read, int kRows, int kVectors>
+void accumulate_tile(const float* weights, const typename Read::Element* const* values,
                      int64_t offset, int begin, int end, float* out, int64_t out_stride) {
   using F = typename V::F;
   F sums[kRows][kVectors];
   RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) {
-    const F factor = V::set1(decay[r]);
     RUVLLM_UNROLL for (int n = 0; n < kVectors; ++n) {
-      sums[r][n] = V::mul(V::load(out + r * out_stride + offset + n * V::kLanes), factor);
+      sums[r][n] = V::load(out + r * out_stride + offset + n * V::kLanes);
     }
   }
   for (int j = begin; j < end; ++j) {
-    const float* value = values[j] + offset;
+    const typename Read::Element* value = values[j] + offset;
     F weight[kRows];
-    RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) weight[r] = V::set1(weights[r * kKeyTile + j]);
-    RUVLLM_UNROLL for (int n = 0; n < kVectors; ++n) {
-      const F v = V::load(value + n * V::kLanes);
-      RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) sums[r][n] = V::fma(weight[r], v, sums[r][n]);
+    RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) weight[r] = V::set1(weights[r * kKeySegment + j]);
+    if constexpr (kVectors == 1) {
+      const F v = Read::load(value);
+      RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) sums[r][0] = V::fma(weight[r], v, sums[r][0]);
+    } else {
+      RUVLLM_UNROLL for (int n = 0; n < kVectors; n += 2) {
+        F v[2];
+        load_two<V, Read>(value + n * V::kLanes, v[0], v[1]);
+        RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) {
+          sums[r][n] = V::fma(weight[r], v[0], sums[r][n]);
+          sums[r][n + 1] = V::fma(weight[r], v[1], sums[r][n + 1]);
+        }
+      }
     }
   }
   RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) {
@@ -93,18 +204,20 @@ void accumulate_tile(const float* weights, const float* decay, const float* cons
   }
 }
 
-template <class V, int kRows>
-void accumulate_rows(const float* weights, const float* decay, const float* const* values,
-                     int vectors, int begin, int end, float* out, int64_t out_stride) {
+template <class V, class Read, int kRows>
+void accumulate_rows(const float* weights, const typename Read::Element* const* values, int vectors,
+                     int begin, int end, float* out, int64_t out_stride) {
   int n = 0;
-  for (; n + V::kPvVectors <= vectors; n += V::kPvVectors) {
-    accumulate_tile<V, kRows, V::kPvVectors>(weights, decay, values, int64_t{n} * V::kLanes, begin,
-                                             end, out, out_stride);
-  }
-  for (; n < vectors; ++n) {
-    accumulate_tile<V, kRows, 1>(weights, decay, values, int64_t{n} * V::kLanes, begin, end, out,
-                                 out_stride);
-  }
+  const auto run = [&]<int kVectors>() {
+    for (; n + kVectors <= vectors; n += kVectors) {
+      accumulate_tile<V, Read, kRows, kVectors>(weights, values, int64_t{n} * V::kLanes, begin, end,
+                                                out, out_stride);
+    }
+  };
+  if constexpr (kRows == 1) run.template operator()<8>();
+  run.template operator()<4>();
+  run.template operator()<2>();
+  run.template operator()<1>();
 }
 
 }  // namespace

@@ -10,12 +10,15 @@ namespace {
 // e^x. n = round(x / ln 2), r = x - n ln 2 (ln 2 in two parts), e^r by a polynomial of degree 6
 // whose minimax error is 3e-9, times 2^n. Within 2 ulp.
 // Exactly 0 below -87.3 (no subnormal results; so also for -inf), +inf above 88.3, NaN for NaN.
-template <class V>
+//
+// kUpTo0: x is at most 0 (or NaN); the same bits without the care for large ones.
+template <class V, bool kUpTo0 = false>
 typename V::F exp_ps(typename V::F x) {
   using F = typename V::F;
   const F low = V::set1(-87.33654f);    // ln 2^-126
   const F high = V::set1(88.3762626f);  // 127.5 ln 2: n stays <= 127
-  const F clamped = V::min(high, V::max(low, x));
+  F clamped = V::max(low, x);
+  if (!kUpTo0) clamped = V::min(high, clamped);
   const F magic = V::set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
   const F t = V::fma(clamped, V::set1(1.44269504f), magic);
   const F n = V::sub(t, magic);
@@ -29,7 +32,7 @@ typename V::F exp_ps(typename V::F x) {
   const F er = V::add(V::fma(V::mul(r, r), p, r), V::set1(1.0f));
   F result = V::mul(er, V::pow2_of_magic(t));
   result = V::select_less(x, low, V::zero(), result);
-  return V::select_less(high, x, V::set1(__builtin_inff()), result);
+  return kUpTo0 ? result : V::select_less(high, x, V::set1(__builtin_inff()), result);
 }
 
 // 1 / (1 + e^-x), but x times it: the SiLU of x.

@@ -11,10 +11,11 @@ namespace {
 struct V {
   using F = __m256;
   static constexpr int kLanes = 8;
-  // 12 sums, 3 weights and a value fill the 16 registers.
-  static constexpr int kDotRows = 3;
-  static constexpr int kPvRows = 3;
-  static constexpr int kPvVectors = 4;
+  // Attention: 12 sums and 3 or 4 factors fill the 16 registers.
+  static constexpr int kDotRows = 6;  // by kDotGroups groups of 16 keys
+  static constexpr int kDotGroups = 1;
+  static constexpr int kKeyBlock = 4;  // groups at a time
+  static constexpr int kPvRows = 3;    // by 4 vectors of values
 
   static F load(const float* p) { return _mm256_loadu_ps(p); }
   static void store(float* p, F v) { _mm256_storeu_ps(p, v); }
@@ -67,8 +68,24 @@ struct V {
     const __m128i half = _mm_loadu_si128((const __m128i*)p);
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
   }
+  // Sixteen as the even ones and the odd ones: less work than in order. unmix() puts them in order.
+  static constexpr bool kMixesBf16 = true;
+  static void load_mixed_bf16(const uint16_t* p, F& even, F& odd) {
+    const __m256i pairs = _mm256_loadu_si256((const __m256i*)p);
+    even = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
+    odd = _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32((int)0xffff0000)));
+  }
+  static void unmix(F& even, F& odd) {
+    const F low = _mm256_unpacklo_ps(even, odd);
+    const F high = _mm256_unpackhi_ps(even, odd);
+    even = _mm256_permute2f128_ps(low, high, 0x20);
+    odd = _mm256_permute2f128_ps(low, high, 0x31);
+  }
   static F load_f16(const uint16_t* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
+  }
+  static F load_i8(const int8_t* p) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
   }
   static void store_bf16(uint16_t* p, F v) {
     const __m256i bits = _mm256_castps_si256(v);

@@ -17,9 +17,11 @@ namespace {
 struct V {
   using F = __m512;
   static constexpr int kLanes = 16;
-  static constexpr int kDotRows = 4;
+  // Attention: see vec_avx2.h; 32 registers leave room to spare.
+  static constexpr int kDotRows = 6;
+  static constexpr int kDotGroups = 2;
+  static constexpr int kKeyBlock = 8;
   static constexpr int kPvRows = 4;
-  static constexpr int kPvVectors = 4;
 
   static F load(const float* p) { return _mm512_loadu_ps(p); }
   static void store(float* p, F v) { _mm512_storeu_ps(p, v); }
@@ -77,8 +79,12 @@ struct V {
     const __m256i half = _mm256_loadu_si256((const __m256i*)p);
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
   }
+  static constexpr bool kMixesBf16 = false;  // see vec_avx2.h
   static F load_f16(const uint16_t* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
+  }
+  static F load_i8(const int8_t* p) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
   }
   static void store_bf16(uint16_t* p, F v) {
     const __m512i bits = _mm512_castps_si512(v);

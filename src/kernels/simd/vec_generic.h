@@ -20,11 +20,12 @@ struct V {
   using I = int32_t __attribute__((vector_size(16)));
   using U = uint32_t __attribute__((vector_size(16)));
   static constexpr int kLanes = 4;
-  // Register tiles of the attention kernels: rows of q (by 4 keys), rows of weights by vectors of
-  // an output row.
+  // Register tiles of the attention kernels: rows of q by groups of 16 keys, groups at a time, and
+  // rows of weights (by 4 vectors of values).
   static constexpr int kDotRows = 2;
+  static constexpr int kDotGroups = 1;
+  static constexpr int kKeyBlock = 4;
   static constexpr int kPvRows = 2;
-  static constexpr int kPvVectors = 4;
 
   static F load(const float* p) {
     F v;
@@ -82,8 +83,13 @@ struct V {
     return bits(
         U{uint32_t{p[0]} << 16, uint32_t{p[1]} << 16, uint32_t{p[2]} << 16, uint32_t{p[3]} << 16});
   }
+  static constexpr bool kMixesBf16 = false;  // see vec_avx2.h
   static F load_f16(const uint16_t* p) {
     return F{f16_to_f32(p[0]), f16_to_f32(p[1]), f16_to_f32(p[2]), f16_to_f32(p[3])};
+  }
+  static F load_i8(const int8_t* p) {
+    return F{static_cast<float>(p[0]), static_cast<float>(p[1]), static_cast<float>(p[2]),
+             static_cast<float>(p[3])};
   }
   static void store_bf16(uint16_t* p, F v) {
     for (int i = 0; i < kLanes; ++i) p[i] = f32_to_bf16(v[i]);

@@ -1,187 +1,227 @@
-// Attention over the paged cache: work is cut into tiles of query rows that share a key head, and,
-// where few tiles would leave threads idle (decode), each tile into its key segments. Both ways run
-// the same kernels over the same segments in the same order, so they agree bit for bit.
+// Attention over the paged cache: runs the tasks of a plan (attention_plan.h) on the pool.
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
+#include <limits>
 
 #include "kernels/kernel_lists.h"
+#include "ops/cpu/attention_plan.h"
 #include "ops/cpu/cpu_ops.h"
 #include "ops/cpu/kv_pages.h"
 
 namespace ruvllm {
 namespace {
 
+using attention::Plan;
+using attention::SequenceWork;
+using attention::Share;
+using attention::ShareTask;
+using attention::Tile;
 using kernels::AttentionState;
 using kernels::kKeySegment;
 
-// Partial results of segments kept between the two phases: at most 8 MiB.
-constexpr int64_t kMaxPartialFloats = int64_t{2} << 20;
+// Keys times rows below which one thread is faster than several (about 5 us).
+constexpr int64_t kSerialCost = 2048;
 
-// Rows of a tile: enough to use each key many times, few enough that scores and sums stay in L2.
-int32_t max_tile_rows(int32_t head_dim) {
-  return head_dim <= 128 ? kernels::kMaxAttentionRows : kernels::kMaxAttentionRows / 2;
+kernels::KvFormat kv_format(DType dtype) {
+  switch (dtype) {
+    case DType::kF32:
+      return kernels::KvFormat::kF32;
+    case DType::kBF16:
+      return kernels::KvFormat::kBf16;
+    case DType::kF16:
+      return kernels::KvFormat::kF16;
+    default:
+      return kernels::KvFormat::kInt8;
+  }
 }
 
-// Rounded up to cache lines of 16 floats: vector loads that cross lines cost a fifth of the speed.
-constexpr int64_t whole_lines(int64_t floats) {
-  return (floats + 15) / 16 * 16;
-}
+// Rows of one key head: tokens of one sequence, or of several that share the keys.
+struct Rows {
+  const float* q[kernels::kMaxAttentionRows];
+  int64_t positions[kernels::kMaxAttentionRows];
+  int32_t tokens = 0;
 
-// What does not depend on the sequence.
-struct Plan {
-  const AttentionArgs* args;
-  const kernels::AttentionKernels* kernels;
-  int32_t group;          // query heads of a key head
-  int32_t part_heads;     // of them in one tile
-  int32_t parts;          // tiles' worth of a group
-  int32_t tile_tokens;    // tokens in one tile
-  int32_t max_segments;   // of any tile
-  int64_t state_floats;   // of one AttentionState of a full tile
-  int64_t worker_floats;  // two states and the kernel's scratch
+  void add(const AttentionArgs& args, const SequenceSpan& sequence, int64_t token,
+           int32_t first_head) {
+    q[tokens] = args.q.row(sequence.first_row + token) + int64_t{first_head} * args.kv.head_dim;
+    positions[tokens++] = sequence.first_position + token;
+  }
 };
 
-// One tile: rows of one sequence and one key head.
-struct Tile {
-  const SequenceSpan* sequence;
-  int64_t first_token;
-  int32_t tokens;
-  int32_t kv_head;
-  int32_t first_head;
-  int32_t heads;
-  int64_t first_segment;  // segments with keys that any row sees
-  int64_t end_segment;
+// Runs one call of attention.
+class Runner {
+ public:
+  Runner(const Plan& plan, const kernels::AttentionKernels& kernels, float* memory)
+      : plan_(plan), args_(*plan.args), kernels_(kernels), partials_(memory) {
+    state_floats_ = attention::state_floats(plan, plan.max_rows);
+    workers_ = memory + plan.partial_floats;
+  }
+
+  static int64_t worker_floats(int64_t state_floats, int32_t rows, int32_t head_dim) {
+    return 2 * state_floats + kernels::attention_scratch_floats(rows, head_dim);
+  }
+
+  void run_share(int64_t number, int worker) {
+    const ShareTask task = attention::share_task_at(plan_, number);
+    Rows rows;
+    const int32_t* members = plan_.members + task.share->first + task.first_member;
+    for (int32_t i = 0; i < task.members; ++i) {
+      rows.add(args_, sequence(members[i]), 0, task.first_head);
+    }
+    attend(rows, sequence(members[0]), task.kv_head, task.heads, task.segment,
+           share_state(*task.share, task.segment, task.first_head, task.heads, task.first_member),
+           scratch(worker));
+  }
+
+  void run(int64_t number, int worker) {
+    const SequenceWork& work = attention::work_of_task(plan_, number);
+    const int64_t task = number - work.first_task;
+    if (work.task_segments == 0) return whole_tile(work, task, worker);
+    const int64_t index = task / work.task_segments;
+    const Tile tile = tile_at(plan_, work, index);
+    const int64_t segment = tile.first_segment + task % work.task_segments;
+    if (segment >= tile.end_segment) return;
+    attend_tile(tile, segment, split_state(work, index, tile, segment), scratch(worker));
+    std::atomic_ref<int32_t> left(plan_.counters[work.first_counter + index]);
+    if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) finish_split(work, index, tile, worker);
+  }
+
+ private:
+  const SequenceSpan& sequence(int32_t index) const {
+    return args_.sequences[static_cast<size_t>(index)];
+  }
+  float* worker_memory(int worker) const {
+    return workers_ + worker * worker_floats(state_floats_, plan_.max_rows, args_.kv.head_dim);
+  }
+  float* scratch(int worker) const { return worker_memory(worker) + 2 * state_floats_; }
+
+  // A state of `rows` rows in memory, from row `first` on.
+  AttentionState state_at(float* memory, int64_t rows, int64_t first = 0) const {
+    const int64_t stride = kernels::attention_stride(args_.kv.head_dim);
+    float* max = memory + rows * stride;
+    return {memory + first * stride, max + first, max + rows + first};
+  }
+  // `heads` rows for each of the members, from `member` on.
+  AttentionState share_state(const Share& share, int64_t segment, int32_t first_head, int32_t heads,
+                             int64_t member) const {
+    const int64_t part = first_head % plan_.group / plan_.part_heads;
+    const int64_t kv_head_part = first_head / plan_.group * plan_.parts + part;
+    float* memory = partials_ + attention::share_state_float(plan_, share, segment, kv_head_part);
+    return state_at(memory, int64_t{share.count} * heads, member * heads);
+  }
+  AttentionState split_state(const SequenceWork& work, int64_t index, const Tile& tile,
+                             int64_t segment) const {
+    const int64_t slot = index * work.task_segments + (segment - tile.first_segment);
+    const int64_t first = work.first_float + slot * attention::split_state_floats(plan_, work);
+    return state_at(partials_ + first, tile.rows());
+  }
+
+  void attend(const Rows& rows, const SequenceSpan& sequence, int32_t kv_head, int32_t heads,
+              int64_t segment, const AttentionState& state, float* scratch) const;
+  void attend_tile(const Tile& tile, int64_t segment, const AttentionState& state,
+                   float* scratch) const {
+    Rows rows;
+    for (int32_t t = 0; t < tile.tokens; ++t) {
+      rows.add(args_, *tile.sequence, tile.first_token + t, tile.first_head);
+    }
+    attend(rows, *tile.sequence, tile.kv_head, tile.heads, segment, state, scratch);
+  }
+
+  // state = all that the share and its parents computed for the sequence, in order.
+  void merge_share(int32_t index, const SequenceWork& work, const Tile& tile,
+                   const AttentionState& state) const {
+    const Share& share = plan_.shares[static_cast<size_t>(index)];
+    if (share.parent >= 0) merge_share(share.parent, work, tile, state);
+    for (int64_t i = share.first_segment; i < share.end_segment; ++i) {
+      kernels_.merge(state,
+                     share_state(share, i, tile.first_head, tile.heads, work.member - share.first),
+                     tile.rows(), args_.kv.head_dim);
+    }
+  }
+  // What a tile begins with: nothing, or what its shares have.
+  void begin_tile(const SequenceWork& work, const Tile& tile, const AttentionState& state) const {
+    const int64_t rows = tile.rows();
+    std::fill_n(state.max, rows, -std::numeric_limits<float>::infinity());
+    std::fill_n(state.sum, rows, 0.0f);
+    std::fill_n(state.out, rows * kernels::attention_stride(args_.kv.head_dim), 0.0f);
+    if (work.share >= 0) merge_share(work.share, work, tile, state);
+  }
+  void finish_tile(const Tile& tile, const AttentionState& state) const {
+    float* out = args_.out.row(tile.sequence->first_row + tile.first_token) +
+                 int64_t{tile.first_head} * args_.kv.head_dim;
+    kernels_.finish(state, tile.tokens, tile.heads, args_.kv.head_dim, out, args_.out.row_stride);
+  }
+
+  // All segments of a tile, one after the other.
+  void whole_tile(const SequenceWork& work, int64_t index, int worker) const {
+    const Tile tile = tile_at(plan_, work, index);
+    const AttentionState state = state_at(worker_memory(worker), tile.rows());
+    const AttentionState next = state_at(worker_memory(worker) + state_floats_, tile.rows());
+    int64_t segment = tile.first_segment;
+    if (work.share >= 0) {
+      begin_tile(work, tile, state);
+    } else {
+      attend_tile(tile, segment++, state, scratch(worker));
+    }
+    for (; segment < tile.end_segment; ++segment) {
+      attend_tile(tile, segment, next, scratch(worker));
+      kernels_.merge(state, next, tile.rows(), args_.kv.head_dim);
+    }
+    finish_tile(tile, state);
+  }
+
+  void finish_split(const SequenceWork& work, int64_t index, const Tile& tile, int worker) const {
+    const AttentionState state = state_at(worker_memory(worker), tile.rows());
+    begin_tile(work, tile, state);
+    for (int64_t i = tile.first_segment; i < tile.end_segment; ++i) {
+      kernels_.merge(state, split_state(work, index, tile, i), tile.rows(), args_.kv.head_dim);
+    }
+    finish_tile(tile, state);
+  }
+
+  const Plan& plan_;
+  const AttentionArgs& args_;
+  const kernels::AttentionKernels& kernels_;
+  float* partials_;
+  float* workers_;
+  int64_t state_floats_;  // of a worker's state
 };
 
-// The first position that a row at `position` sees.
-int64_t oldest_key(const AttentionArgs& args, int64_t position) {
-  return args.window > 0 ? std::max<int64_t>(position - args.window + 1, 0) : 0;
-}
-
-int64_t tiles_of(const Plan& plan, const SequenceSpan& sequence) {
-  const int64_t rows = (sequence.num_tokens + plan.tile_tokens - 1) / plan.tile_tokens;
-  return rows * plan.args->kv.num_kv_heads * plan.parts;
-}
-
-// The i-th tile of a sequence. The last tokens, which see most keys, come first.
-Tile tile_at(const Plan& plan, const SequenceSpan& sequence, int64_t i) {
-  const int64_t per_row = int64_t{plan.args->kv.num_kv_heads} * plan.parts;
-  const int64_t token_tiles = tiles_of(plan, sequence) / per_row;
-  const int64_t token_tile = token_tiles - 1 - i / per_row;
-  const auto part = static_cast<int32_t>(i % plan.parts);
-  Tile tile = {};
-  tile.sequence = &sequence;
-  tile.first_token = token_tile * plan.tile_tokens;
-  tile.tokens = static_cast<int32_t>(
-      std::min<int64_t>(plan.tile_tokens, sequence.num_tokens - tile.first_token));
-  tile.kv_head = static_cast<int32_t>(i % per_row / plan.parts);
-  tile.first_head = tile.kv_head * plan.group + part * plan.part_heads;
-  tile.heads = std::min(plan.part_heads, plan.group - part * plan.part_heads);
-  const int64_t first_position = sequence.first_position + tile.first_token;
-  tile.first_segment = oldest_key(*plan.args, first_position) / kKeySegment;
-  tile.end_segment = (first_position + tile.tokens - 1) / kKeySegment + 1;
-  return tile;
-}
-
-AttentionState state_at(const Plan& plan, float* memory, int32_t rows) {
-  float* max = memory + rows * kernels::attention_stride(plan.args->kv.head_dim);
-  return {memory, max, max + rows};
-}
-
-void attend_segment(const Plan& plan, const Tile& tile, int64_t segment,
-                    const AttentionState& state, float* scratch) {
-  const AttentionArgs& args = *plan.args;
-  const KvLayerView& kv = args.kv;
-  const SequenceSpan& sequence = *tile.sequence;
+void Runner::attend(const Rows& rows, const SequenceSpan& sequence, int32_t kv_head, int32_t heads,
+                    int64_t segment, const AttentionState& state, float* scratch) const {
+  const KvLayerView& kv = args_.kv;
   kernels::AttentionSegment work = {};
-  work.q =
-      args.q.row(sequence.first_row + tile.first_token) + int64_t{tile.first_head} * kv.head_dim;
-  work.q_token_stride = args.q.row_stride;
-  work.tokens = tile.tokens;
-  work.group = tile.heads;
+  work.q = rows.q;
+  work.positions = rows.positions;
+  work.tokens = rows.tokens;
+  work.group = heads;
   work.head_dim = kv.head_dim;
-  work.first_position = sequence.first_position + tile.first_token;
   work.page_tokens = kv.block_tokens;
-  work.format = kv.dtype == DType::kF32    ? kernels::KvFormat::kF32
-                : kv.dtype == DType::kBF16 ? kernels::KvFormat::kBf16
-                                           : kernels::KvFormat::kF16;
+  work.format = kv_format(kv.dtype);
   work.key_begin = segment * kKeySegment;
-  work.key_end = std::min(work.key_begin + kKeySegment, work.first_position + tile.tokens);
-  work.window = args.window;
-  work.scale = args.scale;
-  work.softcap = args.softcap;
+  // In a share every row sees the whole segment.
+  work.key_end = std::min(work.key_begin + kKeySegment, rows.positions[rows.tokens - 1] + 1);
+  work.window = args_.window;
+  work.scale = args_.scale;
+  work.softcap = args_.softcap;
   work.state = state;
   work.scratch = scratch;
 
   // Pages that the window has left behind may be gone: their table entries are not read.
-  const int64_t oldest = oldest_key(args, work.first_position);
+  const int64_t oldest =
+      args_.window > 0 ? std::max<int64_t>(rows.positions[0] - args_.window + 1, 0) : 0;
   const void* k_pages[kKeySegment + 1];
   const void* v_pages[kKeySegment + 1];
   int64_t page_begin = work.key_begin / kv.block_tokens * kv.block_tokens;
   for (int i = 0; page_begin < work.key_end; ++i, page_begin += kv.block_tokens) {
     if (page_begin + kv.block_tokens <= oldest) continue;
-    k_pages[i] = kv_head_page(kv, kv.k_offset_bytes, sequence, page_begin, tile.kv_head);
-    v_pages[i] = kv_head_page(kv, kv.v_offset_bytes, sequence, page_begin, tile.kv_head);
+    k_pages[i] = kv_head_page(kv, kv.k_offset_bytes, sequence.block_table, page_begin, kv_head);
+    v_pages[i] = kv_head_page(kv, kv.v_offset_bytes, sequence.block_table, page_begin, kv_head);
   }
   work.k_pages = k_pages;
   work.v_pages = v_pages;
-  plan.kernels->attend(work);
-}
-
-void finish_tile(const Plan& plan, const Tile& tile, const AttentionState& state) {
-  const AttentionArgs& args = *plan.args;
-  float* out = args.out.row(tile.sequence->first_row + tile.first_token) +
-               int64_t{tile.first_head} * args.kv.head_dim;
-  plan.kernels->finish(state, tile.tokens, tile.heads, args.kv.head_dim, out, args.out.row_stride);
-}
-
-// All segments of a tile, one after the other.
-void whole_tile(const Plan& plan, const Tile& tile, float* memory) {
-  const int32_t rows = tile.tokens * tile.heads;
-  const AttentionState state = state_at(plan, memory, rows);
-  const AttentionState next = state_at(plan, memory + plan.state_floats, rows);
-  float* scratch = memory + 2 * plan.state_floats;
-  attend_segment(plan, tile, tile.first_segment, state, scratch);
-  for (int64_t i = tile.first_segment + 1; i < tile.end_segment; ++i) {
-    attend_segment(plan, tile, i, next, scratch);
-    plan.kernels->merge(state, next, rows, plan.args->kv.head_dim);
-  }
-  finish_tile(plan, tile, state);
-}
-
-Plan make_plan(const AttentionArgs& args, kernels::IsaLevel isa) {
-  const KvLayerView& kv = args.kv;
-  Plan plan = {};
-  plan.args = &args;
-  plan.kernels = &kernels::attention_kernels(isa);
-  const int32_t max_rows = max_tile_rows(kv.head_dim);
-  plan.group = args.num_heads / kv.num_kv_heads;
-  plan.parts = (plan.group + max_rows - 1) / max_rows;
-  plan.part_heads = (plan.group + plan.parts - 1) / plan.parts;
-  plan.tile_tokens = max_rows / plan.part_heads;
-  int64_t tile_rows = 0;
-  for (const SequenceSpan& sequence : args.sequences) {
-    const int64_t tokens = std::min<int64_t>(plan.tile_tokens, sequence.num_tokens);
-    tile_rows = std::max(tile_rows, tokens * plan.part_heads);
-    if (tokens == 0) continue;
-    // No tile sees beyond the last, nor more keys than its tokens and a window before them.
-    int64_t segments = tile_at(plan, sequence, 0).end_segment;
-    if (args.window > 0) {
-      segments = std::min(segments, (int64_t{args.window} + tokens) / kKeySegment + 2);
-    }
-    plan.max_segments = std::max(plan.max_segments, static_cast<int32_t>(segments));
-  }
-  const auto rows = static_cast<int32_t>(tile_rows);
-  plan.state_floats = whole_lines(kernels::attention_state_floats(rows, kv.head_dim));
-  plan.worker_floats = 2 * plan.state_floats + kernels::attention_scratch_floats(rows, kv.head_dim);
-  return plan;
-}
-
-// The tile with that number, counted through all sequences.
-Tile find_tile(const Plan& plan, const int64_t* first_tiles, int64_t number) {
-  const size_t count = plan.args->sequences.size();
-  const int64_t* after = std::upper_bound(first_tiles, first_tiles + count, number);
-  const auto index = static_cast<size_t>(after - first_tiles) - 1;
-  return tile_at(plan, plan.args->sequences[index], number - first_tiles[index]);
+  kernels_.attend(work);
 }
 
 }  // namespace
@@ -189,14 +229,13 @@ Tile find_tile(const Plan& plan, const int64_t* first_tiles, int64_t number) {
 void CpuOps::reserve_attention(const StepLimits& limits) {
   // Heads are at most 256 wide in every family we know; a wider one grows the scratch once.
   constexpr int32_t kWideHead = 256;
-  const int64_t state =
-      whole_lines(kernels::attention_state_floats(kernels::kMaxAttentionRows, kWideHead));
-  const int64_t worker =
-      2 * state + kernels::attention_scratch_floats(kernels::kMaxAttentionRows, kWideHead);
-  const int64_t segments = limits.max_context / kKeySegment + 1;
-  const int64_t partials = std::min(kMaxPartialFloats, 4 * pool_.num_threads() * segments * state);
-  attention_scratch_.get<float>(whole_lines(2 * limits.max_rows) + pool_.num_threads() * worker +
-                                partials);
+  constexpr int32_t kRows = kernels::kMaxAttentionRows;
+  const int64_t worker = Runner::worker_floats(
+      (kernels::attention_state_floats(kRows, kWideHead) + 15) / 16 * 16, kRows, kWideHead);
+  // Partial states belong to contexts of more than a segment. Memory not used is not touched.
+  const int64_t partials = limits.max_context > kKeySegment ? attention::kMaxPartialFloats : 0;
+  attention_scratch_.get<float>(pool_.num_threads() * worker + partials);
+  attention::reserve_plan(limits.max_rows, pool_.num_threads(), attention_plan_);
 }
 
 void CpuOps::attention(const AttentionArgs& args) {
@@ -207,57 +246,20 @@ void CpuOps::attention(const AttentionArgs& args) {
                    args.out.cols == args.q.cols && args.out.rows == args.q.rows,
                args.q.cols, " ", args.out.cols);
   RUVLLM_CHECK(args.scale > 0.0f, args.scale);
-  const Plan plan = make_plan(args, isa_);
-  if (plan.max_segments == 0) return;
-
-  const auto num_sequences = static_cast<int64_t>(args.sequences.size());
-  const int64_t num_threads = pool_.num_threads();
-  int64_t num_tiles = 0;
-  for (const SequenceSpan& sequence : args.sequences) num_tiles += tiles_of(plan, sequence);
-  const int64_t partial_floats = num_tiles * plan.max_segments * plan.state_floats;
-  const bool by_segment = num_threads > 1 && plan.max_segments > 1 && num_tiles < 4 * num_threads &&
-                          partial_floats <= kMaxPartialFloats;
-
-  // [sequences] int64, then per worker states and scratch, then the partial states.
-  const int64_t index_floats = whole_lines(2 * num_sequences);
-  float* memory = attention_scratch_.get<float>(index_floats + num_threads * plan.worker_floats +
-                                                (by_segment ? partial_floats : 0));
-  auto* first_tiles = reinterpret_cast<int64_t*>(memory);
-  float* workers = memory + index_floats;
-  float* partials = workers + num_threads * plan.worker_floats;
-  int64_t next_tile = 0;
-  for (int64_t i = 0; i < num_sequences; ++i) {
-    first_tiles[i] = next_tile;
-    next_tile += tiles_of(plan, args.sequences[static_cast<size_t>(i)]);
+  const int num_threads = pool_.num_threads();
+  const Plan plan = attention::make_plan(args, num_threads, attention_plan_);
+  if (plan.num_tasks == 0) return;
+  const int64_t worker = Runner::worker_floats(attention::state_floats(plan, plan.max_rows),
+                                               plan.max_rows, kv.head_dim);
+  float* memory = attention_scratch_.get<float>(plan.partial_floats + num_threads * worker);
+  Runner runner(plan, kernels::attention_kernels(isa_), memory);
+  pool_.parallel_for(plan.num_share_tasks,
+                     [&](int64_t task, int thread) { runner.run_share(task, thread); });
+  if (plan.cost <= kSerialCost) {
+    for (int64_t task = 0; task < plan.num_tasks; ++task) runner.run(task, 0);
+  } else {
+    pool_.parallel_for(plan.num_tasks, [&](int64_t task, int thread) { runner.run(task, thread); });
   }
-
-  if (!by_segment) {
-    pool_.parallel_for(num_tiles, [&](int64_t number, int worker) {
-      whole_tile(plan, find_tile(plan, first_tiles, number), workers + worker * plan.worker_floats);
-    });
-    return;
-  }
-  const auto partial_state = [&](const Tile& tile, int64_t number, int64_t segment) {
-    const int64_t slot = number * plan.max_segments + (segment - tile.first_segment);
-    return state_at(plan, partials + slot * plan.state_floats, tile.tokens * tile.heads);
-  };
-  pool_.parallel_for(num_tiles * plan.max_segments, [&](int64_t task, int worker) {
-    const int64_t number = task / plan.max_segments;
-    const Tile tile = find_tile(plan, first_tiles, number);
-    const int64_t segment = tile.first_segment + task % plan.max_segments;
-    if (segment >= tile.end_segment) return;
-    attend_segment(plan, tile, segment, partial_state(tile, number, segment),
-                   workers + worker * plan.worker_floats + 2 * plan.state_floats);
-  });
-  pool_.parallel_for(num_tiles, [&](int64_t number, int) {
-    const Tile tile = find_tile(plan, first_tiles, number);
-    const AttentionState state = partial_state(tile, number, tile.first_segment);
-    for (int64_t i = tile.first_segment + 1; i < tile.end_segment; ++i) {
-      plan.kernels->merge(state, partial_state(tile, number, i), tile.tokens * tile.heads,
-                          kv.head_dim);
-    }
-    finish_tile(plan, tile, state);
-  });
 }
 
 }  // namespace ruvllm

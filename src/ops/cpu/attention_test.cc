@@ -10,7 +10,9 @@
 #include <memory>
 #include <vector>
 
+#include "base/float_types.h"
 #include "ops/cpu/cpu_ops.h"
+#include "ops/kv_layout.h"
 #include "tensor/dequantize.h"
 
 namespace ruvllm {
@@ -51,10 +53,10 @@ class PagedKv {
  public:
   PagedKv(const Shape& shape, int32_t block_tokens, int64_t max_tokens, Random& random)
       : shape_(shape) {
-    const int64_t element = shape.dtype == DType::kF32 ? 4 : 2;
-    const int64_t part = int64_t{shape.kv_heads} * block_tokens * shape.dim * element;
+    const int64_t part =
+        int64_t{shape.kv_heads} * block_tokens * kv_row_bytes(shape.dtype, shape.dim);
     view_ = {.k_offset_bytes = 64,
-             .v_offset_bytes = 64 + part + 16,
+             .v_offset_bytes = 64 + (part + 31) / 16 * 16,
              .dtype = shape.dtype,
              .block_tokens = block_tokens,
              .num_kv_heads = shape.kv_heads,
@@ -84,9 +86,15 @@ class PagedKv {
   // k and v are [tokens, K*D], stored at positions 0...
   void write(Ops& ops, const std::vector<int32_t>& table, const std::vector<float>& k,
              const std::vector<float>& v) const {
+    write_after(ops, table, 0, k, v);
+  }
+
+  // The same for positions begin...
+  void write_after(Ops& ops, const std::vector<int32_t>& table, int64_t begin,
+                   const std::vector<float>& k, const std::vector<float>& v) const {
     const int64_t cols = int64_t{shape_.kv_heads} * shape_.dim;
     const int64_t tokens = static_cast<int64_t>(k.size()) / cols;
-    const SequenceSpan span{0, tokens, 0, table};
+    const SequenceSpan span{0, tokens, begin, table};
     ops.kv_write({.k = {k.data(), tokens, cols, cols},
                   .v = {v.data(), tokens, cols, cols},
                   .kv = view_,
@@ -119,10 +127,18 @@ AttentionArgs make_args(const Shape& s, const KvLayerView& view, const std::vect
           .softcap = s.softcap};
 }
 
-// The values as the cache's format rounds them.
-std::vector<float> as_stored(const std::vector<float>& x, DType dtype) {
-  std::vector<std::byte> packed(x.size() * 4);
+// The values as the cache's format rounds them; x is rows of `dim`.
+std::vector<float> as_stored(const std::vector<float>& x, DType dtype, int32_t dim) {
   std::vector<float> out(x.size());
+  if (dtype == DType::kI8) {
+    std::vector<int8_t> codes(static_cast<size_t>(dim));
+    for (size_t i = 0; i < x.size(); i += codes.size()) {
+      const uint16_t bits = quantize_kv_row(x.data() + i, dim, codes.data(), 1);
+      for (size_t d = 0; d < codes.size(); ++d) out[i + d] = codes[d] * bf16_to_f32(bits);
+    }
+    return out;
+  }
+  std::vector<std::byte> packed(x.size() * 4);
   quantize_row(dtype, x.data(), packed.data(), static_cast<int64_t>(x.size()));
   dequantize_row(dtype, packed.data(), out.data(), static_cast<int64_t>(x.size()));
   return out;
@@ -211,6 +227,10 @@ TEST_P(AttentionTest, PrefillIsRight) {
       {70, 1, 32},
       {4, 2, 36, DType::kBF16, 1},
       {4, 4, 40, DType::kF16, 64, 2.0f},
+      {8, 2, 64, DType::kI8},
+      {7, 1, 20, DType::kI8, 30},
+      {3, 3, 128, DType::kI8, 0, 8.0f},
+      {5, 1, 112, DType::kBF16},
   };
   Random random(1);
   const auto ops = make_ops(2);
@@ -226,8 +246,8 @@ TEST_P(AttentionTest, PrefillIsRight) {
       const SequenceSpan span{0, tokens, 0, table};
       std::vector<float> out;
       ops->attention(make_args(s, kv.view(), q, out, {&span, 1}));
-      const std::vector<float> stored_k = as_stored(k, s.dtype);
-      const std::vector<float> stored_v = as_stored(v, s.dtype);
+      const std::vector<float> stored_k = as_stored(k, s.dtype, s.dim);
+      const std::vector<float> stored_v = as_stored(v, s.dtype, s.dim);
       const int32_t group = s.heads / s.kv_heads;
       for (int64_t t = 0; t < tokens; ++t) {
         for (int32_t h = 0; h < s.heads; ++h) {
@@ -249,7 +269,8 @@ TEST_P(AttentionTest, LongDecodeIsRight) {
   const Shape shapes[] = {{4, 2, 64},
                           {8, 1, 64, DType::kBF16},
                           {2, 2, 24, DType::kF32, 600},
-                          {2, 1, 128, DType::kF16, 0, 30.0f}};
+                          {2, 1, 128, DType::kF16, 0, 30.0f},
+                          {8, 2, 64, DType::kI8}};
   Random random(2);
   for (const Shape& s : shapes) {
     constexpr int64_t kTokens = 1700;
@@ -260,8 +281,8 @@ TEST_P(AttentionTest, LongDecodeIsRight) {
     const std::vector<float> v = random.floats(kTokens * kv_cols, 1.0f);
     const auto ops = make_ops(3);
     kv.write(*ops, table, k, v);
-    const std::vector<float> stored_k = as_stored(k, s.dtype);
-    const std::vector<float> stored_v = as_stored(v, s.dtype);
+    const std::vector<float> stored_k = as_stored(k, s.dtype, s.dim);
+    const std::vector<float> stored_v = as_stored(v, s.dtype, s.dim);
     const auto reference = make_reference_ops();
     for (const int64_t position : {510, 511, 512, 1023, 1024, 1699}) {
       const std::vector<float> q = random.floats(int64_t{s.heads} * s.dim, 6.0f);
@@ -378,7 +399,8 @@ TEST_P(AttentionTest, BitsDoNotDependOnHowTheWorkIsCut) {
   const Shape shapes[] = {{4, 2, 64},
                           {3, 1, 40, DType::kBF16},
                           {6, 2, 32, DType::kF32, 100},
-                          {2, 2, 64, DType::kF16, 700, 20.0f}};
+                          {2, 2, 64, DType::kF16, 700, 20.0f},
+                          {7, 1, 24, DType::kI8}};
   for (const Shape& shape : shapes) {
     Invariance test(shape, GetParam(), 1100, 7);
     const auto single = test.single_tokens();
@@ -386,6 +408,8 @@ TEST_P(AttentionTest, BitsDoNotDependOnHowTheWorkIsCut) {
     test.expect_same("decode, 4 threads", test.run(4, 16, single, 0), single);
     test.expect_same("decode in a batch", test.run(2, 16, single, 3), single);
     test.expect_same("pages of 1", test.run(2, 1, single, 0), single);
+    test.expect_same("pages of 8", test.run(3, 8, single, 2), single);
+    test.expect_same("pages of 32", test.run(1, 32, single, 0), single);
     test.expect_same("pages of 64", test.run(3, 64, single, 0), single);
     test.expect_same("pages of 24", test.run(2, 24, single, 1), single);
     test.expect_same("pages of 2048", test.run(2, 2048, single, 0), single);
@@ -418,6 +442,82 @@ TEST_P(AttentionTest, PagesBehindTheWindowAreNotRead) {
   std::vector<float> got;
   ops->attention(make_args(s, kv.view(), q, got, {&span, 1}));
   EXPECT_EQ(got, expected);
+}
+
+// Sequences that fork from common prefixes, blocks of several sizes, rows of prefill and others'
+// between: with sharing and without, alone and together, the bits are the same.
+TEST_P(AttentionTest, SharedPrefixesChangeNoBit) {
+  const Shape shapes[] = {{8, 2, 64, DType::kBF16}, {3, 3, 24}, {4, 2, 32, DType::kI8, 3000, 9.0f}};
+  for (const Shape& s : shapes) {
+    for (const int32_t block_tokens : {1, 16, 48, 512}) {
+      Random random(21);
+      PagedKv kv(s, block_tokens, 24000, random);
+      const int64_t kv_cols = int64_t{s.kv_heads} * s.dim;
+      const auto ops = make_ops(3);
+      // Tables that begin with `tokens` of another's, in whole blocks.
+      std::vector<std::vector<int32_t>> tables;
+      const auto fork = [&](int parent, int64_t tokens, int64_t length) {
+        std::vector<int32_t> table;
+        if (parent >= 0) {
+          const auto& from = tables[static_cast<size_t>(parent)];
+          table.assign(from.begin(), from.begin() + tokens / block_tokens);
+        }
+        const auto begin = static_cast<int64_t>(table.size()) * block_tokens;
+        const std::vector<int32_t> own = kv.take(length - begin);
+        table.insert(table.end(), own.begin(), own.end());
+        kv.write_after(*ops, table, begin, random.floats((length - begin) * kv_cols, 2.0f),
+                       random.floats((length - begin) * kv_cols, 2.0f));
+        tables.push_back(std::move(table));
+      };
+      fork(-1, 0, 1400);    // 0
+      fork(0, 1100, 1290);  // 1
+      fork(0, 600, 1030);   // 2
+      fork(2, 1024, 1300);  // 3
+      fork(-1, 0, 300);     // 4
+      fork(0, 1100, 1101);  // 5
+      fork(2, 1024, 2000);  // 6
+      fork(-1, 0, 2100);    // 7
+      std::vector<SequenceSpan> spans;
+      int64_t rows = 0;
+      const auto add = [&](size_t table, int64_t count, int64_t position) {
+        spans.push_back({rows, count, position, tables[table]});
+        rows += count;
+      };
+      add(0, 1, 1399);
+      add(4, 20, 250);
+      add(1, 1, 1289);
+      add(5, 1, 1100);
+      add(6, 1, 1999);
+      add(3, 1, 1299);
+      add(4, 1, 299);
+      add(2, 1, 1029);
+      add(7, 1, 2099);
+      add(0, 1, 1398);  // the same sequence again
+      add(0, 1, 200);   // shorter than a segment
+      const int64_t cols = int64_t{s.heads} * s.dim;
+      const std::vector<float> q = random.floats(rows * cols, 2.0f);
+      std::vector<float> shared;
+      ops->attention(make_args(s, kv.view(), q, shared, spans));
+      std::vector<float> unshared;
+      AttentionArgs args = make_args(s, kv.view(), q, unshared, spans);
+      args.share_prefixes = false;
+      ops->attention(args);
+      ASSERT_EQ(0, std::memcmp(shared.data(), unshared.data(), shared.size() * sizeof(float)))
+          << "D " << s.dim << " blocks of " << block_tokens;
+      const auto alone = make_ops(1);
+      for (const SequenceSpan& span : spans) {
+        const auto begin = q.begin() + span.first_row * cols;
+        const std::vector<float> own(begin, begin + span.num_tokens * cols);
+        SequenceSpan first = span;
+        first.first_row = 0;
+        std::vector<float> out;
+        alone->attention(make_args(s, kv.view(), own, out, {&first, 1}));
+        ASSERT_EQ(0, std::memcmp(out.data(), shared.data() + span.first_row * cols,
+                                 out.size() * sizeof(float)))
+            << "D " << s.dim << " blocks of " << block_tokens << " row " << span.first_row;
+      }
+    }
+  }
 }
 
 // A row must not see even a NaN of a token after it in the same call.
@@ -486,7 +586,7 @@ TEST_P(AttentionTest, NoRowsAndEmptySequences) {
 
 // The cache's bytes are those the reference device writes.
 TEST_P(AttentionTest, KvWriteBitForBit) {
-  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16}) {
+  for (const DType dtype : {DType::kF32, DType::kBF16, DType::kF16, DType::kI8}) {
     for (const int32_t block_tokens : {1, 16, 24}) {
       const Shape s{4, 3, 20, dtype};
       const int64_t cols = 60;

@@ -65,6 +65,7 @@ class CpuOps final : public Ops {
   ThreadPool pool_;
   std::unique_ptr<MatmulState> matmul_;
   ScratchBuffer attention_scratch_;
+  ScratchBuffer attention_plan_;
   ScratchBuffer moe_scratch_;
 };
 

@@ -6,49 +6,65 @@
 
 #include "base/check.h"
 #include "base/float_types.h"
+#include "ops/kv_layout.h"
 #include "ops/reference/reference_math.h"
 #include "ops/reference/reference_ops.h"
 
 namespace ruvllm::reference {
 namespace {
 
-// Where the key (or value) of one head at one position lies.
-std::byte* kv_address(const KvLayerView& kv, int64_t offset_bytes,
-                      std::span<const int32_t> block_table, int64_t position, int64_t head) {
-  const int64_t slot = position / kv.block_tokens;
-  RUVLLM_CHECK(slot < static_cast<int64_t>(block_table.size()), "position ", position, " past ",
-               block_table.size(), " blocks");
-  const int64_t row = head * kv.block_tokens + position % kv.block_tokens;
-  const int64_t element_bytes = dtype_info(kv.dtype).block_bytes;
-  return kv.blocks[block_table[static_cast<size_t>(slot)]] + offset_bytes +
-         row * kv.head_dim * element_bytes;
+// Where the row of one head at one position lies.
+struct Place {
+  std::byte* page;
+  int64_t slot;
+};
+Place place_of(const KvLayerView& kv, int64_t offset_bytes, std::span<const int32_t> block_table,
+               int64_t position, int64_t head) {
+  RUVLLM_CHECK(position / kv.block_tokens < static_cast<int64_t>(block_table.size()), "position ",
+               position, " past ", block_table.size(), " blocks");
+  return {kv_head_page(kv, offset_bytes, block_table, position, head), position % kv.block_tokens};
 }
 
-void store(const float* from, std::byte* to, DType dtype, int64_t n) {
-  if (dtype == DType::kF32) {
-    std::memcpy(to, from, static_cast<size_t>(n) * sizeof(float));
+void store(const KvLayerView& kv, const float* from, const Place& to, const KvRowPlace& row) {
+  if (kv.dtype == DType::kI8) {
+    int8_t* codes = reinterpret_cast<int8_t*>(to.page) + row.first;
+    const uint16_t scale = quantize_kv_row(from, kv.head_dim, codes, row.stride);
+    std::memcpy(to.page + kv_scale_offset(kv, to.slot), &scale, sizeof scale);
     return;
   }
-  for (int64_t i = 0; i < n; ++i) {
-    const uint16_t bits = dtype == DType::kBF16 ? f32_to_bf16(from[i]) : f32_to_f16(from[i]);
-    std::memcpy(to + 2 * i, &bits, sizeof bits);
+  for (int64_t d = 0; d < kv.head_dim; ++d) {
+    std::byte* element = to.page + (row.first + d * row.stride) * kv_element_bytes(kv.dtype);
+    if (kv.dtype == DType::kF32) {
+      std::memcpy(element, from + d, sizeof(float));
+    } else {
+      const uint16_t bits = kv.dtype == DType::kBF16 ? f32_to_bf16(from[d]) : f32_to_f16(from[d]);
+      std::memcpy(element, &bits, sizeof bits);
+    }
   }
 }
 
-void read(const std::byte* from, float* to, DType dtype, int64_t n) {
-  if (dtype == DType::kF32) {
-    std::memcpy(to, from, static_cast<size_t>(n) * sizeof(float));
-    return;
+void read(const KvLayerView& kv, const Place& from, const KvRowPlace& row, float* to) {
+  uint16_t scale = 0;
+  if (kv.dtype == DType::kI8) {
+    std::memcpy(&scale, from.page + kv_scale_offset(kv, from.slot), sizeof scale);
   }
-  for (int64_t i = 0; i < n; ++i) {
-    uint16_t bits = 0;
-    std::memcpy(&bits, from + 2 * i, sizeof bits);
-    to[i] = dtype == DType::kBF16 ? bf16_to_f32(bits) : f16_to_f32(bits);
+  for (int64_t d = 0; d < kv.head_dim; ++d) {
+    const std::byte* element =
+        from.page + (row.first + d * row.stride) * kv_element_bytes(kv.dtype);
+    if (kv.dtype == DType::kF32) {
+      std::memcpy(to + d, element, sizeof(float));
+    } else if (kv.dtype == DType::kI8) {
+      to[d] = static_cast<float>(static_cast<int8_t>(*element)) * bf16_to_f32(scale);
+    } else {
+      uint16_t bits = 0;
+      std::memcpy(&bits, element, sizeof bits);
+      to[d] = kv.dtype == DType::kBF16 ? bf16_to_f32(bits) : f16_to_f32(bits);
+    }
   }
 }
 
 void check_kv(const KvLayerView& kv) {
-  RUVLLM_CHECK(kv.dtype == DType::kF32 || kv.dtype == DType::kBF16 || kv.dtype == DType::kF16);
+  RUVLLM_CHECK(is_kv_dtype(kv.dtype), dtype_info(kv.dtype).name);
   RUVLLM_CHECK(kv.block_tokens > 0 && kv.num_kv_heads > 0 && kv.head_dim > 0);
 }
 
@@ -86,12 +102,12 @@ void ReferenceOps::kv_write(const KvWriteArgs& args) {
       const int64_t row = sequence.first_row + i;
       const int64_t position = sequence.first_position + i;
       for (int64_t head = 0; head < args.kv.num_kv_heads; ++head) {
-        store(args.k.row(row) + head * dim,
-              kv_address(args.kv, args.kv.k_offset_bytes, sequence.block_table, position, head),
-              args.kv.dtype, dim);
-        store(args.v.row(row) + head * dim,
-              kv_address(args.kv, args.kv.v_offset_bytes, sequence.block_table, position, head),
-              args.kv.dtype, dim);
+        const Place k =
+            place_of(args.kv, args.kv.k_offset_bytes, sequence.block_table, position, head);
+        const Place v =
+            place_of(args.kv, args.kv.v_offset_bytes, sequence.block_table, position, head);
+        store(args.kv, args.k.row(row) + head * dim, k, kv_key_place(args.kv, k.slot));
+        store(args.kv, args.v.row(row) + head * dim, v, kv_value_place(args.kv, v.slot));
       }
     }
   }
@@ -112,10 +128,10 @@ void ReferenceOps::attention(const AttentionArgs& args) {
     float* scores = scratch(3, end - begin);
     for (int64_t kv_head = 0; kv_head < kv_heads; ++kv_head) {
       for (int64_t p = begin; p < end; ++p) {
-        read(kv_address(args.kv, args.kv.k_offset_bytes, sequence.block_table, p, kv_head),
-             keys + (p - begin) * dim, args.kv.dtype, dim);
-        read(kv_address(args.kv, args.kv.v_offset_bytes, sequence.block_table, p, kv_head),
-             values + (p - begin) * dim, args.kv.dtype, dim);
+        const Place k = place_of(args.kv, args.kv.k_offset_bytes, sequence.block_table, p, kv_head);
+        const Place v = place_of(args.kv, args.kv.v_offset_bytes, sequence.block_table, p, kv_head);
+        read(args.kv, k, kv_key_place(args.kv, k.slot), keys + (p - begin) * dim);
+        read(args.kv, v, kv_value_place(args.kv, v.slot), values + (p - begin) * dim);
       }
       for (int64_t i = 0; i < sequence.num_tokens; ++i) {
         const int64_t position = sequence.first_position + i;

@@ -1,0 +1,158 @@
+// Where the keys and values of a segment lie in their pages: in place for the kernels where that is
+// possible, gathered and widened to f32 where it is not. See simd/vec_generic.h for the unnamed
+// namespace.
+#pragma once
+
+#include <string.h>
+
+#include "kernels/attention/attention.h"
+#include "kernels/attention/attention_tiles.h"
+
+namespace ruvllm::kernels {
+namespace {
+
+// Keys whose values are added at a time: few enough that they stay in L1 for all rows.
+constexpr int kValueTile = 64;
+
+inline int larger(int a, int b) {
+  return a > b ? a : b;
+}
+inline int smaller(int a, int b) {
+  return a < b ? a : b;
+}
+inline int clamped(int64_t x, int high) {
+  return x < 0 ? 0 : x > high ? high : static_cast<int>(x);
+}
+
+// Keys [begin, end) counted from the segment's first.
+struct KeyRange {
+  int begin;
+  int end;
+};
+
+inline size_t element_bytes(KvFormat format) {
+  return format == KvFormat::kF32 ? 4 : format == KvFormat::kInt8 ? 1 : 2;
+}
+
+// The page that holds a key of the segment, and the key's slot in it.
+struct Slot {
+  const char* page;
+  int slot;
+};
+inline Slot slot_of(const AttentionSegment& s, const void* const* pages, int key) {
+  const int64_t position = s.key_begin + key;
+  const int64_t page = position / s.page_tokens;
+  return {static_cast<const char*>(pages[page - s.key_begin / s.page_tokens]),
+          static_cast<int>(position - page * s.page_tokens)};
+}
+
+// A group of keys that lies in one page, whole: [D, kKeyGroup]. For pages of whole groups.
+inline const void* key_group(const AttentionSegment& s, int group) {
+  const Slot at = slot_of(s, s.k_pages, group * kKeyGroup);
+  return at.page +
+         static_cast<size_t>(at.slot) * static_cast<size_t>(s.head_dim) * element_bytes(s.format);
+}
+
+// n elements as f32, one after the other.
+template <class V, class Read>
+void widen(const typename Read::Element* src, int n, float* dst) {
+  int i = 0;
+  for (; i + V::kLanes <= n; i += V::kLanes) V::store(dst + i, Read::load(src + i));
+  if (i < n) {
+    typename Read::Element rest[V::kLanes] = {};
+    memcpy(rest, src + i, static_cast<size_t>(n - i) * sizeof(rest[0]));
+    float last[V::kLanes];
+    V::store(last, Read::load(rest));
+    memcpy(dst + i, last, static_cast<size_t>(n - i) * sizeof(float));
+  }
+}
+
+// One key whose elements lie `width` apart.
+template <class V, class Read>
+void scatter_key(const typename Read::Element* src, int width, int head_dim, float* dst) {
+  constexpr int kPiece = 32;
+  for (int d = 0; d < head_dim; d += kPiece) {
+    const int n = smaller(head_dim - d, kPiece);
+    typename Read::Element row[kPiece] = {};
+    for (int i = 0; i < n; ++i) row[i] = src[(d + i) * width];
+    float values[kPiece];
+    widen<V, Read>(row, kPiece, values);
+    for (int i = 0; i < n; ++i) dst[(d + i) * kKeyGroup] = values[i];
+  }
+}
+
+// The keys of a group that are in the range, as f32 [D, kKeyGroup], wherever they lie.
+template <class V, class Read>
+void gather_group(const AttentionSegment& s, int group, const KeyRange& range, float* dst) {
+  using Element = typename Read::Element;
+  const int end = smaller((group + 1) * kKeyGroup, range.end);
+  for (int key = larger(group * kKeyGroup, range.begin); key < end;) {
+    const Slot at = slot_of(s, s.k_pages, key);
+    const int first = at.slot / kKeyGroup * kKeyGroup;
+    const int width = smaller(kKeyGroup, s.page_tokens - first);
+    const auto* src =
+        reinterpret_cast<const Element*>(at.page) + int64_t{first} * s.head_dim + (at.slot - first);
+    const int n = smaller(end - key, first + width - at.slot);
+    float* to = dst + (key - group * kKeyGroup);
+    if (n >= 4) {
+      for (int d = 0; d < s.head_dim; ++d) {
+        widen<V, Read>(src + d * width, n, to + d * kKeyGroup);
+      }
+    } else {
+      for (int i = 0; i < n; ++i) scatter_key<V, Read>(src + i, width, s.head_dim, to + i);
+    }
+    key += n;
+  }
+}
+
+// values[j] for the keys [begin, end) of the tile: the rows in their pages. The page of a row is
+// looked up once per run.
+template <class Element>
+void value_rows(const AttentionSegment& s, int tile, int begin, int end, const Element** values) {
+  for (int j = begin; j < end;) {
+    const Slot at = slot_of(s, s.v_pages, tile + j);
+    const auto* row = reinterpret_cast<const Element*>(at.page) + int64_t{at.slot} * s.head_dim;
+    const int run = smaller(end - j, s.page_tokens - at.slot);
+    for (int i = 0; i < run; ++i) values[j + i] = row + int64_t{i} * s.head_dim;
+    j += run;
+  }
+}
+
+// The same rows as f32, each filled up with zeros to whole vectors.
+template <class V, class Read>
+void widen_values(const AttentionSegment& s, int tile, int begin, int end, float* buffer,
+                  const float** values) {
+  const typename Read::Element* rows[kValueTile];
+  value_rows(s, tile, begin, end, rows);
+  const int64_t stride = attention_stride(s.head_dim);
+  for (int j = begin; j < end; ++j) {
+    float* to = buffer + j * stride;
+    widen<V, Read>(rows[j], s.head_dim, to);
+    for (int64_t d = s.head_dim; d < stride; ++d) to[d] = 0.0f;
+    values[j] = to;
+  }
+}
+
+// Scales of the keys (or values) of the range, as f32.
+inline void gather_scales(const AttentionSegment& s, const void* const* pages,
+                          const KeyRange& range, float* scales) {
+  const size_t codes = static_cast<size_t>(s.page_tokens) * static_cast<size_t>(s.head_dim);
+  for (int key = range.begin; key < range.end;) {
+    const Slot at = slot_of(s, pages, key);
+    const char* src = at.page + codes + static_cast<size_t>(at.slot) * sizeof(uint16_t);
+    const int run = smaller(range.end - key, s.page_tokens - at.slot);
+    for (int i = 0; i < run; ++i) {
+      uint16_t half;
+      memcpy(&half, src + static_cast<size_t>(i) * sizeof half, sizeof half);
+      const uint32_t bits = uint32_t{half} << 16;
+      memcpy(scales + key + i, &bits, sizeof bits);
+    }
+    key += run;
+  }
+  // What stands outside is multiplied into scores that nobody sees.
+  for (int key = 0; key < range.begin; ++key) scales[key] = 0.0f;
+  for (int key = range.end; key < kKeySegment; ++key) scales[key] = 0.0f;
+}
+
+}  // namespace
+}  // namespace ruvllm::kernels

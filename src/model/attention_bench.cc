@@ -1,0 +1,169 @@
+// Attention over the paged cache as a step of a model calls it, one layer, all threads: decode at a
+// depth, prefill of a chunk, many sequences of different lengths, and sequences that share a
+// prefix. The caches are larger than the processor's, as those of a model with many layers are.
+// Counters: bytes/s of keys and values (compare with the read roof that `ruvllm bench` prints) and
+// FLOP/s of the two products (compare with the multiply-add peak).
+#include <benchmark/benchmark.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+#include "model/kv_storage.h"
+#include "ops/ops.h"
+
+namespace ruvllm {
+namespace {
+
+// Heads of the 1.1B Llama shape, and one without grouped heads.
+struct Heads {
+  const char* name;
+  int32_t heads, kv_heads, dim;
+};
+constexpr Heads kGrouped = {"32/4x64", 32, 4, 64};
+constexpr Heads kUngrouped = {"16/16x64", 16, 16, 64};
+constexpr Heads kWide = {"32/8x128", 32, 8, 128};
+
+struct Length {
+  int64_t depth;   // tokens before
+  int64_t tokens;  // rows
+};
+
+// One layer's worth of calls, `copies` of them over different blocks so that the cache is cold.
+class Bench {
+ public:
+  Bench(const Heads& heads, DType dtype, int32_t block_tokens, std::vector<Length> lengths,
+        int64_t shared_tokens, int copies)
+      : heads_(heads), dtype_(dtype), lengths_(std::move(lengths)), copies_(copies) {
+    ModelConfig config;
+    config.num_heads = heads.heads;
+    config.num_kv_heads = heads.kv_heads;
+    config.head_dim = heads.dim;
+    config.layers.resize(1);
+    storage_ = KvStorage::make(config, dtype, block_tokens).value();
+    int32_t next = 0;
+    for (int copy = 0; copy < copies; ++copy) {
+      const int32_t first_shared = next;
+      next += static_cast<int32_t>(shared_tokens / block_tokens);
+      for (const Length& length : lengths_) {
+        std::vector<int32_t> table;
+        const int64_t blocks = (length.depth + length.tokens + block_tokens - 1) / block_tokens;
+        for (int64_t i = 0; i < blocks; ++i) {
+          table.push_back(i < shared_tokens / block_tokens ? first_shared + static_cast<int32_t>(i)
+                                                           : next++);
+        }
+        tables_.push_back(std::move(table));
+      }
+    }
+    if (!storage_.reserve(next)) std::abort();
+    for (const Length& length : lengths_) rows_ += length.tokens;
+    q_.assign(static_cast<size_t>(rows_ * heads.heads * heads.dim), 0.25f);
+    out_ = q_;
+  }
+
+  void run(Ops& ops, int copy) {
+    std::vector<SequenceSpan> spans;
+    int64_t row = 0;
+    for (size_t i = 0; i < lengths_.size(); ++i) {
+      const size_t table = static_cast<size_t>(copy) * lengths_.size() + i;
+      spans.push_back({row, lengths_[i].tokens, lengths_[i].depth, tables_[table]});
+      row += lengths_[i].tokens;
+    }
+    const int64_t cols = int64_t{heads_.heads} * heads_.dim;
+    AttentionArgs args;
+    args.q = {q_.data(), rows_, cols, cols};
+    args.out = {out_.data(), rows_, cols, cols};
+    args.kv = storage_.layer(0);
+    args.sequences = spans;
+    args.num_heads = heads_.heads;
+    args.scale = 1.0f / std::sqrt(static_cast<float>(heads_.dim));
+    ops.attention(args);
+  }
+
+  // Of one call.
+  double bytes() const {
+    double tokens = 0;
+    for (const Length& l : lengths_) tokens += static_cast<double>(l.depth + l.tokens);
+    return tokens * static_cast<double>(storage_.block_bytes()) / storage_.block_tokens();
+  }
+  double flops() const {
+    double keys = 0;
+    for (const Length& l : lengths_) {
+      const auto n = static_cast<double>(l.tokens);
+      keys += n * static_cast<double>(l.depth) + n * (n + 1) / 2;
+    }
+    return keys * 4.0 * heads_.heads * heads_.dim;
+  }
+
+ private:
+  Heads heads_;
+  DType dtype_;
+  std::vector<Length> lengths_;
+  int copies_;
+  int64_t rows_ = 0;
+  KvStorage storage_;
+  std::vector<std::vector<int32_t>> tables_;
+  std::vector<float> q_, out_;
+};
+
+void add(const std::string& name, const Heads& heads, DType dtype, int32_t block_tokens,
+         std::vector<Length> lengths, int64_t shared_tokens, int copies) {
+  const std::string full = name + "/" + heads.name + "/" + std::string(dtype_info(dtype).name) +
+                           "/block" + std::to_string(block_tokens);
+  benchmark::RegisterBenchmark(full.c_str(), [=](benchmark::State& state) {
+    const auto ops = make_cpu_ops(0).value();
+    Bench bench(heads, dtype, block_tokens, lengths, shared_tokens, copies);
+    int copy = 0;
+    // The best call: what is measured is the machine, not its neighbours.
+    double best = 1e30;
+    for (auto _ : state) {
+      const auto begin = std::chrono::steady_clock::now();
+      bench.run(*ops, copy);
+      best = std::min(
+          best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+      copy = (copy + 1) % copies;
+    }
+    state.counters["best_us"] = best * 1e6;
+    state.counters["GB/s"] = bench.bytes() / best * 1e-9;
+    state.counters["GFLOP/s"] = bench.flops() / best * 1e-9;
+  })->UseRealTime();
+}
+
+const int kRegistered = [] {
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    for (const int64_t depth : {2047, 8191}) {
+      add("decode_at_" + std::to_string(depth + 1), kGrouped, dtype, 16, {{depth, 1}}, 0,
+          static_cast<int>(131072 / depth));
+    }
+  }
+  add("decode_at_8192", kGrouped, DType::kBF16, 64, {{8191, 1}}, 0, 16);
+  add("decode_at_8192", kGrouped, DType::kBF16, 8, {{8191, 1}}, 0, 16);
+  add("decode_at_8192", kGrouped, DType::kBF16, 1, {{8191, 1}}, 0, 16);
+  add("decode_at_8192", kUngrouped, DType::kBF16, 16, {{8191, 1}}, 0, 4);
+  add("decode_at_8192", kWide, DType::kBF16, 16, {{8191, 1}}, 0, 8);
+  for (const DType dtype : {DType::kBF16, DType::kF32}) {
+    for (const int64_t depth : {0, 512, 3840}) {
+      add("prefill_256_after_" + std::to_string(depth), kGrouped, dtype, 16, {{depth, 256}}, 0, 1);
+    }
+  }
+  add("prefill_4096", kGrouped, DType::kBF16, 16, {{0, 4096}}, 0, 1);
+  add("prefill_4096", kWide, DType::kBF16, 16, {{0, 4096}}, 0, 1);
+  std::vector<Length> mixed = {{8191, 1}};
+  for (int64_t i = 0; i < 63; ++i) mixed.push_back({(i * 37) % 250, 1});
+  add("one_of_8192_beside_63", kGrouped, DType::kBF16, 16, mixed, 0, 8);
+  mixed.push_back({512, 256});
+  add("one_of_8192_beside_63_and_prefill", kGrouped, DType::kBF16, 16, mixed, 0, 8);
+  for (const Heads& heads : {kGrouped, kUngrouped}) {
+    for (const int64_t shared : {0, 2048}) {
+      add("32_of_2112_sharing_" + std::to_string(shared), heads, DType::kBF16, 16,
+          std::vector<Length>(32, {2111, 1}), shared, 1);
+    }
+  }
+  return 0;
+}();
+
+}  // namespace
+}  // namespace ruvllm
