@@ -2,6 +2,7 @@
 #include <clocale>
 #include <csignal>
 #include <cstdio>
+#include <cstdlib>
 #include <vector>
 
 #include "base/log.h"
@@ -27,6 +28,9 @@ constexpr Verb kVerbs[] = {
     {"detokenize", verb_detokenize, "token ids to text"},
     {"render", verb_render, "messages to the prompt a chat template makes"},
     {"eval", verb_eval, "perplexity of a text, divergence from a reference model"},
+#if defined(RUVLLM_HAS_SERVING)
+    {"serve", verb_serve, "the OpenAI-compatible HTTP server"},
+#endif
     {"bench", verb_bench, "measure prefill and decode speed"},
     {"info", verb_info, "what a model file says"},
     {"selftest", verb_selftest, "check this build on this machine"},
@@ -61,11 +65,7 @@ int dispatch(Args args) {
     if (verb.name == name) return verb.run(args.subspan(1));
   }
   if (name == "serve") {
-#if defined(RUVLLM_HAS_SERVING)
-    print_error(name, "this version has no serving backend yet");
-#else
-    print_error(name, "this build has no serving backend (built without RUVLLM_SERVING)");
-#endif
+    print_error(name, "this build has no server (built without RUVLLM_SERVING)");
     return kExitFailure;
   }
   if (name == "quantize") {
@@ -80,8 +80,11 @@ int dispatch(Args args) {
 }  // namespace ruvllm::cli
 
 int main(int argc, char** argv) {
-  // Widths of characters and the terminal's encoding; numbers are never formatted by locale.
-  if (std::setlocale(LC_CTYPE, "") == nullptr) std::setlocale(LC_CTYPE, "C.UTF-8");
+  // Widths of characters and the terminal's encoding; numbers are never formatted by locale. The
+  // plain "C" locale (a container without LANG) knows only ASCII, but text here is UTF-8.
+  if (std::setlocale(LC_CTYPE, "") == nullptr || MB_CUR_MAX == 1) {
+    std::setlocale(LC_CTYPE, "C.UTF-8");
+  }
   std::signal(SIGPIPE, SIG_IGN);  // write_out ends quietly instead
   ruvllm::cli::exit_on_interrupt();
   const std::vector<std::string_view> args(argv + 1, argv + argc);

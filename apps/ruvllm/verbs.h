@@ -16,5 +16,6 @@ int verb_eval(Args args);
 int verb_bench(Args args);
 int verb_info(Args args);
 int verb_selftest(Args args);
+int verb_serve(Args args);  // of builds with RUVLLM_SERVING
 
 }  // namespace ruvllm::cli
