@@ -1,5 +1,5 @@
 // What the tokenizers ask of the Unicode database (version 16): classes of characters and simple
-// lower case. Compiled-in tables of about 50 KB made by tools/unicode/make_tables.py; no state.
+// lower case. Compiled-in tables (50 KB) made by tools/unicode/make_tokenizer_tables.py; no state.
 #pragma once
 
 #include <cstdint>

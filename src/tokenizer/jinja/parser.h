@@ -1,6 +1,7 @@
-// Tokens to the tree of ast.h. ExprParser knows expressions; StatementParser (parser.cc) adds the
-// tags. Both share one cursor over the tokens and one symbol table. Depth is bounded: a template
-// nested deeper than kMaxNesting is refused.
+// Tokens to the tree of ast.h. ExprParser knows expressions (expr_parser.cc; expr_postfix.cc what
+// follows an operand), StatementParser (parser.cc) adds the tags. Both share one cursor over the
+// tokens and one symbol table. Depth is bounded: a template nested deeper than kMaxNesting is
+// refused.
 #pragma once
 
 #include <string>
@@ -13,6 +14,20 @@
 namespace ruvllm::jinja {
 
 inline constexpr int kMaxNesting = 200;  // of expressions, and of statements
+
+// Counts one level of the parser's own recursion.
+class Nested {
+ public:
+  explicit Nested(int& depth) : depth_(depth) { ++depth_; }
+  ~Nested() { --depth_; }
+  Nested(const Nested&) = delete;
+  Nested& operator=(const Nested&) = delete;
+  bool too_deep() const { return depth_ > kMaxNesting; }
+
+ private:
+  int& depth_;
+};
+std::unexpected<Error> too_deep(int32_t line);
 
 class ExprParser {
  public:

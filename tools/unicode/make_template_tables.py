@@ -2,7 +2,7 @@
 """Writes src/tokenizer/jinja/unicode_tables.inc from Python's own Unicode data.
 
 The template language has Python's string methods, so its character properties and case mappings
-are Python's. usage: make_unicode_tables.py > src/tokenizer/jinja/unicode_tables.inc
+are Python's. usage: make_template_tables.py > src/tokenizer/jinja/unicode_tables.inc
 """
 import sys
 import unicodedata
@@ -78,7 +78,7 @@ def mapping(name, change):
     rows(f"k{name}Many", "CaseMany", escaped or ['{0, ""}'], 3)
 
 
-print(f"// Made by tools/reference/make_unicode_tables.py, Unicode {unicodedata.unidata_version}.")
+print(f"// Made by tools/unicode/make_template_tables.py, Unicode {unicodedata.unidata_version}.")
 print("// clang-format off\n")
 properties()
 ignorable()

@@ -3,7 +3,11 @@
 
 Needs Unicode 16.0, the version of the reference tokenizers: Python >= 3.14, or
 `pip install unicodedata2==16.0.0`; and perl, whose \\p{Present_In} tells which characters Unicode 9
-had (the version of the reference's normalization forms). Usage: tools/unicode/make_tables.py > src/tokenizer/unicode_tables.inc
+had (the version of the reference's normalization forms).
+Usage: make_tokenizer_tables.py > src/tokenizer/unicode_tables.inc
+
+Chat templates have tables of their own (make_template_tables.py): they follow Python's version of
+Unicode and its string methods, these here the version and the properties of tokenizer libraries.
 """
 import subprocess
 import sys
@@ -84,7 +88,7 @@ def main():
     for start in range(0, 0x110000, BLOCK):
         block = bytes(values[start:start + BLOCK])
         first.append(blocks.setdefault(block, len(blocks)))
-    print(f"// Made by tools/unicode/make_tables.py from Unicode {VERSION}; do not edit.")
+    print(f"// Made by tools/unicode/make_tokenizer_tables.py from Unicode {VERSION}; do not edit.")
     print("// clang-format off")
     print(f"inline constexpr uint16_t kBlockOfCodePoint[{len(first)}] = {{")
     print("\n".join(rows(first)))
