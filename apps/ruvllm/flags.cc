@@ -138,11 +138,16 @@ void FlagSet::add_positional(std::string name, std::string& target, std::string 
   positional_ = std::move(flag);
 }
 
-FlagSet::Flag* FlagSet::find(std::string_view name) {
-  for (Flag& flag : flags_) {
+const FlagSet::Flag* FlagSet::find(std::string_view name) const {
+  for (const Flag& flag : flags_) {
     if (std::find(flag.names.begin(), flag.names.end(), name) != flag.names.end()) return &flag;
   }
   return nullptr;
+}
+
+bool FlagSet::given(std::string_view name) const {
+  const Flag* flag = find(name);
+  return flag != nullptr && flag->given;
 }
 
 int FlagSet::usage_error(std::string_view message) const {
@@ -172,10 +177,12 @@ std::optional<int> FlagSet::parse(Args args) {
       value = name.substr(equals + 1);
       name = name.substr(0, equals);
     }
-    Flag* flag = find(name);
-    if (flag == nullptr) {
+    const Flag* known = find(name);
+    if (known == nullptr) {
       return usage_error(concat("unknown flag ", printable(name), " (see --help)"));
     }
+    Flag* flag = &flags_[static_cast<size_t>(known - flags_.data())];
+    flag->given = true;
     if (flag->value.empty() && value) {
       return usage_error(concat(name, " takes no value, found ", printable(*value)));
     }

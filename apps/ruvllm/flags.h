@@ -53,6 +53,8 @@ class FlagSet {
 
   // Exit status when the verb must end now (help or a mistake); nullopt: go on.
   std::optional<int> parse(Args args);
+  // Whether the flag of that name was used; after parse().
+  bool given(std::string_view name) const;
   // Prints "ruvllm VERB: message" and gives kExitUsage.
   int usage_error(std::string_view message) const;
 
@@ -64,9 +66,10 @@ class FlagSet {
     std::string help;
     std::function<Status(std::string_view)> set;
     bool hidden = false;
+    bool given = false;
   };
   void add_flag(const std::string& names, Flag flag);
-  Flag* find(std::string_view name);
+  const Flag* find(std::string_view name) const;
   std::string help_text() const;
 
   std::string verb_;

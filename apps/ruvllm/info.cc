@@ -1,4 +1,5 @@
 // ruvllm info: what a model file says, and what it will cost in memory.
+#include <cmath>
 #include <map>
 #include <utility>
 
@@ -21,7 +22,13 @@ struct Summary {
   uint64_t kv_bytes_per_token = 0;                              // bf16
 };
 
+std::string_view type_name(const FileTensor& tensor) {
+  return tensor.quantized != nullptr ? tensor.quantized->layout()
+                                     : dtype_info(tensor.view.dtype).name;
+}
+
 uint64_t bytes_of(const FileTensor& tensor) {
+  if (tensor.quantized != nullptr) return tensor.quantized->stored_bytes();
   uint64_t row = 0;
   const int last = tensor.view.rank - 1;
   if (last < 0 || !row_bytes(tensor.view.dtype, tensor.view.dim(last), row)) return 0;
@@ -35,7 +42,7 @@ Summary summarize(const Checkpoint& checkpoint) {
     const uint64_t bytes = bytes_of(tensor);
     summary.num_parameters += static_cast<uint64_t>(tensor.view.num_elements());
     summary.tensor_bytes += bytes;
-    auto& entry = summary.by_type[std::string(dtype_info(tensor.view.dtype).name)];
+    auto& entry = summary.by_type[std::string(type_name(tensor))];
     entry.first += 1;
     entry.second += bytes;
   }
@@ -76,8 +83,9 @@ TextSummary summarize_text(const std::string& path) {
   return summary;
 }
 
+// A float as the file wrote it: 0.6, not 0.6000000238.
 Json optional_number(const auto& value) {
-  return value ? Json(*value) : Json();
+  return value ? Json(std::round(static_cast<double>(*value) * 1e6) / 1e6) : Json();
 }
 
 Json tensors_json(const Checkpoint& checkpoint) {
@@ -86,7 +94,7 @@ Json tensors_json(const Checkpoint& checkpoint) {
     Json::Array shape;
     for (int i = 0; i < tensor.view.rank; ++i) shape.emplace_back(tensor.view.dim(i));
     tensors.push_back(object({{"name", Json(tensor.name)},
-                              {"dtype", text_json(dtype_info(tensor.view.dtype).name)},
+                              {"dtype", text_json(type_name(tensor))},
                               {"shape", Json(std::move(shape))},
                               {"bytes", Json(bytes_of(tensor))},
                               {"file", Json(tensor.file)}}));
@@ -143,6 +151,7 @@ void print_json(const std::string& model, const Checkpoint& checkpoint, const Su
       {"generation_defaults",
        object({{"temperature", optional_number(defaults.temperature)},
                {"top_p", optional_number(defaults.top_p)},
+               {"min_p", optional_number(defaults.min_p)},
                {"top_k", optional_number(defaults.top_k)},
                {"repetition_penalty", optional_number(defaults.repetition_penalty)}})},
       {"dtypes", Json(std::move(types))},

@@ -55,9 +55,17 @@ uint64_t proc_value(const char* path, std::string_view key) {
 }  // namespace
 
 void write_out(std::string_view text) {
-  if (std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0) {
-    return;
+  // Past stdio, which gives up in the middle when a signal comes (a chat notes Ctrl-C).
+  std::fflush(stdout);
+  while (!text.empty()) {
+    const ssize_t count = ::write(STDOUT_FILENO, text.data(), text.size());
+    if (count >= 0) {
+      text.remove_prefix(static_cast<size_t>(count));
+    } else if (errno != EINTR) {
+      break;
+    }
   }
+  if (text.empty()) return;
   if (errno == EPIPE) _exit(kExitOk);
   std::fprintf(stderr, "ruvllm: cannot write the output: %s\n", std::strerror(errno));
   _exit(kExitFailure);

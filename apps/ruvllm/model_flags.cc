@@ -50,6 +50,7 @@ constexpr Choice<ComputeType> kDtypes[] = {{"auto", ComputeType::kAuto},
                                            {"bf16", ComputeType::kBf16},
                                            {"f16", ComputeType::kF16},
                                            {"f32", ComputeType::kF32}};
+constexpr Choice<bool> kDefaultsOf[] = {{"auto", true}, {"none", false}};
 constexpr Choice<KvType> kKvDtypes[] = {{"auto", KvType::kAuto},
                                         {"f32", KvType::kF32},
                                         {"bf16", KvType::kBf16},
@@ -141,6 +142,28 @@ void SamplingFlags::add_to(FlagSet& flags) {
                      return {};
                    });
   flags.add("--ignore-eos", params.ignore_eos, "do not end at the end-of-text token");
+}
+
+void SamplingFlags::add_defaults_flag(FlagSet& flags) {
+  add_choice(
+      flags, "--generation-config", use_model_defaults,
+      "auto: defaults are what the model recommends (generation_config.json, GGUF); none: those "
+      "shown",
+      kDefaultsOf);
+}
+
+void SamplingFlags::take_defaults(const FlagSet& flags, const GenerationDefaults& model) {
+  if (!use_model_defaults) return;
+  const GenerateParams ours = params;
+  model.apply_to(params);
+  const auto flag_wins = [&](std::string_view name, auto GenerateParams::* field) {
+    if (flags.given(name)) params.*field = ours.*field;
+  };
+  flag_wins("--temperature", &GenerateParams::temperature);
+  flag_wins("--top-k", &GenerateParams::top_k);
+  flag_wins("--top-p", &GenerateParams::top_p);
+  flag_wins("--min-p", &GenerateParams::min_p);
+  flag_wins("--repetition-penalty", &GenerateParams::repetition_penalty);
 }
 
 }  // namespace ruvllm::cli

@@ -30,8 +30,13 @@ void add_device_flag(FlagSet& flags, DeviceKind& device);
 
 struct SamplingFlags {
   GenerateParams params;
+  bool use_model_defaults = true;
 
   void add_to(FlagSet& flags);
+  // --generation-config: whether take_defaults() does anything.
+  void add_defaults_flag(FlagSet& flags);
+  // What the model recommends, for every parameter that no flag of `flags` set.
+  void take_defaults(const FlagSet& flags, const GenerationDefaults& model);
 };
 
 }  // namespace ruvllm::cli

@@ -35,6 +35,7 @@ struct RunFlags {
     flags.add("--raw", raw, "the prompt as it is, without the chat template");
     flags.add("-i,--interactive", interactive, "chat even when the input is no terminal");
     sampling.add_to(flags);
+    sampling.add_defaults_flag(flags);
     flags.add("--stats", stats, "speed and memory on stderr");
     flags.add("--json", json, "one JSON object instead of streamed text");
     flags.add_example("ruvllm run -m demo");
@@ -98,6 +99,9 @@ int verb_run(Args args) {
   }
   Result<std::unique_ptr<LlmBackend>> backend = run.model.open_backend();
   if (!backend) return fail_with("run", backend.error());
+  const Result<ModelInfo> info = (*backend)->model_info();
+  if (!info) return fail_with("run", info.error());
+  run.sampling.take_defaults(flags, info->generation_defaults);
   if (is_chat) {
     return chat(**backend, {run.sampling.params, run.system, run.raw, run.stats});
   }

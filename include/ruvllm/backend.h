@@ -35,6 +35,7 @@ struct ModelInfo {
   int32_t num_layers = 0;
   std::string device;   // "cpu"
   std::string kernels;  // e.g. "avx2"
+  GenerationDefaults generation_defaults;
 };
 
 class Tokenizer {

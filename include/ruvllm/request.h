@@ -67,6 +67,24 @@ struct GenerateParams {
   }
 };
 
+// What a model's makers recommend for sampling (generation_config.json, general.sampling.* of a GGUF
+// file); nullopt: they say nothing. See ModelInfo. The backend never applies it by itself.
+struct GenerationDefaults {
+  std::optional<float> temperature;
+  std::optional<float> top_p;
+  std::optional<float> min_p;
+  std::optional<int32_t> top_k;  // 0: off
+  std::optional<float> repetition_penalty;
+
+  void apply_to(GenerateParams& params) const {
+    params.temperature = temperature.value_or(params.temperature);
+    params.top_p = top_p.value_or(params.top_p);
+    params.min_p = min_p.value_or(params.min_p);
+    params.top_k = top_k.value_or(params.top_k);
+    params.repetition_penalty = repetition_penalty.value_or(params.repetition_penalty);
+  }
+};
+
 // How one request is treated beside others; says nothing about its answer. A backend that cannot
 // honour a field refuses it by name (kUnsupported), see LlmBackend::features().
 struct RequestOptions {

@@ -43,6 +43,7 @@ ModelInfo EdgeModel::info() const {
   info.num_layers = config.num_layers();
   info.device = parts.device;
   info.kernels = std::string(parts.runner->kernels());
+  if (parts.checkpoint != nullptr) info.generation_defaults = parts.checkpoint->generation;
   return info;
 }
 

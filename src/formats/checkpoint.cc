@@ -9,6 +9,8 @@
 #include "formats/gguf.h"
 #include "formats/gguf_config.h"
 #include "formats/hf_config.h"
+#include "formats/quantized_config.h"
+#include "formats/quantized_tensors.h"
 #include "formats/safetensors.h"
 
 namespace ruvllm {
@@ -96,6 +98,21 @@ Status add_weights(const std::string& directory, Checkpoint& checkpoint) {
              pickle ? " (pytorch_model.bin is a pickle and is not read)" : ""));
 }
 
+// Quantized matrices become one tensor each.
+Status join_quantized(std::string_view config_text, const std::string& config_path,
+                      Checkpoint& checkpoint) {
+  RUVLLM_ASSIGN(const Json config, Json::parse(config_text));
+  const Json* quantization = config.find("quantization_config");
+  const Json* text = config.find("text_config");
+  if (quantization == nullptr && text != nullptr) quantization = text->find("quantization_config");
+  if (quantization == nullptr || quantization->is_null()) return {};
+  RUVLLM_ASSIGN(const QuantizationConfig parsed,
+                parse_quantization_config(*quantization, config_path));
+  checkpoint.index.clear();
+  RUVLLM_TRY(join_quantized_tensors(parsed, checkpoint.path, checkpoint.tensors));
+  return build_index(checkpoint);
+}
+
 // Leaves the text part of a vision-language checkpoint, under the names of a text-only one.
 Status keep_text_part(Checkpoint& checkpoint) {
   std::vector<FileTensor> kept;
@@ -135,6 +152,7 @@ Result<std::unique_ptr<Checkpoint>> open_directory(const std::string& path) {
     RUVLLM_ASSIGN(checkpoint->pooling, parse_pooling_config(text, pooling_path));
   }
   RUVLLM_TRY(add_weights(path, *checkpoint));
+  RUVLLM_TRY(join_quantized(config, config_path, *checkpoint));
   if (checkpoint->config.architecture == kGemma3WithImages) {
     RUVLLM_TRY(keep_text_part(*checkpoint));
   }
@@ -149,6 +167,8 @@ Result<std::unique_ptr<Checkpoint>> open_gguf_checkpoint(const std::string& path
   checkpoint->names = NameStyle::kGguf;
   RUVLLM_ASSIGN(GgufFile file, open_gguf(path, checkpoint->files));
   RUVLLM_ASSIGN(checkpoint->config, gguf_model_config(file));
+  RUVLLM_ASSIGN(checkpoint->generation, gguf_generation_defaults(file));
+  RUVLLM_ASSIGN(checkpoint->pooling, gguf_pooling(file));
   checkpoint->tensors = std::move(file.tensors);
   RUVLLM_TRY(build_index(*checkpoint));
   align_tensors(*checkpoint);

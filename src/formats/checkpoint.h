@@ -9,27 +9,19 @@
 
 #include <cstddef>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
 
 #include "base/mmap_file.h"
+#include "ruvllm/request.h"
 #include "ruvllm/result.h"
 #include "spec/file_tensor.h"
 #include "spec/model_config.h"
 #include "spec/tokenizer_data.h"
 
 namespace ruvllm {
-
-// generation_config.json; absent fields are nullopt.
-struct GenerationDefaults {
-  std::optional<double> temperature;
-  std::optional<double> top_p;
-  std::optional<int64_t> top_k;
-  std::optional<double> repetition_penalty;
-};
 
 // How get_embeddings pools (sentence-transformers' 1_Pooling/config.json).
 enum class Pooling : uint8_t { kMean, kLastToken, kFirstToken };

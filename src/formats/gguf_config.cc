@@ -6,6 +6,7 @@
 
 #include "base/str.h"
 #include "formats/config_limits.h"
+#include "formats/foreign_fields.h"
 #include "formats/gguf_fields.h"
 #include "formats/gguf_rope.h"
 
@@ -231,6 +232,13 @@ void read_experts(GgufFields& fields, const GgufFile& file, ModelConfig& config)
 // Traits that only the tensors show.
 void read_tensor_traits(const GgufFile& file, ModelConfig& config) {
   config.tied_embeddings = true;
+  // For phi2 llama.cpp's converter writes four times the hidden size, whatever the model has.
+  if (config.family == Family::kPhi) {
+    const FileTensor* up = find_gguf_tensor(file, "blk.0.ffn_up.weight");
+    if (up != nullptr && up->view.rank == 2 && up->view.dim(0) <= kMaxFfn) {
+      config.ffn_size = narrow(up->view.dim(0));
+    }
+  }
   for (const FileTensor& tensor : file.tensors) {
     const std::string_view name = tensor.name;
     if (name == "output.weight") config.tied_embeddings = false;
@@ -340,12 +348,41 @@ Result<ModelConfig> gguf_model_config(const GgufFile& file) {
   GgufFields fields(file, name + ".");
   read_common(fields, file, *arch, config);
   if (fields.ok()) arch->read_own(fields, config);
+  refuse_foreign_fields(fields);
   Status status = fields.status();
   RUVLLM_TRY(status);
   read_token_ids(file, config, status);
   RUVLLM_TRY(status);
   RUVLLM_TRY(check_model_config(config, file.path));
   return config;
+}
+
+Result<Pooling> gguf_pooling(const GgufFile& file) {
+  GgufFields general(file, "general.");
+  GgufFields fields(file, concat(general.text_or("architecture", ""), "."));
+  constexpr int64_t kNone = 0, kFirst = 2, kLast = 3;  // 1: the mean
+  const int64_t type = fields.integer_or("pooling_type", kNone, 0, 255);
+  if (type > kLast) fields.unsupported("pooling_type", "found ", type, ", known: 0 to 3");
+  RUVLLM_TRY(fields.status());
+  return type == kLast    ? Pooling::kLastToken
+         : type == kFirst ? Pooling::kFirstToken
+                          : Pooling::kMean;
+}
+
+Result<GenerationDefaults> gguf_generation_defaults(const GgufFile& file) {
+  GgufFields fields(file, "general.sampling.");
+  const auto number = [&](std::string_view key, double max) -> std::optional<float> {
+    if (!fields.has(key)) return std::nullopt;
+    return static_cast<float>(fields.number(key, 0.0, max));
+  };
+  GenerationDefaults defaults;
+  defaults.temperature = number("temp", 1e4);
+  defaults.top_p = number("top_p", 1.0);
+  defaults.min_p = number("min_p", 1.0);
+  defaults.repetition_penalty = number("penalty_repeat", 1e4);
+  if (fields.has("top_k")) defaults.top_k = narrow(fields.integer("top_k", 0, INT32_MAX));
+  RUVLLM_TRY(fields.status());
+  return defaults;
 }
 
 }  // namespace ruvllm

@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "formats/checkpoint.h"
 #include "formats/gguf.h"
 #include "ruvllm/result.h"
 #include "spec/model_config.h"
@@ -14,6 +15,12 @@
 namespace ruvllm {
 
 Result<ModelConfig> gguf_model_config(const GgufFile& file);
+
+// {arch}.pooling_type: how embeddings are pooled; mean when the file does not say.
+Result<Pooling> gguf_pooling(const GgufFile& file);
+
+// general.sampling.*: the sampling that the model's makers recommend.
+Result<GenerationDefaults> gguf_generation_defaults(const GgufFile& file);
 
 // The values of general.architecture it knows.
 std::vector<std::string_view> supported_gguf_architectures();

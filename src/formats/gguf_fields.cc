@@ -1,6 +1,21 @@
 #include "formats/gguf_fields.h"
 
+#include <algorithm>
+
 namespace ruvllm {
+
+const GgufValue* GgufFields::find(std::string_view key) const {
+  const GgufValue* value = file_.find(concat(prefix_, key));
+  if (value != nullptr && std::ranges::find(asked_, value) == asked_.end()) {
+    asked_.push_back(value);
+  }
+  return value;
+}
+
+const GgufValue* GgufFields::not_asked_for(std::string_view key) const {
+  const GgufValue* value = file_.find(concat(prefix_, key));
+  return std::ranges::find(asked_, value) == asked_.end() ? value : nullptr;
+}
 
 void GgufFields::complain(ErrorCode code, std::string_view key, const std::string& message) {
   if (!status_) return;

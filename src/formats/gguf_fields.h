@@ -19,8 +19,10 @@ class GgufFields {
   // `prefix`: "llama." or "" for whole keys.
   GgufFields(const GgufFile& file, std::string prefix) : file_(file), prefix_(std::move(prefix)) {}
 
-  const GgufValue* find(std::string_view key) const { return file_.find(concat(prefix_, key)); }
+  const GgufValue* find(std::string_view key) const;
   bool has(std::string_view key) const { return find(key) != nullptr; }
+  // The value, when it is there and no getter of this object was called for it.
+  const GgufValue* not_asked_for(std::string_view key) const;
 
   int64_t integer(std::string_view key, int64_t min, int64_t max);
   int64_t integer_or(std::string_view key, int64_t fallback, int64_t min, int64_t max);
@@ -49,6 +51,7 @@ class GgufFields {
 
   const GgufFile& file_;
   std::string prefix_;
+  mutable std::vector<const GgufValue*> asked_;
   Status status_;
 };
 

@@ -102,6 +102,37 @@ Result<ModelConfig> config_of(const Builder& builder) {
   return gguf_model_config(*parsed);
 }
 
+TEST(Gguf, GenerationDefaults) {
+  const auto read = [](const Builder& builder) {
+    const std::string bytes = builder.build();
+    const auto file = parse_gguf(as_bytes(bytes), "f");
+    EXPECT_TRUE(file);
+    return gguf_generation_defaults(*file);
+  };
+  const auto none = read(Builder().f32("general.temp", 0.3f));
+  ASSERT_TRUE(none);
+  EXPECT_FALSE(none->temperature || none->top_p || none->top_k || none->repetition_penalty);
+  const auto all = read(Builder()
+                            .f32("general.sampling.temp", 0.6f)
+                            .u32("general.sampling.top_k", 20)
+                            .f32("general.sampling.top_p", 0.95f)
+                            .f32("general.sampling.min_p", 0.01f)
+                            .f32("general.sampling.penalty_repeat", 1.05f));
+  ASSERT_TRUE(all);
+  GenerateParams params;
+  params.presence_penalty = 0.5f;
+  all->apply_to(params);
+  EXPECT_EQ(params.temperature, 0.6f);
+  EXPECT_EQ(params.top_k, 20);
+  EXPECT_EQ(params.top_p, 0.95f);
+  EXPECT_EQ(params.min_p, 0.01f);
+  EXPECT_EQ(params.repetition_penalty, 1.05f);
+  EXPECT_EQ(params.presence_penalty, 0.5f);
+  const auto bad = read(Builder().f32("general.sampling.top_p", 1.5f));
+  ASSERT_FALSE(bad);
+  EXPECT_NE(bad.error().message.find("top_p"), std::string::npos);
+}
+
 TEST(Gguf, ValuesOfEveryType) {
   Builder b;
   b.entry("u8", GgufType::kU8, Builder::raw<uint8_t>(200));
@@ -236,6 +267,37 @@ TEST(Gguf, GoldenFilesOpen) {
   EXPECT_EQ(seen, 22u);
 }
 
+TEST(GgufConfig, PoolingOfEmbeddings) {
+  const auto pooling = [](Builder builder) {
+    const std::string bytes = builder.build();
+    const auto file = parse_gguf(as_bytes(bytes), "f");
+    EXPECT_TRUE(file);
+    return gguf_pooling(*file);
+  };
+  EXPECT_EQ(pooling(model("qwen3")), Pooling::kMean);
+  EXPECT_EQ(pooling(model("qwen3").u32("qwen3.pooling_type", 1)), Pooling::kMean);
+  EXPECT_EQ(pooling(model("qwen3").u32("qwen3.pooling_type", 2)), Pooling::kFirstToken);
+  EXPECT_EQ(pooling(model("qwen3").u32("qwen3.pooling_type", 3)), Pooling::kLastToken);
+  EXPECT_FALSE(pooling(model("qwen3").u32("qwen3.pooling_type", 4)));
+}
+
+// Keys of other architectures that this one would be run half right without.
+TEST(GgufConfig, ForeignKeysAreRefusedByName) {
+  const auto refused = [](Builder builder, std::string_view key) {
+    const auto config = config_of(builder);
+    ASSERT_FALSE(config) << key;
+    EXPECT_EQ(config.error().code, ErrorCode::kUnsupported);
+    EXPECT_NE(config.error().message.find(key), std::string::npos) << config.error().message;
+  };
+  refused(model("llama").f32("llama.attention.clamp_kqv", 8.0f), "attention.clamp_kqv");
+  refused(model("llama").f32("llama.logit_scale", 0.0625f), "logit_scale");
+  refused(model("llama").f32("llama.final_logit_softcapping", 30.0f), "final_logit_softcapping");
+  refused(model("qwen3").u32("qwen3.nextn_predict_layers", 1), "nextn_predict_layers");
+  EXPECT_TRUE(config_of(model("llama").u32("llama.leading_dense_block_count", 0)));
+  EXPECT_TRUE(config_of(model("llama").u32("llama.a_later_note", 7)));
+  EXPECT_TRUE(config_of(model("gemma2").f32("gemma2.final_logit_softcapping", 30.0f)));
+}
+
 TEST(GgufConfig, ArchitecturesOpenWithTheirTraits) {
   const auto llama = config_of(model("llama"));
   ASSERT_TRUE(llama) << llama.error().message;
@@ -260,6 +322,7 @@ TEST(GgufConfig, ArchitecturesOpenWithTheirTraits) {
 
   const auto phi2 = config_of(model("phi2", true)
                                   .u32("phi2.rope.dimension_count", 4)
+                                  .tensor("blk.0.ffn_up.weight", {32, 40})
                                   .tensor("output.weight", {32, 16})
                                   .tensor("output.bias", {16}));
   ASSERT_TRUE(phi2);
@@ -269,6 +332,7 @@ TEST(GgufConfig, ArchitecturesOpenWithTheirTraits) {
   EXPECT_FALSE(phi2->gated_mlp);
   EXPECT_TRUE(phi2->lm_head_bias);
   EXPECT_FALSE(phi2->tied_embeddings);
+  EXPECT_EQ(phi2->ffn_size, 40);  // not the 48 of the key
 
   const auto gemma = config_of(model("gemma"));
   ASSERT_TRUE(gemma);

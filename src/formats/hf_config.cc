@@ -5,8 +5,10 @@
 
 #include "base/json.h"
 #include "base/str.h"
+#include "formats/foreign_fields.h"
 #include "formats/hf_families.h"
 #include "formats/json_fields.h"
+#include "formats/quantized_config.h"
 
 namespace ruvllm {
 namespace {
@@ -167,17 +169,14 @@ Result<ModelConfig> parse_hf_config(std::string_view json, const std::string& fi
   if (family == nullptr) return std::unexpected(fields.status().error());
 
   if (const Json* quantization = fields.find("quantization_config")) {
-    const Json* method = quantization->find("quant_method");
-    return fail(
-        ErrorCode::kUnsupported,
-        concat(file, ": quantization_config: quant_method ",
-               method != nullptr ? printable(method->dump(), 40) : "(none)", " is not supported"));
+    RUVLLM_TRY(parse_quantization_config(*quantization, file));
   }
   ModelConfig config;
   config.family = family->family;
   config.architecture = text_part ? kGemma3WithImages : family->architecture;
   read_hf_family(fields, *family, config);
   read_token_ids(fields, *family, config);
+  refuse_foreign_fields(fields, config);
   RUVLLM_TRY(fields.status());
   RUVLLM_TRY(check_model_config(config, file));
   return config;
@@ -192,14 +191,17 @@ Status apply_generation_config(std::string_view json, const std::string& file, M
   auto eos = read_ids(fields, "eos_token_id", config.vocab_size, true);
   if (!eos.empty()) config.eos_ids = std::move(eos);
 
-  const auto number = [&](std::string_view key, double max) -> std::optional<double> {
+  const auto number = [&](std::string_view key, double max) -> std::optional<float> {
     if (!fields.has(key)) return std::nullopt;
-    return fields.number(key, 0.0, max);
+    return static_cast<float>(fields.number(key, 0.0, max));
   };
   defaults.temperature = number("temperature", 1e4);
   defaults.top_p = number("top_p", 1.0);
+  defaults.min_p = number("min_p", 1.0);
   defaults.repetition_penalty = number("repetition_penalty", 1e4);
-  if (fields.has("top_k")) defaults.top_k = fields.integer("top_k", 0, INT32_MAX);
+  if (fields.has("top_k")) {
+    defaults.top_k = static_cast<int32_t>(fields.integer("top_k", 0, INT32_MAX));
+  }
   return fields.status();
 }
 

@@ -392,15 +392,62 @@ TEST(HfConfig, TokenIds) {
   }
 }
 
+// What another family's config may ask for and this one would run half right.
+TEST(HfConfig, ForeignFieldsAreRefusedByName) {
+  struct Case {
+    std::string_view key;
+    std::string_view asks;  // values that ask for something, and values that do not
+    std::string_view does_not;
+  };
+  constexpr Case kCases[] = {
+      {"clip_qkv", "8.0", "null"},
+      {"alibi", "true", "false"},
+      {"use_sliding_window", "true", "false"},
+      {"final_logit_softcapping", "30.0", "null"},
+      {"query_pre_attn_scalar", "64", "null"},
+      {"logits_scaling", "8.0", "1.0"},
+      {"logit_scale", "0.0625", "1"},
+      {"attention_multiplier", "0.5", "1.0"},
+      {"num_local_experts", "8", "0"},
+      {"num_experts", "8", "null"},
+      {"kv_lora_rank", "64", "null"},
+      {"no_rope_layers", "[1,0,1,1]", "[]"},
+      {"attention_chunk_size", "512", "null"},
+      {"is_causal", "false", "true"},
+      {"use_qk_norm", "true", "false"},
+      {"qkv_bias", "true", "false"},
+      {"position_embedding_type", R"("nope")", R"("rope")"},
+      {"norm_type", R"("layer_norm")", R"("rms_norm")"},
+      {"rotary_pct", "0.25", "1.0"},
+  };
+  for (const Case& c : kCases) {
+    expect_refused(llama(concat("\"", c.key, "\":", c.asks)), ErrorCode::kUnsupported, c.key);
+    const auto quiet = llama(concat("\"", c.key, "\":", c.does_not));
+    EXPECT_TRUE(quiet) << c.key << ": " << quiet.error().message;
+  }
+  // The same fields where they belong.
+  EXPECT_TRUE(parse("GraniteForCausalLM", "granite", R"("logits_scaling":8.0)"));
+  EXPECT_TRUE(parse("Qwen3ForCausalLM", "qwen3", R"("use_qk_norm":true)"));
+  EXPECT_TRUE(parse("Qwen2ForCausalLM", "qwen2", R"("qkv_bias":true,"use_sliding_window":true)"));
+  EXPECT_TRUE(
+      parse("Qwen3MoeForCausalLM", "qwen3_moe",
+            R"("num_experts":8,"num_local_experts":8,"shared_expert_intermediate_size":0)"));
+  EXPECT_TRUE(parse("Starcoder2ForCausalLM", "starcoder2",
+                    R"("norm_type":"layer_norm","mlp_type":"default")"));
+  EXPECT_TRUE(llama(R"("a_note":"of somebody","use_cache":true,"unheard_of":3)"));
+}
+
 TEST(HfConfig, GenerationConfigWins) {
   ModelConfig config = *llama();
   GenerationDefaults defaults;
   ASSERT_TRUE(apply_generation_config(
-      R"({"eos_token_id":[3,4],"temperature":0.6,"top_p":0.95,"top_k":20,"do_sample":true})", "g",
-      config, defaults));
+      R"({"eos_token_id":[3,4],"temperature":0.6,"top_p":0.95,"top_k":20,"min_p":0.05,
+          "do_sample":true})",
+      "g", config, defaults));
   EXPECT_EQ(config.eos_ids, (std::vector<int32_t>{3, 4}));
-  EXPECT_EQ(defaults.temperature, 0.6);
-  EXPECT_EQ(defaults.top_p, 0.95);
+  EXPECT_EQ(defaults.temperature, 0.6f);
+  EXPECT_EQ(defaults.top_p, 0.95f);
+  EXPECT_EQ(defaults.min_p, 0.05f);
   EXPECT_EQ(defaults.top_k, 20);
   EXPECT_EQ(defaults.repetition_penalty, std::nullopt);
   EXPECT_FALSE(apply_generation_config(R"({"temperature":"hot"})", "g", config, defaults));

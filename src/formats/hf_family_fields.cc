@@ -146,8 +146,8 @@ void read_qwen3(JsonFields& fields, ModelConfig& config) {
 void read_qwen3_moe(JsonFields& fields, ModelConfig& config) {
   config.qk_norm = QkNorm::kPerHead;
   const int64_t window = switched_window(fields);
-  const auto* key = fields.has("num_local_experts") ? "num_local_experts" : "num_experts";
-  read_experts(fields, config, key, 128, 8);
+  const int64_t experts = fields.integer_or("num_experts", 128, 1, kMaxExperts);
+  read_experts(fields, config, "num_local_experts", experts, 8);
   config.expert_ffn_size =
       static_cast<int32_t>(fields.integer_or("moe_intermediate_size", 768, 1, kMaxFfn));
   config.norm_topk_prob = fields.flag_or("norm_topk_prob", false);

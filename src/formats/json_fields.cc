@@ -1,5 +1,6 @@
 #include "formats/json_fields.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -23,13 +24,27 @@ JsonFields::JsonFields(const Json& object, std::string where)
   }
 }
 
-const Json* JsonFields::find(std::string_view key) const {
+const Json* JsonFields::get(std::string_view key) const {
   const Json* value = object_.find(key);
+  if (value != nullptr && std::ranges::find(asked_, value) == asked_.end()) {
+    asked_.push_back(value);
+  }
+  return value;
+}
+
+const Json* JsonFields::find(std::string_view key) const {
+  const Json* value = get(key);
   return value != nullptr && !value->is_null() ? value : nullptr;
 }
 
-bool JsonFields::is_null(std::string_view key) const {
+const Json* JsonFields::not_asked_for(std::string_view key) const {
   const Json* value = object_.find(key);
+  const bool asked = std::ranges::find(asked_, value) != asked_.end();
+  return value != nullptr && !value->is_null() && !asked ? value : nullptr;
+}
+
+bool JsonFields::is_null(std::string_view key) const {
+  const Json* value = get(key);
   return value != nullptr && value->is_null();
 }
 
@@ -47,7 +62,7 @@ void JsonFields::adopt(const Status& other) {
 }
 
 int64_t JsonFields::integer(std::string_view key, int64_t min, int64_t max) {
-  const Json* value = object_.find(key);
+  const Json* value = get(key);
   const auto number = value != nullptr ? value->as_int64() : std::nullopt;
   if (number && *number >= min && *number <= max) return *number;
   mismatch(key, value, concat("an integer from ", min, " to ", max));
@@ -59,7 +74,7 @@ int64_t JsonFields::integer_or(std::string_view key, int64_t fallback, int64_t m
 }
 
 double JsonFields::number(std::string_view key, double min, double max) {
-  const Json* value = object_.find(key);
+  const Json* value = get(key);
   const auto number = value != nullptr ? value->as_double() : std::nullopt;
   if (number && *number >= min && *number <= max) return *number;  // false for NaN
   mismatch(key, value, concat("a number from ", min, " to ", max));
@@ -87,7 +102,7 @@ std::string JsonFields::text_or(std::string_view key, std::string_view fallback)
 }
 
 std::vector<float> JsonFields::positive_floats(std::string_view key, size_t count, double max) {
-  const Json* value = object_.find(key);
+  const Json* value = get(key);
   const Json::Array* array = value != nullptr ? value->as_array() : nullptr;
   if (array == nullptr) {
     mismatch(key, value, concat("an array of ", count, " numbers"));

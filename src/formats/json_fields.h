@@ -26,6 +26,8 @@ class JsonFields {
   // The field, or nullptr when it is absent or null.
   const Json* find(std::string_view key) const;
   bool has(std::string_view key) const { return find(key) != nullptr; }
+  // The field, when it is there (not null) and no getter of this object was called for it.
+  const Json* not_asked_for(std::string_view key) const;
   // Present, with the value null.
   bool is_null(std::string_view key) const;
 
@@ -58,8 +60,12 @@ class JsonFields {
   // "found \"64\", expected ..."; a missing value is "found nothing".
   void mismatch(std::string_view key, const Json* value, const std::string& expected);
 
+  // The field, null or not; remembers that it was asked for.
+  const Json* get(std::string_view key) const;
+
   const Json& object_;
   std::string where_;
+  mutable std::vector<const Json*> asked_;  // members of object_
   Status status_;
 };
 

@@ -174,7 +174,20 @@ void TensorFinder::ignore(Role role) {
   }
 }
 
-void TensorFinder::warn_about_leftovers() const {
+int64_t TensorFinder::layer_of(std::string_view name) const {
+  for (const WeightName& row : table_.base) {
+    const size_t at = row.pattern.find("{L}");
+    if (at == std::string_view::npos) continue;
+    const std::string before = expand(row.pattern.substr(0, at), prefix_, {}, false);
+    if (!name.starts_with(before)) return -1;
+    name.remove_prefix(before.size());
+    int64_t layer = -1;
+    return parse_number(name.substr(0, name.find('.')), layer) ? layer : -1;
+  }
+  return -1;
+}
+
+Status TensorFinder::check_leftovers(int32_t num_layers) const {
   size_t count = 0;
   const FileTensor* first = nullptr;
   for (size_t i = 0; i < tensors_.size(); ++i) {
@@ -184,12 +197,20 @@ void TensorFinder::warn_about_leftovers() const {
       harmless = harmless || std::string_view(tensors_[i].name).ends_with(ending);
     }
     if (harmless) continue;
+    const int64_t layer = layer_of(tensors_[i].name);
+    if (layer >= 0 && layer < num_layers) {
+      return fail(
+          ErrorCode::kUnsupported,
+          concat(tensors_[i].file, ": tensor ", printable(tensors_[i].name),
+                 ": layers of this family, as the config describes them, have no such part"));
+    }
     if (first == nullptr) first = &tensors_[i];
     ++count;
   }
-  if (count == 0) return;
+  if (count == 0) return {};
   log_warning(path_, ": ", count, count == 1 ? " tensor is" : " tensors are",
               " not part of this model and not used, e.g. ", printable(first->name));
+  return {};
 }
 
 }  // namespace ruvllm

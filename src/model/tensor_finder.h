@@ -40,14 +40,17 @@ class TensorFinder {
 
   // Marks tensors of this role as known although nobody needs them.
   void ignore(Role role);
-  // One warning about the tensors that were never asked for and are not known to be harmless.
-  void warn_about_leftovers() const;
+  // Tensors that were never asked for and are not known to be harmless. One that stands in one of
+  // the model's layers is a part that would be left out of the arithmetic: refused by name. Others
+  // (an image encoder, layers beyond the last) give one warning.
+  Status check_leftovers(int32_t num_layers) const;
 
  private:
   const FileTensor* lookup(std::string_view name) const;
   const FileTensor* lookup(Role role, TensorPlace place, bool bias) const;
   // The name to put into a message: the first alternative.
   std::string expected_name(Role role, TensorPlace place, bool bias) const;
+  int64_t layer_of(std::string_view name) const;  // -1: of no layer of the body
   Status check(const FileTensor& tensor, std::initializer_list<int64_t> shape) const;
 
   NameTable table_;

@@ -85,6 +85,11 @@ Result<WeightLoader::Source> WeightLoader::find_matrix(Role role, TensorPlace pl
                       role != Role::kPositionEmbedding && role != Role::kLmHead;
   if (turned) std::swap(rows, cols);
   RUVLLM_ASSIGN(const FileTensor* tensor, finder_.find(role, place, {rows, cols}));
+  if (turned && tensor->quantized != nullptr) {
+    return fail(ErrorCode::kUnsupported,
+                concat(tensor->file, ": tensor ", printable(tensor->name),
+                       ": a quantized matrix of a family that stores them transposed"));
+  }
   return Source{tensor->view, tensor, turned};
 }
 
@@ -99,7 +104,9 @@ Result<WeightLoader::Source> WeightLoader::find_expert(Role single, Role stack, 
 Result<std::unique_ptr<Weight>> WeightLoader::make(std::span<const Source> sources,
                                                    WeightOptions options) {
   std::vector<WeightSource> views;
-  for (const Source& source : sources) views.push_back({source.view, source.transposed});
+  for (const Source& source : sources) {
+    views.push_back({source.view, source.transposed, source.tensor->quantized.get()});
+  }
   auto weight = args_.ops.make_weight(views, options);
   if (!weight) {
     const FileTensor& tensor = *sources.front().tensor;
@@ -304,7 +311,7 @@ Result<ModelWeights> WeightLoader::load() {
     args_.progress(layer + 1, config_.num_layers());
   }
   RUVLLM_TRY(load_output());
-  finder_.warn_about_leftovers();
+  RUVLLM_TRY(finder_.check_leftovers(config_.num_layers()));
   uint64_t most = 0;
   for (const auto& [layout, bytes] : layout_bytes_) {
     if (bytes > most) weights_.main_layout = layout;

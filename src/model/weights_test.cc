@@ -92,6 +92,22 @@ TEST(Weights, EveryTensorIsRequired) {
   }
 }
 
+// A tensor inside a layer is a part of the model that would be left out; one elsewhere is not.
+TEST(Weights, UnknownTensorsOfALayerAreRefusedByName) {
+  const ModelConfig config = tiny_config();
+  for (const char* prefix : {"model.", ""}) {
+    TensorSet set;
+    add_llama(set, config, prefix);
+    set.add(concat(prefix, "layers.", config.num_layers(), ".self_attn.sinks"), {4});
+    set.add("vision_tower.layers.0.norm.weight", {4});
+    set.add(concat(prefix, "layers.0.self_attn.rotary_emb.inv_freq"), {4});
+    EXPECT_EQ(error_of(set, config), "");
+    set.add(concat(prefix, "layers.1.self_attn.sinks"), {4});
+    EXPECT_NE(error_of(set, config).find("layers.1.self_attn.sinks"), std::string::npos)
+        << error_of(set, config);
+  }
+}
+
 TEST(Weights, BodyPrefixMayBeMissing) {
   const ModelConfig config = tiny_config();
   TensorSet set;

@@ -203,7 +203,7 @@ constexpr NameTable weight_names(Family family, NameStyle style) {
 
 // Tensors that published files carry although the model is complete without them: buffers that old
 // versions saved, and GGUF tensors that formats/ reads as part of the configuration. A name that
-// ends in one of these is passed over in silence; any other leftover tensor gives a warning.
+// ends in one of these is passed over in silence (TensorFinder::check_leftovers).
 inline constexpr std::string_view kHarmlessTensorEndings[] = {
     "rotary_emb.inv_freq",      "rotary_emb.cos_cached",
     "rotary_emb.sin_cached",    ".attn.bias",

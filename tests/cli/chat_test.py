@@ -9,7 +9,7 @@ import subprocess
 import time
 import unittest
 
-from common import BINARY, DEMO, CliTest, needs_demo, run
+from common import BINARY, DEMO, SANITIZERS, CliTest, needs_demo
 
 CTRL_C, CTRL_D = b"\x03", b"\x04"
 
@@ -17,11 +17,11 @@ CTRL_C, CTRL_D = b"\x03", b"\x04"
 class Terminal:
     """A chat in a pseudo-terminal; reads what a person would see."""
 
-    def __init__(self, *args):
+    def __init__(self, *args, locale="C.UTF-8"):
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             os.environ["TERM"] = "xterm"
-            os.environ.setdefault("LANG", "C.UTF-8")
+            os.environ["LC_ALL"] = locale
             os.execv(BINARY, [BINARY, *args])
         self.seen = ""
         self.raw = b""
@@ -42,8 +42,8 @@ class Terminal:
             if select.select([self.fd], [], [], min(left, 0.5))[0]:
                 try:
                     self.raw += os.read(self.fd, 65536)
-                except OSError:
-                    return clean
+                except OSError:  # the other end is closed
+                    raise AssertionError(f"no {pattern!r}, the chat ended with {clean!r}") from None
 
     def type(self, text):
         os.write(self.fd, text if isinstance(text, bytes) else text.encode())
@@ -68,9 +68,9 @@ class Terminal:
 class Chat(CliTest):
     PROMPT = r"> $"
 
-    def start(self, *args):
+    def start(self, *args, **kwargs):
         terminal = Terminal("run", "-m", str(DEMO), "--temperature", "0", "--repetition-penalty",
-                            "1", *args)
+                            "1", *args, **kwargs)
         terminal.read_until(self.PROMPT)
         return terminal
 
@@ -96,7 +96,12 @@ class Chat(CliTest):
         self.assertEqual(chat.wait(), 0)
 
     def test_utf8_and_history(self):
-        chat = self.start("-n", "3")
+        for locale in ["C.UTF-8", "C"]:  # a bare container has no locale, its terminal has UTF-8
+            with self.subTest(locale=locale):
+                self.utf8_and_history(locale)
+
+    def utf8_and_history(self, locale):
+        chat = self.start("-n", "3", locale=locale)
         chat.type("naïve 日本 🙂\r")
         self.assertIn("naïve 日本 🙂", chat.read_until(r"\n> $"))
         chat.type(b"\x1b[A")  # arrow up: the last line again
@@ -140,9 +145,10 @@ class OneShot(CliTest):
         self.assertEqual(plain.stderr, "")
 
     def test_ctrl_c_ends_with_130(self):
+        # A pipe that holds less than the whole answer: it cannot end before the signal.
         process = subprocess.Popen([BINARY, "run", "-m", str(DEMO), "--raw", "-p", "Once", "-n",
                                     "100000", "--ignore-eos"], stdout=subprocess.PIPE,
-                                   stderr=subprocess.PIPE)
+                                   stderr=subprocess.PIPE, pipesize=4096)
         process.stdout.read(1)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=20)
@@ -155,19 +161,21 @@ class OneShot(CliTest):
                                    stderr=subprocess.PIPE)
         process.stdout.read(1)
         process.stdout.close()
-        self.assertEqual(process.stderr.read(), b"")
-        process.wait(timeout=20)
+        with process.stderr as errors:
+            self.assertEqual(errors.read(), b"")
+        self.assertEqual(process.wait(timeout=20), 0)
 
+    @unittest.skipIf(SANITIZERS, f"memory and time mean nothing with -fsanitize={SANITIZERS}")
     def test_memory_and_speed(self):
-        """Peak memory <= weights + KV + 32 MB. The start is reported; a busy machine may slow it."""
+        """Peak memory <= weights + KV + 32 MB. The start is reported, not judged: a busy machine may
+        slow it."""
         weights = (DEMO / "model.safetensors").stat().st_size
         best = 1e9
         for _ in range(3):
             start = time.monotonic()
-            run("run", "-m", DEMO, "-p", "What is 2 + 2?", "-n", "1")
+            self.ok("run", "-m", DEMO, "-p", "What is 2 + 2?", "-n", "1")
             best = min(best, time.monotonic() - start)
         print(f"starts and gives the first token in {best:.3f} s")
-        self.assertLess(best, 3.0)
         process = subprocess.Popen([BINARY, "run", "-m", str(DEMO), "--raw", "-p", "Once " * 200,
                                     "-n", "100", "--ignore-eos"], stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)

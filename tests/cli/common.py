@@ -18,6 +18,8 @@ SHARED = pathlib.Path(os.environ.get("RUVLLM_SHARED", SOURCE.parent / "shared"))
 GOLDEN = SHARED / "golden"
 DEMO = SOURCE / "models" / "demo"
 
+SANITIZERS = os.environ.get("RUVLLM_SANITIZE", "")  # of the binary; "" for an ordinary build
+
 needs_golden = unittest.skipUnless((GOLDEN / "README.md").exists(), f"no reference data in {GOLDEN}")
 needs_demo = unittest.skipUnless((DEMO / "model.safetensors").exists(), f"no weights in {DEMO}")
 

@@ -116,6 +116,31 @@ class Stories(CliTest):
         self.assertEqual(out["finish_reason"], "stop")
         self.assertEqual(out["text"], text[:text.index(word)])
 
+    def test_the_models_own_sampling_defaults(self):
+        """generation_config.json gives the defaults, flags win; without it they are the command's."""
+        model = self.work / "model"
+        model.mkdir()
+        for path in (STORIES / "hf").iterdir():
+            (model / path.name).symlink_to(path)
+        config = model / "generation_config.json"
+        config.unlink(missing_ok=True)
+        base = ["--raw", "-p", "Once upon a time", "-n", "40", "--seed", "5"]
+        sampled = self.ok("run", "-m", model, *base).stdout
+        greedy = self.ok("run", "-m", model, *base, "--temperature", "0", "--repetition-penalty",
+                         "1").stdout
+        self.assertNotEqual(sampled, greedy)
+        config.write_text(json.dumps({"temperature": 0.0, "repetition_penalty": 1.0, "top_k": 7}))
+        self.assertEqual(self.ok("run", "-m", model, *base).stdout, greedy)
+        self.assertEqual(self.ok("run", "-m", model, *base, "--generation-config", "none").stdout,
+                         sampled)
+        self.assertEqual(self.ok("run", "-m", model, *base, "--temperature", "0.7", "--top-k", "40",
+                                 "--repetition-penalty", "1.1").stdout, sampled)
+        self.assertEqual(self.ok_json("info", model, "--json")["generation_defaults"],
+                         {"temperature": 0, "top_p": None, "min_p": None, "top_k": 7,
+                          "repetition_penalty": 1})
+        config.write_text('{"top_p": 1.5}')
+        self.refused(1, ["generation_config.json", "top_p", "1.5"], "run", "-m", model, *base)
+
     def test_stdin_is_the_prompt(self):
         args = ["run", "-m", self.GGUF, "--raw", "-n", "20", "--temperature", "0"]
         self.assertEqual(self.ok(*args, stdin="Once upon a time\n").stdout,

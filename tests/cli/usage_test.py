@@ -90,10 +90,11 @@ class Usage(CliTest):
         self.refused(1, ["--isq", "quantize"], "run", "-m", "demo", "-p", "x", "--isq", "rtn4")
         self.refused(1, ["--adapter", "no adapters"], "run", "-m", "demo", "--adapter", "a=b")
         self.refused(1, ["--gates", "X-LoRA"], "logits", "-m", "demo", "--gates")
-        self.refused(1, ["serving backend"], "serve", "-m", "demo")
         self.refused(1, ["quantize"], "quantize", "-m", "demo")
-        self.refused(1, ["serving"], "run", "-m", "demo", "-p", "x", "--backend", "serving")
-        self.refused(1, ["serving"], "run", "-m", "demo", "-p", "x", "--backend", "mistral-rs")
+        if "  serve " not in self.ok("--help").stdout:  # built without RUVLLM_SERVING
+            self.refused(1, ["serv"], "serve", "-m", "demo")
+            self.refused(1, ["serving"], "run", "-m", "demo", "-p", "x", "--backend", "serving")
+            self.refused(1, ["serving"], "run", "-m", "demo", "-p", "x", "--backend", "mistral-rs")
         for device in ["cuda", "metal"]:
             done = run("selftest", "--device", device)
             self.assertEqual(done.returncode, 1)
