@@ -54,6 +54,9 @@ function(ruvllm_global_settings)
   if(RUVLLM_BENCHMARKS)
     find_package(benchmark REQUIRED)
   endif()
+  if(RUVLLM_FUZZ)
+    add_custom_target(fuzzers)  # all libFuzzer programs and nothing else
+  endif()
 endfunction()
 
 # Flags of a file that is one instruction set's own, by the end of its name.
@@ -126,6 +129,7 @@ function(ruvllm_module name)
       add_executable(${program} ${source})
       target_link_libraries(${program} PRIVATE ${lib} ruvllm_flags)
       target_link_options(${program} PRIVATE -fsanitize=fuzzer)
+      add_dependencies(fuzzers ${program})
     endforeach()
   endif()
   if(RUVLLM_BENCHMARKS AND benches)

