@@ -165,6 +165,9 @@ TEST(Weights, StackedExpertsAreTheSameModel) {
     config.layers[static_cast<size_t>(l)].moe = true;
     const std::string moe = concat("model.layers.", l, ".block_sparse_moe.");
     set.add(moe + "gate.weight", {3, 32});
+    for (const char* dense : {"gate", "up", "down"}) {
+      set.remove(concat("model.layers.", l, ".mlp.", dense, "_proj.weight"));
+    }
     for (int x = 0; x < 3; ++x) {
       set.add(concat(moe, "experts.", x, ".w1.weight"), {24, 32});
       set.add(concat(moe, "experts.", x, ".w3.weight"), {24, 32});
