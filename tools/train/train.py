@@ -58,7 +58,8 @@ def draw_pieces(streams, share, step, threads):
     """The batch of a step, one piece per thread; a piece is a list of (tokens, weights).
 
     Mostly whole chats (about 820 tokens) and one window of prose or code in every piece; more windows
-    early on, fewer later; now and then windows of 1,024 or 2,048 tokens, so that far positions are seen.
+    early on, fewer later, longer ones at the end; now and then windows of 1,024 or 2,048 tokens, so that
+    far positions are seen.
     """
     if share > 0.5 and step % 32 == 0:
         return [[streams.windows(1, 2048, CODE_SHARE)]]
@@ -66,8 +67,10 @@ def draw_pieces(streams, share, step, threads):
         return [[streams.windows(1, 1024, CODE_SHARE)] for _ in range(threads)]
     if share < 0.17:
         return [[streams.chat_rows(640), streams.windows(2, 256, CODE_SHARE)] for _ in range(threads)]
-    if share > 0.38 and step % 2:
+    if share > 0.38 and step % 3 == 0:
         return [[streams.chat_rows(1000)] for _ in range(threads)]
+    if share > 0.7:
+        return [[streams.chat_rows(640), streams.windows(1, 512, CODE_SHARE)] for _ in range(threads)]
     return [[streams.chat_rows(820), streams.windows(1, 256, CODE_SHARE)] for _ in range(threads)]
 
 
