@@ -49,11 +49,15 @@ struct WeightOptions {
   bool embedding_only = false;  // read by embed() and by no product: never repacked
 };
 
+class QuantizedSource;
+
 // One source of a weight: a matrix of the checkpoint. `view` is [N, K], or [K, N] when transposed
 // (GPT-2). The bytes must stay valid while the Weight lives (it may keep pointing at them).
 struct WeightSource {
   TensorView view;
   bool transposed = false;
+  // Not null: the elements come from here, read during make_weight; `view` has the shape only.
+  const QuantizedSource* quantized = nullptr;
 };
 
 struct MatmulArgs {

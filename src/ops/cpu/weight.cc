@@ -9,6 +9,7 @@
 #include "ops/cpu/cpu_weight.h"
 #include "ops/cpu/matmul_state.h"
 #include "tensor/dequantize.h"
+#include "tensor/quantized_matrix.h"
 
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -77,7 +78,11 @@ class WeightBuilder {
     part.first_row = weight_->rows_;
     part.num_rows = rows;
     const QuantLayout* layout = panel_rows_ > 0 ? quant_layout(view.dtype) : nullptr;
-    if (source.transposed) {
+    std::string_view name = dtype_info(view.dtype).name;
+    if (source.quantized != nullptr) {
+      RUVLLM_TRY(expand(*source.quantized, part));
+      name = source.quantized->layout();
+    } else if (source.transposed) {
       RUVLLM_TRY(transpose(view, part));
     } else if (layout != nullptr) {
       RUVLLM_TRY(pack(view, *layout, part));
@@ -88,17 +93,13 @@ class WeightBuilder {
     weight_->bytes_ += part.form == PartForm::kQuantPanels
                            ? static_cast<uint64_t>(num_panels(part) * part.panel_bytes)
                            : static_cast<uint64_t>(rows) * part.row_bytes;
+    if (!weight_->parts_.empty() && weight_->layout_ != name) name = "mixed";
+    weight_->layout_ = name;
     weight_->parts_.push_back(part);
     return {};
   }
 
-  std::unique_ptr<Weight> finish() {
-    weight_->layout_ = dtype_info(weight_->parts_.front().dtype).name;
-    for (const WeightPart& part : weight_->parts_) {
-      if (part.dtype != weight_->parts_.front().dtype) weight_->layout_ = "mixed";
-    }
-    return std::move(weight_);
-  }
+  std::unique_ptr<Weight> finish() { return std::move(weight_); }
 
  private:
   uint64_t stride_bytes(const TensorView& view) const {
@@ -163,6 +164,25 @@ class WeightBuilder {
       for (int64_t r = 0; r < count; ++r) rows[r] = view.data + (first + r) * row_stride;
       kernels::pack_quant_panel(layout, rows, count, panel_rows_, groups,
                                 reinterpret_cast<uint8_t*>(to) + p * part.panel_bytes);
+    });
+    return {};
+  }
+
+  // Codes and scales to plain rows: f32, exact, where weights stay as stored, else bf16.
+  Status expand(const QuantizedSource& source, WeightPart& part) {
+    RUVLLM_ASSIGN(const QuantizedMatrix matrix, source.read());
+    part.form = PartForm::kFloatRows;
+    part.dtype = panel_rows_ > 0 ? DType::kBF16 : DType::kF32;
+    const auto element = static_cast<uint64_t>(dtype_info(part.dtype).block_bytes);
+    part.row_bytes = static_cast<uint64_t>(matrix.cols) * element;
+    RUVLLM_ASSIGN(std::byte* const to, own(static_cast<uint64_t>(matrix.rows), part.row_bytes));
+    part.data = to;
+    std::vector<std::vector<float>> lines(static_cast<size_t>(pool_.num_threads()));
+    for (std::vector<float>& line : lines) line.resize(static_cast<size_t>(matrix.cols));
+    pool_.parallel_for(matrix.rows, [&](int64_t n, int worker) {
+      float* const line = lines[static_cast<size_t>(worker)].data();
+      dequantize_row(matrix, n, line);
+      quantize_row(part.dtype, line, to + static_cast<uint64_t>(n) * part.row_bytes, matrix.cols);
     });
     return {};
   }

@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/str.h"
 #include "tensor/dequantize.h"
+#include "tensor/quantized_matrix.h"
 
 namespace ruvllm::reference {
 namespace {
@@ -32,6 +33,16 @@ std::vector<float> transpose(const TensorView& view) {
   return turned;
 }
 
+// All of it, exactly.
+Result<std::vector<float>> dequantize(const QuantizedSource& source) {
+  RUVLLM_ASSIGN(const QuantizedMatrix matrix, source.read());
+  std::vector<float> values(matrix.codes.size());
+  for (int64_t n = 0; n < matrix.rows; ++n) {
+    dequantize_row(matrix, n, values.data() + n * matrix.cols);
+  }
+  return values;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Weight>> ReferenceWeight::make(std::span<const WeightSource> sources) {
@@ -53,11 +64,15 @@ Status ReferenceWeight::add_source(const WeightSource& source) {
   }
   Part part;
   part.view = view;
-  if (source.transposed) {
+  std::string_view name = dtype_info(view.dtype).name;
+  if (source.quantized != nullptr) {
+    RUVLLM_ASSIGN(part.turned, dequantize(*source.quantized));
+    part.view = make_view(part.turned.data(), DType::kF32, {view.dim(0), view.dim(1)});
+    name = source.quantized->layout();
+  } else if (source.transposed) {
     part.turned = transpose(view);
     part.view = make_view(part.turned.data(), DType::kF32, {view.dim(1), view.dim(0)});
   }
-  const std::string_view name = dtype_info(view.dtype).name;
   if (parts_.empty()) {
     cols_ = part.view.dim(1);
     layout_ = name;
