@@ -1,5 +1,7 @@
 #include "model/tensor_finder.h"
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "base/str.h"
 #include "tensor/dequantize.h"
@@ -66,6 +68,17 @@ std::string shape_text(std::initializer_list<int64_t> shape) {
     text += concat(extent);
   }
   return text + "]";
+}
+
+// A bias of zeros: some quantizers write one for every matrix.
+bool adds_nothing(const FileTensor& tensor) {
+  uint64_t bytes = 0;
+  if (!tensor.name.ends_with(".bias") ||
+      !row_bytes(tensor.view.dtype, tensor.view.num_elements(), bytes)) {
+    return false;
+  }
+  const std::span data(tensor.view.data, static_cast<size_t>(bytes));
+  return std::ranges::all_of(data, [](std::byte byte) { return byte == std::byte{0}; });
 }
 
 }  // namespace
@@ -198,7 +211,7 @@ Status TensorFinder::check_leftovers(int32_t num_layers) const {
     }
     if (harmless) continue;
     const int64_t layer = layer_of(tensors_[i].name);
-    if (layer >= 0 && layer < num_layers) {
+    if (layer >= 0 && layer < num_layers && !adds_nothing(tensors_[i])) {
       return fail(
           ErrorCode::kUnsupported,
           concat(tensors_[i].file, ": tensor ", printable(tensors_[i].name),

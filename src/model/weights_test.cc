@@ -101,6 +101,7 @@ TEST(Weights, UnknownTensorsOfALayerAreRefusedByName) {
     set.add(concat(prefix, "layers.", config.num_layers(), ".self_attn.sinks"), {4});
     set.add("vision_tower.layers.0.norm.weight", {4});
     set.add(concat(prefix, "layers.0.self_attn.rotary_emb.inv_freq"), {4});
+    set.add(concat(prefix, "layers.0.self_attn.o_proj.bias"), {4}, std::vector<float>(4, 0.0f));
     EXPECT_EQ(error_of(set, config), "");
     set.add(concat(prefix, "layers.1.self_attn.sinks"), {4});
     EXPECT_NE(error_of(set, config).find("layers.1.self_attn.sinks"), std::string::npos)
