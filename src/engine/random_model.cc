@@ -106,7 +106,7 @@ class Builder {
     return owner_->memory.back().get();
   }
   void add(std::string name, TensorView view) {
-    owner_->checkpoint.tensors.push_back({std::move(name), view, "memory"});
+    owner_->checkpoint.tensors.push_back({std::move(name), view, "memory", {}});
   }
 
   const ModelShape& shape_;

@@ -73,7 +73,7 @@ std::string shape_text(std::initializer_list<int64_t> shape) {
 // A bias of zeros: some quantizers write one for every matrix.
 bool adds_nothing(const FileTensor& tensor) {
   uint64_t bytes = 0;
-  if (!tensor.name.ends_with(".bias") ||
+  if (!tensor.name.ends_with(".bias") || tensor.view.data == nullptr ||
       !row_bytes(tensor.view.dtype, tensor.view.num_elements(), bytes)) {
     return false;
   }
