@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+"""Runs the client-side conformance suite (official `openai` package, httpx, raw sockets) against
+`ruvllm serve` on the demo model.
+
+    tests/server/conformance.py [--all] [--create-venv] [pytest arguments]
+
+The suite is beside the source tree (../shared/conformance, or $RUVLLM_SHARED). Its packages come
+from $RUVLLM_CONFORMANCE_PYTHON, from build/conformance-venv, or from the running Python;
+--create-venv makes that environment from PyPI. Without suite or packages: skipped (exit 77).
+--all also runs what is slow (time-outs of minutes) and the soak tests.
+"""
+
+import os
+import pathlib
+import shlex
+import subprocess
+import sys
+
+from common import BINARY, Server, backend_flags, skip
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+SHARED = pathlib.Path(os.environ.get("RUVLLM_SHARED", ROOT.parent / "shared"))
+SUITE = SHARED / "conformance"
+VENV = ROOT / "build" / "conformance-venv"
+# What later versions bring.
+LATER = ["structured", "json_mode", "tools", "responses", "lora"]
+SLOW = ["slow", "soak"]
+KEY = "sk-conformance"
+
+
+def find_python(create):
+    if create and not (VENV / "bin" / "python").exists():
+        subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
+        subprocess.run([VENV / "bin" / "pip", "install", "-q", "-r", SUITE / "requirements.txt"],
+                       check=True)
+    candidates = [os.environ.get("RUVLLM_CONFORMANCE_PYTHON"), VENV / "bin" / "python", sys.executable]
+    for python in candidates:
+        if python and os.path.exists(python):
+            probe = subprocess.run([python, "-c", "import pytest, pytest_timeout, openai, httpx, "
+                                    "prometheus_client, jsonschema"], capture_output=True)
+            if probe.returncode == 0:
+                return str(python)
+    skip("no Python with the packages of requirements.txt (--create-venv makes one)")
+
+
+def main():
+    arguments = sys.argv[1:]
+    run_all = "--all" in arguments
+    create = "--create-venv" in arguments
+    arguments = [a for a in arguments if a not in ("--all", "--create-venv")]
+    if not (SUITE / "requirements.txt").exists():
+        skip(f"no suite at {SUITE}")
+    python = find_python(create)
+    engine = backend_flags()
+    if not engine and "RUVLLM_CONFORMANCE_EDGE" not in os.environ:
+        skip("this build has no serving backend, and one conversation at a time cannot pass")
+    flags = [*engine, "--dtype", "f32", "--max-num-seqs", "64", "--no-access-log"]
+    if engine:
+        flags += ["--scheduling-policy", "priority"]
+    without = LATER + ([] if run_all else SLOW)
+    with Server(*flags, key=KEY) as server:
+        environment = os.environ | {
+            "RUVLLM_BASE_URL": f"http://127.0.0.1:{server.port}",
+            "RUVLLM_API_KEY": KEY,
+            "RUVLLM_STRICT": "1",
+            "RUVLLM_SERVER_PID": str(server.process.pid),
+            "RUVLLM_SERVE_CMD": shlex.join([os.path.abspath(BINARY), "serve", "-m", "demo", *engine,
+                                            "--dtype", "f32", "--port", "{port}"]),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider",
+                   "-m", " and ".join(f"not {name}" for name in without), *arguments]
+        status = subprocess.run(command, cwd=SUITE, env=environment).returncode
+        if server.process.poll() is not None:
+            print(f"the server ended with {server.process.returncode}:\n{server.text()[-4000:]}")
+            status = status or 1
+    sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

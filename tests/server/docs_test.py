@@ -1,0 +1,62 @@
+#!/usr/bin/env python3
+"""Runs the examples of docs/serving.md against a server of this build.
+
+Every fenced block of the language `sh`, `python` or `python-openai` after the line
+`<!-- run -->` is run as it stands; the port 8000 in it is replaced by the server's. A block of
+`python-openai` or `python-langchain` needs that package and is skipped (and said so) without it.
+"""
+
+import os
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+from common import Server
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"<!-- run(?: needs=(?P<needs>\S+))? -->\n```(?P<language>\w+)\n(?P<code>.*?)```", re.S)
+
+
+def python_with(package):
+    for python in (os.environ.get("RUVLLM_CONFORMANCE_PYTHON"),
+                   ROOT / "build" / "conformance-venv" / "bin" / "python", sys.executable):
+        if python and os.path.exists(python) and \
+                subprocess.run([python, "-c", f"import {package}"], capture_output=True).returncode == 0:
+            return str(python)
+    return None
+
+
+def main():
+    text = (ROOT / "docs" / "serving.md").read_text(encoding="utf-8")
+    blocks = list(BLOCK.finditer(text))
+    assert len(blocks) >= 5, f"docs/serving.md has only {len(blocks)} examples that run"
+    failed = skipped = 0
+    with Server("--no-access-log", key="sk-example") as server:
+        for block in blocks:
+            code = block["code"].replace("127.0.0.1:8000", f"127.0.0.1:{server.port}")
+            title = code.strip().splitlines()[0][:70]
+            needs = block["needs"]
+            python = python_with(needs) if needs else sys.executable
+            if python is None:
+                print(f"skipped (no package {needs}): {title}")
+                skipped += 1
+                continue
+            argv = ["bash", "-euo", "pipefail", "-c", code] if block["language"] == "sh" else \
+                [python, "-c", code]
+            environment = os.environ | {"KEY": "sk-example", "OPENAI_API_KEY": "sk-example"}
+            with tempfile.TemporaryDirectory() as folder:
+                result = subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=folder,
+                                        env=environment)
+            if result.returncode != 0 or '"error"' in result.stdout:
+                failed += 1
+                print(f"FAILED: {title}\n{result.stdout[-1000:]}{result.stderr[-2000:]}")
+            else:
+                print(f"ok: {title}")
+    print(f"{len(blocks) - failed - skipped} examples ran, {skipped} skipped, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,219 @@
+#!/usr/bin/env python3
+"""The server as its clients see it when they behave badly: they vanish, read slowly, stop in the
+middle of a request, come in thousands; and its life: keys, TLS, signals, ports."""
+
+import json
+import os
+import resource
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import tempfile
+import time
+import unittest
+
+from common import BINARY, Server, until
+
+ENDLESS = {"prompt": "Once", "max_tokens": 1900, "ignore_eos": True, "temperature": 1.0}
+
+
+def reset(connection):
+    """Close with RST, as a killed client's kernel may."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+class BadClients(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server("--no-access-log")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.__exit__()
+
+    def setUp(self):
+        until(lambda: self.server.load() == 0, 10, "the server is idle")
+
+    def tearDown(self):
+        self.assertEqual(len(self.server.complete()["choices"]), 1)
+
+    def test_a_client_that_vanishes_frees_its_request(self):
+        for stream in (True, False):
+            for leave in (socket.socket.close, reset):
+                connection = self.server.raw()
+                self.server.raw_post(connection, ENDLESS | {"stream": stream})
+                until(lambda: self.server.load() == 1, 10, "it runs")
+                leave(connection)
+                until(lambda: self.server.load() == 0, 2, "its request is over")
+
+    def test_a_killed_client_process(self):
+        code = ("import socket,json,sys,time;c=socket.create_connection(('127.0.0.1',int(sys.argv[1])));"
+                "b=sys.argv[2].encode();c.sendall(b'POST /v1/completions HTTP/1.1\\r\\nHost: x\\r\\n"
+                "Content-Type: application/json\\r\\nContent-Length: %d\\r\\n\\r\\n'%len(b)+b);time.sleep(60)")
+        child = subprocess.Popen(["python3", "-c", code, str(self.server.port), json.dumps(ENDLESS)])
+        until(lambda: self.server.load() == 1, 20, "it runs")
+        child.kill()
+        child.wait()
+        until(lambda: self.server.load() == 0, 2, "its request is over")
+
+    def test_a_slow_reader_does_not_hold_up_others(self):
+        slow = [self.server.raw() for _ in range(4)]
+        for connection in slow:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+            self.server.raw_post(connection, ENDLESS | {"stream": True, "max_tokens": 200})
+        began = time.monotonic()
+        self.server.complete()
+        self.assertLess(time.monotonic() - began, 30)
+        for connection in slow:
+            reset(connection)
+
+    def test_half_a_request_costs_nobody_else(self):
+        halves = []
+        for start in (b"", b"POST /v1/comp", b"GET /health HTTP/1.1\r\nHost: x\r\nX-A",
+                      b"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+                      b"Content-Length: 100\r\n\r\n{\"prompt\":"):
+            for _ in range(25):
+                connection = self.server.raw()
+                connection.sendall(start)
+                halves.append(connection)
+        self.server.complete()
+        self.assertEqual(self.server.load(), 0)
+        for i, connection in enumerate(halves):
+            connection.close() if i % 2 else reset(connection)
+
+    def test_thousands_of_idle_connections(self):
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, max(soft, 4096)), hard))
+        count = min(2000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - 100)
+        before = self.server.open_files()
+        idle = [self.server.raw() for _ in range(count)]
+        until(lambda: self.server.metric("ruvllm_http_connections") >= count, 10, "all are open")
+        self.server.complete()
+        for connection in idle:
+            connection.close()
+        until(lambda: self.server.open_files() <= before + 2, 10, "the files are closed again")
+        self.assertEqual(count, 2000, "this machine allows too few open files")
+
+    def test_pipelined_requests_are_answered_in_order(self):
+        connection = self.server.raw()
+        connection.sendall(b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n" * 50 +
+                           b"GET /load HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        data = b""
+        while piece := connection.recv(65536):
+            data += piece
+        self.assertEqual(data.count(b"HTTP/1.1 200 OK"), 51)
+        self.assertTrue(data.endswith(b'{"server_load":0}'))
+
+    def test_a_scrape_is_quick(self):
+        took = []
+        for _ in range(30):
+            began = time.perf_counter()
+            self.server.get("/metrics")
+            took.append(time.perf_counter() - began)
+        self.assertLess(sorted(took)[15], 0.02)  # with a new connection each
+
+
+class Life(unittest.TestCase):
+    def test_beyond_this_machine_a_key_is_needed(self):
+        result = subprocess.run([BINARY, "serve", "-m", "demo", "--host", "0.0.0.0", "--port", "0"],
+                                capture_output=True, timeout=60)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn(b"--insecure", result.stderr)
+
+    def test_a_used_port_is_named(self):
+        with socket.socket() as taken:
+            taken.bind(("127.0.0.1", 0))
+            taken.listen()
+            port = str(taken.getsockname()[1])
+            result = subprocess.run([BINARY, "serve", "-m", "demo", "--port", port],
+                                    capture_output=True, timeout=60)
+        self.assertEqual(result.returncode, 1)
+        self.assertIn(port.encode(), result.stderr)
+
+    def test_no_key_and_no_body_in_the_log(self):
+        with Server("--log-format", "json", key="sk-very-secret") as server:
+            server.complete(prompt="a private matter")
+            self.assertEqual(server.request("GET", "/v1/models?token=abc", headers={
+                "Authorization": "Bearer sk-wrong-secret"})[0], 401)
+            self.assertEqual(server.stop(), 0)
+            log = server.text()
+            for secret in ("secret", "private", "token=abc"):
+                self.assertNotIn(secret, log)
+            lines = [json.loads(line) for line in log.splitlines()]
+            self.assertTrue(any(line.get("route") == "/v1/completions" and line["status"] == 200
+                                for line in lines))
+
+    def test_keys_are_read_again_on_sighup(self):
+        with tempfile.NamedTemporaryFile("w+") as file:
+            file.write("sk-old\n")
+            file.flush()
+            with Server("--api-key-file", file.name) as server:
+                def status(key):
+                    return server.request("GET", "/v1/models", headers={"Authorization": f"Bearer {key}"})[0]
+                self.assertEqual((status("sk-old"), status("sk-new")), (200, 401))
+                file.seek(0)
+                file.truncate()
+                file.write("sk-new\n")
+                file.flush()
+                server.process.send_signal(signal.SIGHUP)
+                until(lambda: status("sk-new") == 200, 5, "the new key counts")
+                self.assertEqual(status("sk-old"), 401)
+
+    def test_sigterm_lets_running_requests_finish(self):
+        with Server("--shutdown-timeout", "60") as server:
+            connection = server.raw()
+            server.raw_post(connection, ENDLESS | {"stream": True, "max_tokens": 300})
+            data = connection.recv(100)
+            server.process.send_signal(signal.SIGTERM)
+            while piece := connection.recv(65536):
+                data += piece
+            self.assertIn(b'"finish_reason":"length"', data)
+            self.assertIn(b"data: [DONE]", data)
+            self.assertEqual(server.process.wait(30), 0)
+
+    def test_the_shutdown_time_limit_ends_what_still_runs(self):
+        with Server("--shutdown-timeout", "0") as server:
+            connection = server.raw()
+            server.raw_post(connection, ENDLESS | {"stream": True})
+            data = connection.recv(100)
+            began = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            while piece := connection.recv(65536):
+                data += piece
+            self.assertIn(b'"error"', data)
+            self.assertEqual(server.process.wait(30), 0)
+            self.assertLess(time.monotonic() - began, 10)
+
+    def test_https(self):
+        with tempfile.TemporaryDirectory() as folder:
+            certificate, key = folder + "/cert.pem", folder + "/key.pem"
+            subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                            "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2", "-keyout", key,
+                            "-out", certificate, "-subj", "/CN=localhost", "-addext",
+                            "subjectAltName=IP:127.0.0.1"], check=True, capture_output=True)
+            context = ssl.create_default_context(cafile=certificate)
+            with Server("--ssl-certfile", certificate, "--ssl-keyfile", key, tls=context) as server:
+                self.assertEqual(json.loads(server.get("/health")), {"status": "ready"})
+                self.assertEqual(server.complete(max_tokens=3)["usage"]["completion_tokens"] > 0, True)
+                status, headers, body = server.request(
+                    "POST", "/v1/completions", {"prompt": "Once", "max_tokens": 3, "stream": True})
+                self.assertEqual(status, 200)
+                self.assertTrue(body.endswith(b"data: [DONE]\n\n"))
+                plain = socket.create_connection(("127.0.0.1", server.port))
+                plain.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+                self.assertNotIn(b"200", plain.recv(1000))
+                self.assertEqual(server.stop(), 0)
+
+    def test_cross_origin_access_is_off_unless_named(self):
+        with Server("--allowed-origins", "https://app.example") as server:
+            for origin, expected in (("https://app.example", "https://app.example"),
+                                     ("https://evil.example", None)):
+                headers = server.request("GET", "/v1/models", headers={"Origin": origin})[1]
+                self.assertEqual(headers.get("Access-Control-Allow-Origin"), expected)
+
+
+if __name__ == "__main__":
+    unittest.main()
