@@ -47,6 +47,15 @@ void ServeFlags::add_engine_flags(FlagSet& flags) {
                      config.paged_attention.enable_prefix_caching = false;
                      return {};
                    });
+  flags.add_custom("--scheduling-policy", "fcfs|priority", "fcfs",
+                   "priority: the field of that name may be set; lower goes first",
+                   [this](std::string_view text) -> Status {
+                     if (text != "fcfs" && text != "priority") {
+                       return fail(ErrorCode::kInvalidArgument, "expected fcfs or priority");
+                     }
+                     options.service.allow_priority = text == "priority";
+                     return {};
+                   });
   flags.add_refused("--enable-lora", false, "this version has no adapters yet");
   flags.add_refused("--lora-modules", true, "this version has no adapters yet");
   flags.add_refused("--max-loras", true, "this version has no adapters yet");

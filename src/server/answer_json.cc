@@ -128,12 +128,23 @@ void AnswerWriter::completion_logprobs(std::string& out, std::span<const PromptT
                 tops, "],\"text_offset\":[", offsets, "]}");
 }
 
+// A control token that the text leaves out has a name, but no bytes: the bytes of all tokens,
+// joined, are the text.
+bool AnswerWriter::is_left_out(int32_t id) const {
+  return request_.params.skip_special_tokens && tokenizer_.decode({id}, true).empty() &&
+         !tokenizer_.decode({id}, false).empty();
+}
+
 void AnswerWriter::chat_entry(std::string& out, int32_t id, float logprob) const {
   out += "{\"token\":";
   token_text(out, id);
   out += ",\"logprob\":";
   append_logprob(out, logprob);
   out += ",\"bytes\":";
+  if (is_left_out(id)) {
+    out += "null";
+    return;
+  }
   append_list(out, tokenizer_.token_bytes(id),
               [&](char c) { out += concat(static_cast<int>(static_cast<unsigned char>(c))); });
 }

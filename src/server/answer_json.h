@@ -48,6 +48,7 @@ class AnswerWriter {
   void token_text(std::string& out, int32_t id) const;  // as a JSON string
   void top_object(std::string& out, int32_t id, float logprob,
                   const std::vector<TokenLogprob>& top) const;
+  bool is_left_out(int32_t id) const;
   void chat_entry(std::string& out, int32_t id, float logprob) const;
 
   const GenerationRequest& request_;

@@ -143,7 +143,9 @@ void check_features(Fields& fields, const GenerationRequest& request, const Mode
   need(!params.skip_special_tokens, can.special_tokens, "skip_special_tokens");
   need(request.prompt_logprobs >= 0, can.prompt_logprobs, "prompt_logprobs");
   need(request.echo && request.logprobs >= 0, can.prompt_logprobs, "echo with logprobs");
-  need(request.priority != 0, can.priority, "priority");
+  if (request.priority != 0 && !can.priority) {
+    fields.fail("priority", "other than 0 needs --scheduling-policy priority (serving backend)");
+  }
   need(!request.cache_salt.empty(), can.cache_salt, "cache_salt");
 }
 

@@ -116,6 +116,7 @@ Status Service::open() {
   context->facts.max_seq_len = info.max_seq_len;
   context->facts.vocab_size = info.vocab_size;
   context->facts.features = backend_.features();
+  if (!options_.allow_priority) context->facts.features.priority = false;
   context->queue_timeout = options_.queue_timeout;
   context->total_timeout = options_.total_timeout;
   metrics_ = std::make_unique<ServerMetrics>(context->facts.names.front(), info.max_seq_len);

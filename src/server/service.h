@@ -30,7 +30,8 @@ struct ServiceOptions {
   std::vector<std::string> cors_origins;  // empty: no cross-origin access
   int32_t max_requests = 1024;            // running and waiting; more get 429
   bool enable_lora_updates = false;
-  bool salt_per_key = true;  // prompts of different keys share no cache
+  bool allow_priority = false;  // requests may say how urgent they are
+  bool salt_per_key = true;     // prompts of different keys share no cache
   std::chrono::milliseconds queue_timeout{0};
   std::chrono::milliseconds total_timeout{0};
   bool access_log = true;

@@ -19,6 +19,7 @@ class ServiceTest : public ::testing::Test {
  protected:
   void start(ServiceOptions options = {}) {
     options.access_log = false;
+    options.allow_priority = true;
     auto made = Service::make(std::move(options), backend_);
     ASSERT_TRUE(made.has_value()) << made.error().message;
     service_ = *std::move(made);

@@ -34,10 +34,10 @@ def backend_flags():
 class Server:
     """A server of our own on a free port; ends with the `with` block."""
 
-    def __init__(self, *flags, key=None, wait=True, tls=None):
+    def __init__(self, *flags, key=None, wait=True, tls=None, model="demo"):
         self.key, self.tls = key, tls
         self.log = tempfile.TemporaryFile()
-        argv = [BINARY, "serve", "-m", "demo", "--port", "0", *flags]
+        argv = [BINARY, "serve", "-m", model, "--port", "0", *flags]
         argv += ["--api-key", key] if key else []
         self.process = subprocess.Popen(argv, stdout=self.log, stderr=subprocess.STDOUT,
                                         stdin=subprocess.DEVNULL)
