@@ -3,7 +3,7 @@
 
 BUILD_PACKAGES="g++ cmake ninja-build pkg-config nlohmann-json3-dev libutf8proc-dev
   libpcre2-dev libcurl4-openssl-dev libssl-dev libedit-dev"
-SERVER_PACKAGES="libboost1.81-dev"
+SERVER_PACKAGES="libboost1.81-dev curl openssl"
 TEST_PACKAGES="libgtest-dev python3"
 CI_PACKAGES="ccache clang-19 clang-format-19 lld-19 llvm-19 libclang-rt-19-dev wasi-libc
   libc++-19-dev-wasm32 binutils libbenchmark-dev"
