@@ -86,8 +86,9 @@ bool has_members(const Json* value) {
 
 void read_compressed_tensors(JsonFields& fields, QuantizationConfig& out) {
   constexpr std::string_view kFormats = " pack-quantized int-quantized float-quantized ";
-  check_word(fields, "format", "pack-quantized",
-             " pack-quantized int-quantized float-quantized naive-quantized mixed-precision dense ");
+  check_word(
+      fields, "format", "pack-quantized",
+      " pack-quantized int-quantized float-quantized naive-quantized mixed-precision dense ");
   check_word(fields, "quantization_status", "compressed", " compressed ");
   if (has_members(fields.find("transform_config"))) {
     fields.unsupported("transform_config", "transforms of other tools are not read");

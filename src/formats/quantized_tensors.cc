@@ -14,10 +14,19 @@ namespace ruvllm {
 namespace {
 
 // The endings that are parts of a quantized matrix, and whether they alone make one.
-constexpr std::string_view kParts[] = {
-    "qweight",       "qzeros",      "scales",       "g_idx",       "weight_packed",
-    "weight_scale",  "weight_shape", "weight_zero_point", "weight_g_idx", "ruvllm_input_scale",
-    "ruvllm_permutation", "ruvllm_hadamard_signs", "ruvllm_hadamard_block"};
+constexpr std::string_view kParts[] = {"qweight",
+                                       "qzeros",
+                                       "scales",
+                                       "g_idx",
+                                       "weight_packed",
+                                       "weight_scale",
+                                       "weight_shape",
+                                       "weight_zero_point",
+                                       "weight_g_idx",
+                                       "ruvllm_input_scale",
+                                       "ruvllm_permutation",
+                                       "ruvllm_hadamard_signs",
+                                       "ruvllm_hadamard_block"};
 // Scales of static activation quantization: not used, activations are not rounded so.
 constexpr std::string_view kUnusedParts[] = {"input_scale", "input_zero_point", "output_scale",
                                              "output_zero_point"};
@@ -42,9 +51,10 @@ std::string_view layout_name(QuantMethod method, int32_t bits, bool is_float) {
                                                     {"awq2", "awq3", "awq4", "awq8"},
                                                     {"int2", "int3", "int4", "int8"},
                                                     {"isq2", "isq3", "isq4", "isq8"}};
-  const size_t row = method == QuantMethod::kGptq  ? 0
-                     : method == QuantMethod::kAwq ? 1
-                     : method == QuantMethod::kCompressedTensors ? 2 : 3;
+  const size_t row = method == QuantMethod::kGptq                ? 0
+                     : method == QuantMethod::kAwq               ? 1
+                     : method == QuantMethod::kCompressedTensors ? 2
+                                                                 : 3;
   return kNames[row][bits == 2 ? 0 : bits == 3 ? 1 : bits == 4 ? 2 : 3];
 }
 
@@ -116,7 +126,8 @@ class Joiner {
     const TensorView* part = find(name);
     if (part == nullptr) return std::unexpected(bad(name, ": is missing").error());
     if (part->rank != 2 || part->dtype != DType::kI32 || part->num_elements() <= 0) {
-      return std::unexpected(bad(name, ": found ", part->describe(), ", expected i32 words").error());
+      return std::unexpected(
+          bad(name, ": found ", part->describe(), ", expected i32 words").error());
     }
     packed_.codes = *part;
     return part;
@@ -163,7 +174,8 @@ class Joiner {
     RUVLLM_TRY(fit_group_size("scales", 0));
     RUVLLM_TRY(take("scales", kReals, {packed_.num_groups(), packed_.rows}, packed_.scales));
     RUVLLM_TRY(take("qzeros", {DType::kI32},
-                    {packed_.num_groups(), (packed_.rows * packed_.bits + 31) / 32}, packed_.zeros));
+                    {packed_.num_groups(), (packed_.rows * packed_.bits + 31) / 32},
+                    packed_.zeros));
     return take_groups("g_idx");
   }
 
@@ -224,7 +236,8 @@ class Joiner {
   // compressed-tensors and ruvllm: rows of words or bytes.
   Status join_by_rows() {
     const bool own = config_.method == QuantMethod::kRuvllm;
-    if (find("weight_packed") == nullptr) return own ? bad("weight_packed: is missing") : join_bytes();
+    if (find("weight_packed") == nullptr)
+      return own ? bad("weight_packed: is missing") : join_bytes();
     RUVLLM_ASSIGN(const TensorView* words, take_words("weight_packed"));
     int64_t rows = 0, cols = 0, bits = 0, group = 0;
     if (own) {
@@ -266,8 +279,7 @@ class Joiner {
                  ", expected a matrix of i8 or f8_e4m3 beside weight_scale");
     }
     const bool is_float = weight->dtype == DType::kF8E4M3;
-    RUVLLM_ASSIGN(const auto scheme,
-                  fitting_scheme(weight->dim(0), weight->dim(1), 0, is_float));
+    RUVLLM_ASSIGN(const auto scheme, fitting_scheme(weight->dim(0), weight->dim(1), 0, is_float));
     packed_.packing = is_float ? CodePacking::kFloatBytes : CodePacking::kSignedBytes;
     packed_.codes = *weight;
     packed_.int8_activations = scheme.int8_activations;

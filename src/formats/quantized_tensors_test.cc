@@ -168,9 +168,11 @@ TEST(QuantizedConfig, WhatIsNotReadIsRefusedByName) {
   has(R"({"quant_method":"compressed-tensors","transform_config":{"a":1},"config_groups":{}})",
       "transform_config");
   has(R"({"quant_method":"compressed-tensors","config_groups":{"g":{"weights":{"num_bits":4,
-         "type":"float"}}}})", "4-bit floats");
+         "type":"float"}}}})",
+      "4-bit floats");
   has(R"({"quant_method":"compressed-tensors","config_groups":{"g":{"weights":{"num_bits":8,
-         "strategy":"block"}}}})", "block");
+         "strategy":"block"}}}})",
+      "block");
   has(R"({"quant_method":"compressed-tensors","config_groups":{"g":{"weights":null}}})", "weights");
 }
 

@@ -52,8 +52,7 @@ class Unpacker {
     out_.bits = p_.bits;
     out_.group_size = p_.group_size;
     out_.int8_activations = p_.int8_activations;
-    out_.kind =
-        p_.packing == CodePacking::kFloatBytes ? CodeKind::kF8E4M3 : CodeKind::kInteger;
+    out_.kind = p_.packing == CodePacking::kFloatBytes ? CodeKind::kF8E4M3 : CodeKind::kInteger;
     RUVLLM_TRY(order_columns());
     out_.codes.resize(static_cast<size_t>(p_.rows * p_.cols));
     unpack_codes();
@@ -100,8 +99,7 @@ class Unpacker {
   }
 
   uint8_t& code(int64_t row, int64_t input) {
-    return out_.codes[static_cast<size_t>(row * p_.cols +
-                                          stored_at_[static_cast<size_t>(input)])];
+    return out_.codes[static_cast<size_t>(row * p_.cols + stored_at_[static_cast<size_t>(input)])];
   }
 
   void unpack_codes() {
@@ -151,8 +149,7 @@ class Unpacker {
     for (int64_t n = 0; n < p_.rows; ++n) {
       for (int64_t k = 0; k < p_.cols; ++k) {
         const uint32_t word = words[n * words_per_row + k / per_word];
-        code(n, k) =
-            static_cast<uint8_t>((word >> (k % per_word * p_.bits)) & field_mask(p_.bits));
+        code(n, k) = static_cast<uint8_t>((word >> (k % per_word * p_.bits)) & field_mask(p_.bits));
       }
     }
     out_.zero = 1 << (p_.bits - 1);

@@ -11,11 +11,11 @@ namespace ruvllm {
 
 // How fields lie in words, LSB first.
 enum class CodePacking : uint8_t {
-  kAlongInputs,   // GPTQ: [K*b/32, N], running on through the words of a column
-  kAwqNibbles,    // AWQ: [K, N/8], nibbles in AWQ's order
-  kRowWords,      // compressed-tensors: [N, words], whole fields per word
-  kSignedBytes,   // i8 [N, K]
-  kFloatBytes,    // f8_e4m3 [N, K]
+  kAlongInputs,  // GPTQ: [K*b/32, N], running on through the words of a column
+  kAwqNibbles,   // AWQ: [K, N/8], nibbles in AWQ's order
+  kRowWords,     // compressed-tensors: [N, words], whole fields per word
+  kSignedBytes,  // i8 [N, K]
+  kFloatBytes,   // f8_e4m3 [N, K]
 };
 
 struct PackedMatrix {

@@ -1,6 +1,6 @@
-// QuantizedMatrix: a weight matrix whose elements are small codes with scales, whoever made it. GPTQ,
-// AWQ, compressed-tensors and this project's own quantizers all become this one value; what is made
-// of it (kernel panels, plain floats) never asks for the brand.
+// QuantizedMatrix: a weight matrix whose elements are small codes with scales, whoever made it.
+// GPTQ, AWQ, compressed-tensors and this project's own quantizers all become this one value; what
+// is made of it (kernel panels, plain floats) never asks for the brand.
 //
 // The matrix means y = Q t(x) with an input transform t, in this order: each input times
 // input_scale, then the permutation, then a block Hadamard rotation. Column j of Q stands in group
@@ -30,9 +30,7 @@ struct InputTransform {
   int32_t hadamard_block = 0;
   std::vector<int8_t> hadamard_signs;  // [K] of +1, -1; empty: all +1
 
-  bool empty() const {
-    return input_scale.empty() && permutation.empty() && hadamard_block == 0;
-  }
+  bool empty() const { return input_scale.empty() && permutation.empty() && hadamard_block == 0; }
   bool operator==(const InputTransform&) const = default;
 };
 

@@ -17,8 +17,8 @@ QuantizedMatrix make_matrix(int64_t rows, int64_t cols, int32_t bits, int64_t gr
   m.bits = bits;
   m.group_size = group;
   for (int64_t i = 0; i < rows * cols; ++i) {
-    m.codes.push_back(static_cast<uint8_t>(random_bits(1, 0, static_cast<uint64_t>(i)) &
-                                           ((1u << bits) - 1)));
+    m.codes.push_back(
+        static_cast<uint8_t>(random_bits(1, 0, static_cast<uint64_t>(i)) & ((1u << bits) - 1)));
   }
   for (int64_t i = 0; i < rows * m.num_groups(); ++i) {
     m.scales.push_back(0.1f + static_cast<float>(random_uniform(2, 0, static_cast<uint64_t>(i))));

@@ -1,0 +1,170 @@
+#include "quantize/awq.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace ruvllm {
+namespace {
+
+constexpr int kRatios = 20;
+constexpr int kClipSteps = 10;  // ranges 1, 0.95, ... 0.55 of the group's own
+
+std::vector<float> scale_of(const std::vector<float>& mean_abs, double ratio) {
+  std::vector<float> scale(mean_abs.size(), 1.0f);
+  if (ratio == 0.0) return scale;
+  float least = INFINITY;
+  float most = 0.0f;
+  for (size_t k = 0; k < scale.size(); ++k) {
+    scale[k] = std::max(std::pow(mean_abs[k], static_cast<float>(ratio)), 1e-4f);
+    least = std::min(least, scale[k]);
+    most = std::max(most, scale[k]);
+  }
+  const float norm = std::sqrt(least * most);
+  for (float& s : scale) s /= norm;
+  return scale;
+}
+
+// Sum over the sample of (x . (Q(w s) / s - w))^2 for one row.
+double row_error(const Grid& grid, const float* w, const std::vector<float>& scale,
+                 ConstMatrixF32 x, std::vector<float>& scaled) {
+  const auto cols = static_cast<int64_t>(scale.size());
+  scaled.resize(scale.size());
+  for (size_t k = 0; k < scale.size(); ++k) scaled[k] = w[k] * scale[k];
+  const int64_t size = grid.group_of(cols);
+  for (int64_t begin = 0; begin < cols; begin += size) {
+    const int64_t end = std::min(cols, begin + size);
+    const GroupScale group = fit_group(grid, scaled.data() + begin, end - begin);
+    for (int64_t k = begin; k < end; ++k) {
+      float& value = scaled[static_cast<size_t>(k)];
+      value = decode(group, encode(grid, group, value)) / scale[static_cast<size_t>(k)] - w[k];
+    }
+  }
+  double sum = 0.0;
+  for (int64_t t = 0; t < x.rows; ++t) {
+    const float* row = x.row(t);
+    float lanes[8] = {};
+    int64_t k = 0;
+    for (; k + 8 <= cols; k += 8) {
+      for (int64_t i = 0; i < 8; ++i) lanes[i] += row[k + i] * scaled[static_cast<size_t>(k + i)];
+    }
+    for (; k < cols; ++k) lanes[0] += row[k] * scaled[static_cast<size_t>(k)];
+    double y = 0.0;
+    for (const float lane : lanes) y += double{lane};
+    sum += y * y;
+  }
+  return sum;
+}
+
+double scale_error(std::span<const ConstMatrixF32> weights, const std::vector<float>& scale,
+                   const InputStats& stats, const Grid& grid, ThreadPool& pool) {
+  double total = 0.0;
+  for (const ConstMatrixF32& w : weights) {
+    std::vector<double> errors(static_cast<size_t>(w.rows));
+    std::vector<std::vector<float>> scratch(static_cast<size_t>(pool.num_threads()));
+    pool.parallel_for(w.rows, [&](int64_t n, int worker) {
+      errors[static_cast<size_t>(n)] =
+          row_error(grid, w.row(n), scale, stats.sample(), scratch[static_cast<size_t>(worker)]);
+    });
+    for (const double error : errors) total += error;
+  }
+  return total;
+}
+
+// One row of W * scale, group by group.
+class ClippedRow {
+ public:
+  ClippedRow(const Grid& grid, const std::vector<float>& scale, const std::vector<double>& hessian)
+      : grid_(grid), scale_(scale), hessian_(hessian) {}
+
+  // The group's values [begin, begin + count) of the scaled row; clips them in place.
+  GroupScale fit(float* values, int64_t begin, int64_t count, bool clip) {
+    if (!clip) return fit_group(grid_, values, count);
+    float absmax = 0.0f;
+    for (int64_t i = 0; i < count; ++i) absmax = std::max(absmax, std::abs(values[i]));
+    GroupScale best;
+    double least = INFINITY;
+    float best_limit = absmax;
+    for (int step = 0; step < kClipSteps; ++step) {
+      const float limit = absmax * (1.0f - 0.05f * static_cast<float>(step));
+      clipped_.assign(values, values + count);
+      for (float& v : clipped_) v = std::clamp(v, -limit, limit);
+      const GroupScale group = fit_group(grid_, clipped_.data(), count);
+      const double error = group_error(group, values, begin, count);
+      if (error >= least) continue;
+      least = error;
+      best = group;
+      best_limit = limit;
+    }
+    for (int64_t i = 0; i < count; ++i) values[i] = std::clamp(values[i], -best_limit, best_limit);
+    return best;
+  }
+
+ private:
+  // e^T H e over the group, e in the space of the unscaled inputs.
+  double group_error(GroupScale group, const float* values, int64_t begin, int64_t count) {
+    error_.resize(static_cast<size_t>(count));
+    for (int64_t i = 0; i < count; ++i) {
+      const auto at = static_cast<size_t>(i);
+      error_[at] = (double{decode(group, encode(grid_, group, clipped_[at]))} - double{values[i]}) /
+                   double{scale_[static_cast<size_t>(begin + i)]};
+    }
+    const auto cols = static_cast<int64_t>(scale_.size());
+    double sum = 0.0;
+    for (int64_t i = 0; i < count; ++i) {
+      const double* row = hessian_.data() + (begin + i) * cols + begin;
+      double inner = 0.0;
+      for (int64_t j = 0; j < count; ++j) inner += row[j] * error_[static_cast<size_t>(j)];
+      sum += inner * error_[static_cast<size_t>(i)];
+    }
+    return sum;
+  }
+
+  const Grid& grid_;
+  const std::vector<float>& scale_;
+  const std::vector<double>& hessian_;
+  std::vector<float> clipped_;
+  std::vector<double> error_;
+};
+
+}  // namespace
+
+AwqScale search_awq_scale(std::span<const ConstMatrixF32> weights, const InputStats& stats,
+                          const Grid& grid, ThreadPool& pool) {
+  const std::vector<float> mean_abs = stats.mean_abs();
+  AwqScale best;
+  double least = INFINITY;
+  for (int i = 0; i < kRatios; ++i) {
+    const double ratio = static_cast<double>(i) / kRatios;
+    std::vector<float> scale = scale_of(mean_abs, ratio);
+    const double error = scale_error(weights, scale, stats, grid, pool);
+    if (error >= least) continue;
+    least = error;
+    best = {ratio, std::move(scale)};
+  }
+  return best;
+}
+
+QuantizedMatrix quantize_awq(ConstMatrixF32 w, const AwqScale& scale, const InputStats& stats,
+                             const Grid& grid, bool clip, ThreadPool& pool) {
+  QuantizedMatrix out = make_quantized(grid, w.rows, w.cols);
+  pool.parallel_for(w.rows, [&](int64_t n, int) {
+    ClippedRow row(grid, scale.scale, stats.hessian());
+    std::vector<float> values(w.row(n), w.row(n) + w.cols);
+    for (size_t k = 0; k < values.size(); ++k) values[k] *= scale.scale[k];
+    for (int64_t g = 0; g < out.num_groups(); ++g) {
+      const int64_t begin = g * out.group_size;
+      const int64_t count = std::min(out.group_size, w.cols - begin);
+      const GroupScale group = row.fit(values.data() + begin, begin, count, clip);
+      set_group(out, n, g, group);
+      for (int64_t k = begin; k < begin + count; ++k) {
+        out.codes[static_cast<size_t>(n * w.cols + k)] =
+            encode(grid, group, values[static_cast<size_t>(k)]);
+      }
+    }
+  });
+  if (scale.ratio == 0.0) return out;
+  for (const float s : scale.scale) out.transform.input_scale.push_back(1.0f / s);
+  return out;
+}
+
+}  // namespace ruvllm

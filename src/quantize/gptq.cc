@@ -1,0 +1,184 @@
+#include "quantize/gptq.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/check.h"
+#include "base/str.h"
+#include "quantize/inverse_factor.h"
+
+namespace ruvllm {
+namespace {
+
+constexpr int64_t kBlock = 128;  // columns whose effect on later ones is applied together
+constexpr int64_t kRows = 8;     // rows of one task
+constexpr int64_t kTile = 256;   // columns updated at a time: kBlock rows of the factor fit a cache
+
+// Some rows of W on their way through the columns.
+class RowWalk {
+ public:
+  RowWalk(ConstMatrixF32 w, const GptqPlan& plan, const GptqOptions& options, int64_t first_row,
+          QuantizedMatrix& out)
+      : plan_(plan),
+        options_(options),
+        out_(out),
+        first_(first_row),
+        count_(std::min(kRows, w.rows - first_row)),
+        cols_(w.cols),
+        w_(static_cast<size_t>(count_ * cols_)),
+        errors_(static_cast<size_t>(count_ * kBlock)) {
+    for (int64_t r = 0; r < count_; ++r) {
+      const float* row = w.row(first_ + r);
+      if (options_.static_groups) fit_static(first_ + r, row);
+      for (int64_t j = 0; j < cols_; ++j) {
+        const auto k = static_cast<size_t>(plan_.order[static_cast<size_t>(j)]);
+        at(r, j) = plan_.dead[k] ? 0.0f : row[k];
+      }
+    }
+  }
+
+  void run() {
+    for (int64_t begin = 0; begin < cols_; begin += kBlock) {
+      const int64_t end = std::min(cols_, begin + kBlock);
+      for (int64_t j = begin; j < end; ++j) {
+        if (!options_.static_groups && j % out_.group_size == 0) fit_here(j);
+        round_column(j, begin, end);
+      }
+      update_rest(begin, end);
+    }
+  }
+
+ private:
+  float& at(int64_t r, int64_t j) { return w_[static_cast<size_t>(r * cols_ + j)]; }
+
+  void fit_static(int64_t row, const float* values) {
+    for (int64_t g = 0; g < out_.num_groups(); ++g) {
+      const int64_t begin = g * out_.group_size;
+      set_group(out_, row, g,
+                fit_group(options_.grid, values + begin, std::min(out_.group_size, cols_ - begin),
+                          plan_.importance.data() + begin));
+    }
+  }
+
+  // The group that begins at column j, from the weights as they are by now.
+  void fit_here(int64_t j) {
+    const int64_t count = std::min(out_.group_size, cols_ - j);
+    importance_.resize(static_cast<size_t>(count));
+    for (int64_t i = 0; i < count; ++i) {
+      importance_[static_cast<size_t>(i)] =
+          plan_.importance[static_cast<size_t>(plan_.order[static_cast<size_t>(j + i)])];
+    }
+    for (int64_t r = 0; r < count_; ++r) {
+      set_group(out_, first_ + r, j / out_.group_size,
+                fit_group(options_.grid, &at(r, j), count, importance_.data()));
+    }
+  }
+
+  // Where the code of column j of the walk is stored.
+  int64_t place(int64_t j) const {
+    return options_.static_groups ? plan_.order[static_cast<size_t>(j)] : j;
+  }
+
+  void round_column(int64_t j, int64_t begin, int64_t end) {
+    const float* factor = plan_.factor.data() + j * cols_;
+    const int64_t stored = place(j);
+    for (int64_t r = 0; r < count_; ++r) {
+      const GroupScale group = get_group(out_, first_ + r, stored / out_.group_size);
+      const float value = at(r, j);
+      const uint8_t code = encode(options_.grid, group, value);
+      out_.codes[static_cast<size_t>((first_ + r) * cols_ + stored)] = code;
+      const float error = (value - decode(group, code)) / factor[j];
+      errors_[static_cast<size_t>(r * kBlock + j - begin)] = error;
+      float* row = &at(r, 0);
+      for (int64_t k = j + 1; k < end; ++k) row[k] -= error * factor[k];
+    }
+  }
+
+  void update_rest(int64_t begin, int64_t end) {
+    for (int64_t from = end; from < cols_; from += kTile) {
+      const int64_t to = std::min(cols_, from + kTile);
+      for (int64_t r = 0; r < count_; ++r) {
+        float* row = &at(r, 0);
+        for (int64_t j = begin; j < end; ++j) {
+          const float error = errors_[static_cast<size_t>(r * kBlock + j - begin)];
+          const float* factor = plan_.factor.data() + j * cols_;
+          for (int64_t k = from; k < to; ++k) row[k] -= error * factor[k];
+        }
+      }
+    }
+  }
+
+  const GptqPlan& plan_;
+  const GptqOptions& options_;
+  QuantizedMatrix& out_;
+  int64_t first_;
+  int64_t count_;
+  int64_t cols_;
+  std::vector<float> w_;       // [rows, K], columns in the plan's order
+  std::vector<float> errors_;  // [rows, kBlock]
+  std::vector<float> importance_;
+};
+
+}  // namespace
+
+Result<GptqPlan> plan_gptq(const std::vector<double>& hessian, int64_t cols,
+                           const GptqOptions& options, ThreadPool& pool) {
+  const auto n = static_cast<size_t>(cols);
+  RUVLLM_CHECK(hessian.size() == n * n, hessian.size(), " for ", cols);
+  GptqPlan plan;
+  plan.dead.resize(n);
+  std::vector<double> diagonal(n);
+  double mean = 0.0;
+  for (size_t k = 0; k < n; ++k) {
+    diagonal[k] = hessian[k * n + k];
+    if (!std::isfinite(diagonal[k])) {
+      return fail(ErrorCode::kBadFile,
+                  concat("input ", k, " is not a finite number somewhere in the calibration text"));
+    }
+    plan.dead[k] = !(diagonal[k] > 0.0);
+    plan.importance.push_back(static_cast<float>(diagonal[k]));
+    if (plan.dead[k]) diagonal[k] = 1.0;
+    mean += diagonal[k] / static_cast<double>(n);
+  }
+  plan.order.resize(n);
+  std::iota(plan.order.begin(), plan.order.end(), 0);
+  if (options.act_order) {
+    std::ranges::stable_sort(plan.order, [&](int32_t a, int32_t b) {
+      return diagonal[static_cast<size_t>(a)] > diagonal[static_cast<size_t>(b)];
+    });
+  }
+  for (plan.damping = options.damping; plan.damping <= 1.0; plan.damping *= 3.0) {
+    std::vector<double> h(n * n);
+    for (size_t i = 0; i < n; ++i) {
+      const auto from = static_cast<size_t>(plan.order[i]);
+      for (size_t j = 0; j < n; ++j) {
+        h[i * n + j] = hessian[from * n + static_cast<size_t>(plan.order[j])];
+      }
+      h[i * n + i] = diagonal[from] + plan.damping * mean;
+    }
+    if (!invert_to_upper_factor(h, cols, pool)) continue;
+    plan.factor.assign(h.begin(), h.end());
+    return plan;
+  }
+  return fail(ErrorCode::kInvalidArgument,
+              concat("the inputs of the calibration text do not determine the ", cols,
+                     " columns (singular, damped or not): give more text"));
+}
+
+QuantizedMatrix quantize_gptq(ConstMatrixF32 w, const GptqPlan& plan, const GptqOptions& options,
+                              ThreadPool& pool) {
+  QuantizedMatrix out = make_quantized(options.grid, w.rows, w.cols);
+  pool.parallel_for((w.rows + kRows - 1) / kRows,
+                    [&](int64_t task, int) { RowWalk(w, plan, options, task * kRows, out).run(); });
+  if (options.act_order && !options.static_groups) out.transform.permutation = plan.order;
+  return out;
+}
+
+Result<QuantizedMatrix> quantize_gptq(ConstMatrixF32 w, const std::vector<double>& hessian,
+                                      const GptqOptions& options, ThreadPool& pool) {
+  RUVLLM_ASSIGN(const GptqPlan plan, plan_gptq(hessian, w.cols, options, pool));
+  return quantize_gptq(w, plan, options, pool);
+}
+
+}  // namespace ruvllm

@@ -1,0 +1,43 @@
+// GPTQ (Frantar et al. 2022): codes chosen column by column so that what one column's rounding does
+// to the outputs is made up for by the columns still to come. Minimizes ||W X - Q X||^2 given
+// H = X^T X, on the grid of quantize/grid.h.
+//
+// Same inputs give the same bytes, whatever the number of threads. Memory: two f64 and one f32
+// matrix [K, K]. Failure: kInvalidArgument when H stays singular however much it is damped.
+#pragma once
+
+#include <vector>
+
+#include "base/thread_pool.h"
+#include "quantize/grid.h"
+
+namespace ruvllm {
+
+struct GptqOptions {
+  Grid grid;
+  // Columns by falling diagonal of H.
+  bool act_order = true;
+  // Scales from the original weights, groups of neighbours. With act_order and without this, groups
+  // are runs of the new order, and the result has a permutation as input transform.
+  bool static_groups = true;
+  double damping = 0.01;  // of the mean diagonal, added to the diagonal; more when that fails
+};
+
+// `hessian`: [K, K] row-major, symmetric; its scale does not matter.
+Result<QuantizedMatrix> quantize_gptq(ConstMatrixF32 w, const std::vector<double>& hessian,
+                                      const GptqOptions& options, ThreadPool& pool);
+
+// The part of quantize_gptq that all matrices with the same input share.
+struct GptqPlan {
+  std::vector<int32_t> order;     // [K]: the columns in the order they are done
+  std::vector<float> factor;      // [K, K] upper triangular, in that order
+  std::vector<bool> dead;         // [K]: inputs that are always 0; their weights become 0
+  std::vector<float> importance;  // [K]: the diagonal of H
+  double damping = 0.0;           // what was used
+};
+Result<GptqPlan> plan_gptq(const std::vector<double>& hessian, int64_t cols,
+                           const GptqOptions& options, ThreadPool& pool);
+QuantizedMatrix quantize_gptq(ConstMatrixF32 w, const GptqPlan& plan, const GptqOptions& options,
+                              ThreadPool& pool);
+
+}  // namespace ruvllm

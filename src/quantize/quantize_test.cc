@@ -1,0 +1,226 @@
+// Quantizers against straightforward models in double precision, and their edges.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/rng.h"
+#include "quantize/gptq.h"
+#include "quantize/inverse_factor.h"
+#include "quantize/rotation.h"
+
+namespace ruvllm {
+namespace {
+
+std::vector<float> random_values(int64_t count, uint64_t seed) {
+  std::vector<float> out;
+  for (int64_t i = 0; i < count; ++i) {
+    out.push_back(static_cast<float>(random_uniform(seed, 0, static_cast<uint64_t>(i)) +
+                                     random_uniform(seed, 1, static_cast<uint64_t>(i)) - 1.0));
+  }
+  return out;
+}
+
+std::vector<double> random_hessian(int64_t n, int64_t tokens, uint64_t seed) {
+  const std::vector<float> x = random_values(tokens * n, seed);
+  std::vector<double> h(static_cast<size_t>(n * n));
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t j = 0; j < n; ++j) {
+        h[static_cast<size_t>(i * n + j)] +=
+            double{x[static_cast<size_t>(t * n + i)]} * double{x[static_cast<size_t>(t * n + j)]};
+      }
+    }
+  }
+  return h;
+}
+
+TEST(InverseFactor, UTransposedUTimesHIsOne) {
+  for (const int64_t n : {1, 5, 32, 33, 100}) {
+    const std::vector<double> h = random_hessian(n, 3 * n, 7);
+    for (const int threads : {1, 3}) {
+      ThreadPool pool(threads);
+      std::vector<double> u = h;
+      ASSERT_TRUE(invert_to_upper_factor(u, n, pool));
+      double worst = 0.0;
+      for (int64_t i = 0; i < n; ++i) {
+        // Row i of U^T U H: (U^T U)[i, m] = sum_k U[k, i] U[k, m].
+        std::vector<double> inverse(static_cast<size_t>(n));
+        for (int64_t m = 0; m < n; ++m) {
+          for (int64_t k = 0; k <= std::min(i, m); ++k) {
+            inverse[static_cast<size_t>(m)] +=
+                u[static_cast<size_t>(k * n + i)] * u[static_cast<size_t>(k * n + m)];
+          }
+        }
+        for (int64_t j = 0; j < n; ++j) {
+          double sum = i == j ? -1.0 : 0.0;
+          for (int64_t m = 0; m < n; ++m) {
+            sum += inverse[static_cast<size_t>(m)] * h[static_cast<size_t>(m * n + j)];
+          }
+          worst = std::max(worst, std::abs(sum));
+        }
+      }
+      EXPECT_LT(worst, 1e-9) << n;
+    }
+  }
+}
+
+TEST(InverseFactor, SingularIsFalse) {
+  ThreadPool pool(1);
+  std::vector<double> h = {1, 1, 1, 1};
+  EXPECT_FALSE(invert_to_upper_factor(h, 2, pool));
+  std::vector<double> nan = {NAN, 0, 0, 1};
+  EXPECT_FALSE(invert_to_upper_factor(nan, 2, pool));
+}
+
+// GPTQ as its paper says it: after each column the inverse of what is left, no blocks, in f64.
+std::vector<uint8_t> plain_gptq(const float* w, std::vector<double> h, int64_t n, const Grid& grid,
+                                double damping) {
+  double mean = 0.0;
+  for (int64_t i = 0; i < n; ++i)
+    mean += h[static_cast<size_t>(i * n + i)] / static_cast<double>(n);
+  for (int64_t i = 0; i < n; ++i) h[static_cast<size_t>(i * n + i)] += damping * mean;
+  // Gauss-Jordan inverse.
+  std::vector<double> inverse(static_cast<size_t>(n * n));
+  for (int64_t i = 0; i < n; ++i) inverse[static_cast<size_t>(i * n + i)] = 1.0;
+  for (int64_t p = 0; p < n; ++p) {
+    const double pivot = h[static_cast<size_t>(p * n + p)];
+    for (int64_t j = 0; j < n; ++j) {
+      h[static_cast<size_t>(p * n + j)] /= pivot;
+      inverse[static_cast<size_t>(p * n + j)] /= pivot;
+    }
+    for (int64_t i = 0; i < n; ++i) {
+      const double f = h[static_cast<size_t>(i * n + p)];
+      if (i == p) continue;
+      for (int64_t j = 0; j < n; ++j) {
+        h[static_cast<size_t>(i * n + j)] -= f * h[static_cast<size_t>(p * n + j)];
+        inverse[static_cast<size_t>(i * n + j)] -= f * inverse[static_cast<size_t>(p * n + j)];
+      }
+    }
+  }
+  std::vector<double> row(w, w + n);
+  std::vector<uint8_t> codes;
+  GroupScale group;
+  for (int64_t j = 0; j < n; ++j) {
+    if (j % grid.group_size == 0) {
+      const std::vector<float> values(row.begin() + j, row.begin() + j + grid.group_size);
+      group = fit_group(grid, values.data(), grid.group_size);
+    }
+    codes.push_back(encode(grid, group, static_cast<float>(row[static_cast<size_t>(j)])));
+    const double d = inverse[static_cast<size_t>(j * n + j)];
+    const double error = (row[static_cast<size_t>(j)] - double{decode(group, codes.back())}) / d;
+    for (int64_t k = j; k < n; ++k) {
+      row[static_cast<size_t>(k)] -= error * inverse[static_cast<size_t>(j * n + k)];
+    }
+    const std::vector<double> column(inverse.begin() + j * n, inverse.begin() + (j + 1) * n);
+    for (int64_t i = j; i < n; ++i) {
+      for (int64_t k = j; k < n; ++k) {
+        inverse[static_cast<size_t>(i * n + k)] -=
+            column[static_cast<size_t>(i)] * column[static_cast<size_t>(k)] / d;
+      }
+    }
+  }
+  return codes;
+}
+
+TEST(Gptq, SameCodesAsThePlainAlgorithm) {
+  constexpr int64_t kCols = 192;  // more than one lazy block
+  constexpr int64_t kRows = 9;
+  const std::vector<float> w = random_values(kRows * kCols, 3);
+  const std::vector<double> h = random_hessian(kCols, 400, 4);
+  GptqOptions options;
+  options.grid.group_size = 32;
+  options.act_order = false;
+  options.static_groups = false;
+  ThreadPool pool(2);
+  const auto q = quantize_gptq({w.data(), kRows, kCols, kCols}, h, options, pool);
+  ASSERT_TRUE(q);
+  int different = 0;
+  for (int64_t n = 0; n < kRows; ++n) {
+    const auto want = plain_gptq(w.data() + n * kCols, h, kCols, options.grid, options.damping);
+    for (int64_t k = 0; k < kCols; ++k) {
+      different += want[static_cast<size_t>(k)] != q->codes[static_cast<size_t>(n * kCols + k)];
+    }
+  }
+  EXPECT_LE(different, kRows * kCols / 200);  // ties that f32 and f64 round differently
+}
+
+TEST(Gptq, ThreadsChangeNothingDeadInputsBecomeZeroAndTooLittleTextIsSurvived) {
+  constexpr int64_t kCols = 96;
+  const std::vector<float> w = random_values(20 * kCols, 5);
+  std::vector<double> h = random_hessian(kCols, 10, 6);  // rank 10: singular without damping
+  for (int64_t i = 0; i < kCols; ++i)
+    h[static_cast<size_t>(7 * kCols + i)] = h[static_cast<size_t>(i * kCols + 7)] = 0.0;
+  GptqOptions options;
+  ThreadPool one(1), three(3);
+  const auto a = quantize_gptq({w.data(), 20, kCols, kCols}, h, options, one);
+  const auto b = quantize_gptq({w.data(), 20, kCols, kCols}, h, options, three);
+  ASSERT_TRUE(a && b);
+  EXPECT_EQ(a->codes, b->codes);
+  EXPECT_EQ(a->scales, b->scales);
+  std::vector<float> row(kCols);
+  dequantize_row(*a, 4, row.data());
+  EXPECT_EQ(row[7], 0.0f);
+  h[0] = NAN;
+  const auto none = quantize_gptq({w.data(), 20, kCols, kCols}, h, options, one);
+  EXPECT_FALSE(none);
+}
+
+TEST(Grid, SearchIsNeverWorseAndScalesAreStorable) {
+  const std::vector<float> w = random_values(64 * 64, 8);
+  for (const int32_t bits : {2, 3, 4, 8}) {
+    Grid grid;
+    grid.bits = bits;
+    const auto error = [&](const Grid& g) {
+      const QuantizedMatrix q = quantize_rtn({w.data(), 64, 64, 64}, g);
+      double sum = 0.0;
+      std::vector<float> row(64);
+      for (int64_t n = 0; n < 64; ++n) {
+        dequantize_row(q, n, row.data());
+        for (int64_t k = 0; k < 64; ++k) {
+          sum += std::pow(
+              double{row[static_cast<size_t>(k)]} - double{w[static_cast<size_t>(n * 64 + k)]}, 2);
+        }
+      }
+      return sum;
+    };
+    const double plain = error(grid);
+    grid.search = true;
+    EXPECT_LE(error(grid), plain);
+  }
+  const std::vector<float> zeros(32);
+  const QuantizedMatrix q = quantize_rtn({zeros.data(), 1, 32, 32}, Grid{});
+  std::vector<float> row(32, 1.0f);
+  dequantize_row(q, 0, row.data());
+  EXPECT_EQ(row, zeros);
+  const std::vector<float> broken = {1.0f, NAN};
+  const Status status = check_finite({broken.data(), 1, 2, 2});
+  ASSERT_FALSE(status);
+  EXPECT_NE(status.error().message.find("[0, 1]"), std::string::npos);
+}
+
+TEST(Rotation, ProductsStayTheSame) {
+  constexpr int64_t kCols = 96;
+  const InputTransform rotation = make_rotation(kCols, 64, 11);
+  EXPECT_EQ(rotation.hadamard_block, 32);
+  EXPECT_TRUE(make_rotation(7, 64, 1).empty());
+  const std::vector<float> w = random_values(4 * kCols, 12);
+  const std::vector<float> x = random_values(kCols, 13);
+  const std::vector<float> turned = rotate_rows({w.data(), 4, kCols, kCols}, rotation);
+  std::vector<float> t(kCols);
+  apply_transform(rotation, x.data(), t.data(), kCols);
+  for (size_t n = 0; n < 4; ++n) {
+    double a = 0.0, b = 0.0;
+    for (size_t k = 0; k < kCols; ++k) {
+      a += double{w[n * kCols + k]} * double{x[k]};
+      b += double{turned[n * kCols + k]} * double{t[k]};
+    }
+    EXPECT_NEAR(a, b, 1e-5);
+  }
+  // H of the turned inputs is the turned H.
+  std::vector<double> h = random_hessian(kCols, 1, 13);
+  rotate_hessian(h, kCols, rotation);
+  EXPECT_NEAR(h[5 * kCols + 9], double{t[5]} * double{t[9]}, 1e-6);
+}
+
+}  // namespace
+}  // namespace ruvllm
