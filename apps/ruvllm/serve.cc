@@ -69,7 +69,7 @@ void ServeFlags::add_to(FlagSet& flags) {
   flags.add("--port", "N", port, "0: any free one", 0, 65535);
   flags.add("--served-model-name", "NAME", names, "what clients call the model; repeatable");
   flags.add("--api-key", "KEY", service.api_keys,
-            "clients must send it; repeatable (also: the environment's RUVLLM_API_KEY)");
+            "clients must send it; repeatable (also: the environment's RUVLLM_SERVE_API_KEY)");
   flags.add("--api-key-file", "FILE", service.api_key_file,
             "one KEY or sha256:HEX per line, ` admin` after it; SIGHUP reads it again");
   flags.add("--insecure", options.insecure, "listen beyond this machine without a key");
@@ -106,7 +106,7 @@ void ServeFlags::add_to(FlagSet& flags) {
 void ServeFlags::settle() {
   server::ServiceOptions& service = options.service;
   service.served_names = names;
-  if (const char* key = std::getenv("RUVLLM_API_KEY"); key != nullptr && *key != '\0') {
+  if (const char* key = std::getenv("RUVLLM_SERVE_API_KEY"); key != nullptr && *key != '\0') {
     service.api_keys.emplace_back(key);
   }
   options.net.port = static_cast<uint16_t>(port);
