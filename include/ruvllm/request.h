@@ -67,8 +67,8 @@ struct GenerateParams {
   }
 };
 
-// What a model's makers recommend for sampling (generation_config.json, general.sampling.* of a GGUF
-// file); nullopt: they say nothing. See ModelInfo. The backend never applies it by itself.
+// What a model's makers recommend for sampling (generation_config.json, general.sampling.* of a
+// GGUF file); nullopt: they say nothing. See ModelInfo. The backend never applies it by itself.
 struct GenerationDefaults {
   std::optional<float> temperature;
   std::optional<float> top_p;

@@ -16,8 +16,8 @@ struct FileTensor {
   std::string name;
   TensorView view;   // bytes of the mapped file; shape outermost first (GGUF's order reversed)
   std::string file;  // for messages
-  // Not null: a matrix kept as codes and scales. Then `view` says its shape [N, K] only (its data is
-  // null), and the elements come from here.
+  // Not null: a matrix kept as codes and scales. Then `view` says its shape [N, K] only (its data
+  // is null), and the elements come from here.
   std::shared_ptr<const QuantizedSource> quantized;
 };
 

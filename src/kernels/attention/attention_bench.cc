@@ -1,6 +1,6 @@
-// Attention of one segment of keys on one thread: a decode row, a decode group and a prefill tile, per
-// instruction set and cache format. Counters: FLOP/s of the two products, bytes/s of the
-// cache. Compare with the matmul benchmarks' measured multiply-add peak.
+// Attention of one segment of keys on one thread: a decode row, a decode group and a prefill tile,
+// per instruction set and cache format. Counters: FLOP/s of the two products, bytes/s of the cache.
+// Compare with the matmul benchmarks' measured multiply-add peak.
 #include <benchmark/benchmark.h>
 
 #include <cstring>

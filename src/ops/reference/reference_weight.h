@@ -21,9 +21,10 @@ class ReferenceWeight final : public Weight {
 
  private:
   struct Part {
-    TensorView view;            // [rows, K], rows contiguous
-    int64_t first_row = 0;      // of the whole matrix
-    std::vector<float> turned;  // what `view` points at, when the matrix was transposed or quantized
+    TensorView view;        // [rows, K], rows contiguous
+    int64_t first_row = 0;  // of the whole matrix
+    std::vector<float>
+        turned;  // what `view` points at, when the matrix was transposed or quantized
   };
   Status add_source(const WeightSource& source);
 
