@@ -20,6 +20,7 @@
 #include <span>
 #include <string_view>
 
+#include "ops/lora_batch.h"
 #include "ruvllm/options.h"
 #include "ruvllm/result.h"
 #include "spec/model_config.h"
@@ -175,6 +176,8 @@ class Ops {
   virtual void rms_norm(const NormArgs& args) = 0;
   virtual void layer_norm(const NormArgs& args) = 0;
   virtual void matmul(const MatmulArgs& args) = 0;
+  // What adapters add to a product: MatmulArgs::delta. Unless overridden, plain loops.
+  virtual void lora_delta(const LoraArgs& args);
   virtual void rope(const RopeArgs& args) = 0;
   virtual void kv_write(const KvWriteArgs& args) = 0;
   virtual void attention(const AttentionArgs& args) = 0;
