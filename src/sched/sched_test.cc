@@ -497,7 +497,8 @@ TEST(Scheduler, AgeingBoundsTheWaitOfLowPriority) {
   config.priority_level_us = 100;
   Scheduler scheduler(config);
   StepPlan plan;
-  SequenceSpec low = spec_of({1}, 1, 0);
+  const std::vector<int32_t> prompt = {1};  // outlives `low`, which only points to it
+  SequenceSpec low = spec_of(prompt, 1, 0);
   low.priority = 5;
   const SequenceId id = *scheduler.add(low);
   int64_t now = 0;
