@@ -522,7 +522,8 @@ TEST(Scheduler, RefusesWhatCanNeverRun) {
   Scheduler scheduler(config);
   EXPECT_EQ(scheduler.add(spec_of({1}, 16, 0)).error().code, ErrorCode::kOutOfMemory);
   EXPECT_EQ(scheduler.add(spec_of({1}, 100, 0)).error().code, ErrorCode::kInvalidArgument);
-  SequenceSpec two = spec_of({1}, 8, 0);
+  const std::vector<int32_t> prompt = {1};
+  SequenceSpec two = spec_of(prompt, 8, 0);
   two.num_sets = 2;
   EXPECT_EQ(scheduler.add(two).error().code, ErrorCode::kOutOfMemory);
   EXPECT_TRUE(scheduler.add(spec_of({1}, 15, 0)));
