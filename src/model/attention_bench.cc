@@ -109,12 +109,14 @@ class Bench {
   std::vector<float> q_, out_;
 };
 
+// threads 0: all.
 void add(const std::string& name, const Heads& heads, DType dtype, int32_t block_tokens,
-         std::vector<Length> lengths, int64_t shared_tokens, int copies) {
+         std::vector<Length> lengths, int64_t shared_tokens, int copies, int threads = 0) {
   const std::string full = name + "/" + heads.name + "/" + std::string(dtype_info(dtype).name) +
-                           "/block" + std::to_string(block_tokens);
+                           "/block" + std::to_string(block_tokens) +
+                           (threads == 0 ? "" : "/" + std::to_string(threads) + "_thread");
   benchmark::RegisterBenchmark(full.c_str(), [=](benchmark::State& state) {
-    const auto ops = make_cpu_ops(0).value();
+    const auto ops = make_cpu_ops(threads).value();
     Bench bench(heads, dtype, block_tokens, lengths, shared_tokens, copies);
     int copy = 0;
     // The best call: what is measured is the machine, not its neighbours.
@@ -133,7 +135,9 @@ void add(const std::string& name, const Heads& heads, DType dtype, int32_t block
 }
 
 const int kRegistered = [] {
-  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32, DType::kI8}) {
+    add("decode_at_8192", kGrouped, dtype, 16, {{8191, 1}}, 0, 16, 1);
+    add("decode_at_8192", kUngrouped, dtype, 16, {{8191, 1}}, 0, 4, 1);
     for (const int64_t depth : {2047, 8191}) {
       add("decode_at_" + std::to_string(depth + 1), kGrouped, dtype, 16, {{depth, 1}}, 0,
           static_cast<int>(131072 / depth));

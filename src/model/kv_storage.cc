@@ -1,22 +1,41 @@
 #include "model/kv_storage.h"
 
+#include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <new>
 
 #include "base/checked.h"
 #include "base/str.h"
 #include "ops/kv_layout.h"
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace ruvllm {
 namespace {
 
 constexpr size_t kAlignment = 64;
+constexpr size_t kHugePage = size_t{2} << 20;
+
+// Zeros: a kernel may load whole groups of tokens, positions that are not written yet included.
+std::byte* allocate_zeros(size_t bytes) {
+  const size_t alignment = bytes >= 2 * kHugePage ? kHugePage : kAlignment;
+  if (bytes > std::numeric_limits<size_t>::max() - alignment) return nullptr;
+  const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+  void* memory = std::aligned_alloc(alignment, rounded);
+  if (memory == nullptr) return nullptr;
+#if defined(__linux__)
+  if (alignment == kHugePage) ::madvise(memory, rounded, MADV_HUGEPAGE);
+#endif
+  std::memset(memory, 0, bytes);
+  return static_cast<std::byte*>(memory);
+}
 
 }  // namespace
 
-void KvStorage::FreeBytes::operator()(std::byte* memory) const {
-  ::operator delete(memory, std::align_val_t{kAlignment});
+void KvStorage::Free::operator()(std::byte* memory) const {
+  std::free(memory);
 }
 
 Result<KvStorage> KvStorage::make(const ModelConfig& config, DType dtype, int32_t block_tokens) {
@@ -47,19 +66,21 @@ Status KvStorage::reserve(int64_t num_blocks) {
   if (num_blocks > std::numeric_limits<int32_t>::max()) {
     return fail(ErrorCode::kOutOfMemory, concat(num_blocks, " KV blocks are too many"));
   }
-  while (this->num_blocks() < num_blocks) {
-    const auto bytes = static_cast<size_t>(block_bytes_);
-    auto* memory =
-        static_cast<std::byte*>(::operator new(bytes, std::align_val_t{kAlignment}, std::nothrow));
-    if (memory == nullptr) {
-      return fail(ErrorCode::kOutOfMemory,
-                  concat("no memory for KV block ", this->num_blocks(), " of ", num_blocks, " (",
-                         block_bytes_, " bytes each)"));
-    }
-    // Zeros: a kernel may load whole tiles, positions that are not written yet included.
-    std::memset(memory, 0, bytes);
-    blocks_.emplace_back(memory);
-    addresses_.push_back(memory);
+  const int64_t added = num_blocks - this->num_blocks();
+  if (added <= 0) return {};
+  uint64_t bytes = 0;
+  std::byte* memory = nullptr;
+  if (checked_mul(block_bytes_, static_cast<uint64_t>(added), bytes) &&
+      bytes <= static_cast<uint64_t>(std::numeric_limits<ptrdiff_t>::max())) {
+    memory = allocate_zeros(static_cast<size_t>(bytes));
+  }
+  if (memory == nullptr) {
+    return fail(ErrorCode::kOutOfMemory,
+                concat("no memory for ", added, " KV blocks of ", block_bytes_, " bytes"));
+  }
+  pieces_.emplace_back(memory);
+  for (int64_t i = 0; i < added; ++i) {
+    addresses_.push_back(memory + static_cast<size_t>(i) * block_bytes_);
   }
   return {};
 }

@@ -29,6 +29,27 @@ struct Work {
   float* buffer;      // keys or values as f32
   float* key_scales;  // [kKeySegment], of int8 only
   float* value_scales;
+  Prefetcher* prefetcher;
+};
+
+// Called between the products of a block or tile that is `work_left` of some unit: fetches as much
+// of `lines` as the work done is of all.
+class Pace {
+ public:
+  Pace(Prefetcher* prefetcher, int lines, int work)
+      : prefetcher_(prefetcher), lines_(lines), work_(work) {}
+  void operator()(int done) {
+    sum_ += done * lines_;
+    const int due = sum_ / work_;
+    sum_ -= due * work_;
+    prefetcher_->fetch(due);
+  }
+
+ private:
+  Prefetcher* prefetcher_;
+  int lines_;
+  int work_;
+  int sum_ = 0;
 };
 
 // Turns a row's scores into weights; those of the keys [view.begin, view.end) count.
@@ -81,10 +102,13 @@ template <class V, class Read>
 void score_block(const Work& work, int block, const typename Read::Element* const* groups) {
   const AttentionSegment& s = work.segment;
   float* scores = work.scores + block * kKeyGroup;
-  dot_block<V, Read>(work.q, work.rows, groups, s.head_dim, s.scale, scores);
+  constexpr int kKeys = V::kKeyBlock * kKeyGroup;
+  Pace pace(work.prefetcher, lines_of(s, kKeys), work.rows * V::kKeyBlock);
+  dot_block<V, Read>(work.q, work.rows, groups, s.head_dim, s.scale, scores,
+                     [&pace](int done) { pace(done); });
   if (s.format != KvFormat::kInt8) return;
   for (int r = 0; r < work.rows; ++r) {
-    for (int j = 0; j < V::kKeyBlock * kKeyGroup; j += V::kLanes) {
+    for (int j = 0; j < kKeys; j += V::kLanes) {
       float* score = scores + r * kKeySegment + j;
       V::store(score, V::mul(V::load(score), V::load(work.key_scales + block * kKeyGroup + j)));
     }
@@ -131,10 +155,15 @@ template <class V, class Read>
 void accumulate_all(const Work& work, int tile, const typename Read::Element* const* values) {
   const int64_t stride = attention_stride(work.segment.head_dim);
   const int vectors = (work.segment.head_dim + V::kLanes - 1) / V::kLanes;
-  const auto accumulate = [&](int r, int begin, int end, auto kernel) {
-    kernel(work.scores + r * kKeySegment + tile, values, vectors, begin, end,
-           work.segment.state.out + r * stride, stride);
+  Pace pace(work.prefetcher, lines_of(work.segment, kValueTile), work.rows * vectors);
+  const auto between = [&pace](int done) { pace(done); };
+  const auto accumulate = [&]<int kRows>(int& r, int begin, int end) {
+    accumulate_rows<V, Read, kRows>(work.scores + r * kKeySegment + tile, values, vectors, begin,
+                                    end, work.segment.state.out + r * stride, stride, between);
+    r += kRows;
   };
+  constexpr int kFour = V::kPvRows >= 4 ? 4 : 1;  // rows, where there are registers for them
+  constexpr int kThree = V::kPvRows >= 3 ? 3 : 1;
   for (int r = 0; r < work.rows;) {
     const int begin = larger(work.views[r].begin - tile, 0);
     const int end = smaller(work.views[r].end - tile, kValueTile);
@@ -143,18 +172,14 @@ void accumulate_all(const Work& work, int tile, const typename Read::Element* co
       continue;
     }
     const int left = work.rows - r;
-    if (V::kPvRows >= 4 && left != 5 && see_the_same<4>(work.views, r, work.rows)) {
-      accumulate(r, begin, end, accumulate_rows < V, Read, V::kPvRows >= 4 ? 4 : 1 >);
-      r += 4;
-    } else if (V::kPvRows >= 3 && left != 4 && see_the_same<3>(work.views, r, work.rows)) {
-      accumulate(r, begin, end, accumulate_rows < V, Read, V::kPvRows >= 3 ? 3 : 1 >);
-      r += 3;
+    if (kFour == 4 && left != 5 && see_the_same<4>(work.views, r, work.rows)) {
+      accumulate.template operator()<kFour>(r, begin, end);
+    } else if (kThree == 3 && left != 4 && see_the_same<3>(work.views, r, work.rows)) {
+      accumulate.template operator()<kThree>(r, begin, end);
     } else if (see_the_same<2>(work.views, r, work.rows)) {
-      accumulate(r, begin, end, accumulate_rows<V, Read, 2>);
-      r += 2;
+      accumulate.template operator()<2>(r, begin, end);
     } else {
-      accumulate(r, begin, end, accumulate_rows<V, Read, 1>);
-      ++r;
+      accumulate.template operator()<1>(r, begin, end);
     }
   }
 }
@@ -227,7 +252,8 @@ void attend(const AttentionSegment& s) {
                .scores = s.scratch,
                .buffer = nullptr,
                .key_scales = nullptr,
-               .value_scales = nullptr};
+               .value_scales = nullptr,
+               .prefetcher = nullptr};
   work.key_scales = work.scores + int64_t{work.rows} * kKeySegment;
   work.value_scales = work.key_scales + kKeySegment;
   work.buffer = work.value_scales + kKeySegment;
@@ -253,6 +279,10 @@ void attend(const AttentionSegment& s) {
     gather_scales(s, s.k_pages, work.range, work.key_scales);
     gather_scales(s, s.v_pages, work.range, work.value_scales);
   }
+  // A row or two compute so little that they only wait for memory, and are best left to it.
+  Prefetcher prefetcher(s, work.rows > 2 ? work.range : KeyRange{0, 0});
+  prefetcher.fetch(lines_of(s, V::kKeyBlock * kKeyGroup));
+  work.prefetcher = &prefetcher;
   switch (s.format) {
     case KvFormat::kF32:
       return attend_as<V, ReadF32<V>>(work);

@@ -53,6 +53,57 @@ inline const void* key_group(const AttentionSegment& s, int group) {
          static_cast<size_t>(at.slot) * static_cast<size_t>(s.head_dim) * element_bytes(s.format);
 }
 
+// Cache lines of that many keys (or values).
+inline int lines_of(const AttentionSegment& s, int keys) {
+  return (keys * s.head_dim * static_cast<int>(element_bytes(s.format)) + 63) / 64;
+}
+
+// Fetches the segment's keys, then its values, then what comes after it, a few cache lines at a
+// time between the products: so that one waits for memory while the other computes.
+class Prefetcher {
+ public:
+  Prefetcher(const AttentionSegment& s, const KeyRange& range)
+      : s_(s),
+        row_bytes_(static_cast<int>(element_bytes(s.format)) * s.head_dim),
+        key_(range.begin),
+        range_(range) {}
+
+  void fetch(int lines) {
+    for (; lines > 0; --lines) {
+      if (left_ <= 0 && !next_run()) return;
+      __builtin_prefetch(at_, 0, 3);
+      at_ += kLine;
+      left_ -= kLine;
+    }
+  }
+
+ private:
+  static constexpr int kLine = 64;
+
+  bool next_run() {
+    if (key_ >= range_.end) {
+      if (++part_ == 1) key_ = range_.begin;
+    }
+    if (part_ < 2) {
+      const Slot at = slot_of(s_, part_ == 0 ? s_.k_pages : s_.v_pages, key_);
+      const int run = smaller(range_.end - key_, s_.page_tokens - at.slot);
+      at_ = at.page + int64_t{at.slot} * row_bytes_;
+      left_ = run * row_bytes_;
+      key_ += run;
+      return true;
+    }
+    return false;
+  }
+
+  const AttentionSegment& s_;
+  int row_bytes_;
+  int key_;
+  KeyRange range_;
+  int part_ = 0;  // keys, values
+  const char* at_ = nullptr;
+  int left_ = 0;  // bytes of the run
+};
+
 // n elements as f32, one after the other.
 template <class V, class Read>
 void widen(const typename Read::Element* src, int n, float* dst) {

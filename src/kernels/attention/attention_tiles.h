@@ -120,19 +120,21 @@ void dot_tile(const float* const* q, const typename Read::Element* const* groups
   }
 }
 
-// The tile over kBlock groups, kGroups at a time.
-template <class V, class Read, int kRows, int kGroups>
+// The tile over a block of groups, kGroups at a time; `between` is called after each.
+template <class V, class Read, int kRows, int kGroups, class Between>
 void dot_tiles(const float* const* q, const typename Read::Element* const* groups, int head_dim,
-               float scale, float* scores) {
+               float scale, float* scores, Between between) {
   for (int g = 0; g < V::kKeyBlock; g += kGroups) {
     dot_tile<V, Read, kRows, kGroups>(q, groups + g, head_dim, scale, scores + g * kKeyGroup);
+    between(kRows * kGroups);
   }
 }
 
-// Scores of all rows against a block of V::kKeyBlock groups.
-template <class V, class Read>
+// Scores of all rows against a block of V::kKeyBlock groups; between(n) is called after every n
+// rows times groups.
+template <class V, class Read, class Between>
 void dot_block(const float* const* q, int rows, const typename Read::Element* const* groups,
-               int head_dim, float scale, float* scores) {
+               int head_dim, float scale, float* scores, Between between) {
   // Groups beside each other, so that a tile of few rows has eight sums or more.
   constexpr int kOne = V::kDotGroups;
   for (int r = 0; r < rows;) {
@@ -141,27 +143,28 @@ void dot_block(const float* const* q, int rows, const typename Read::Element* co
     float* to = scores + r * kKeySegment;
     if constexpr (V::kDotRows >= 6) {
       if (left >= 9 || left == 6) {
-        dot_tiles<V, Read, 6, kOne>(tile, groups, head_dim, scale, to);
+        dot_tiles<V, Read, 6, kOne>(tile, groups, head_dim, scale, to, between);
         r += 6;
         continue;
       }
       if (left >= 7 || left == 4) {
-        dot_tiles<V, Read, 4, kOne>(tile, groups, head_dim, scale, to);
+        dot_tiles<V, Read, 4, kOne>(tile, groups, head_dim, scale, to, between);
         r += 4;
         continue;
       }
       if (left >= 3) {
-        dot_tiles<V, Read, 3, kOne>(tile, groups, head_dim, scale, to);
+        dot_tiles<V, Read, 3, kOne>(tile, groups, head_dim, scale, to, between);
         r += 3;
         continue;
       }
     }
     if (left >= 2) {
-      dot_tiles<V, Read, 2, V::kDotRows >= 6 ? 2 * kOne : kOne>(tile, groups, head_dim, scale, to);
+      dot_tiles<V, Read, 2, V::kDotRows >= 6 ? 2 * kOne : kOne>(tile, groups, head_dim, scale, to,
+                                                                between);
       r += 2;
     } else {
       dot_tiles<V, Read, 1, V::kDotRows >= 6 ? 4 * kOne : 2 * kOne>(tile, groups, head_dim, scale,
-                                                                    to);
+                                                                    to, between);
       r += 1;
     }
   }
@@ -204,14 +207,16 @@ void accumulate_tile(const float* weights, const typename Read::Element* const* 
   }
 }
 
-template <class V, class Read, int kRows>
+// All vectors of kRows rows; between(n) is called after every n rows times vectors.
+template <class V, class Read, int kRows, class Between>
 void accumulate_rows(const float* weights, const typename Read::Element* const* values, int vectors,
-                     int begin, int end, float* out, int64_t out_stride) {
+                     int begin, int end, float* out, int64_t out_stride, Between between) {
   int n = 0;
   const auto run = [&]<int kVectors>() {
     for (; n + kVectors <= vectors; n += kVectors) {
       accumulate_tile<V, Read, kRows, kVectors>(weights, values, int64_t{n} * V::kLanes, begin, end,
                                                 out, out_stride);
+      between(kRows * kVectors);
     }
   };
   if constexpr (kRows == 1) run.template operator()<8>();
