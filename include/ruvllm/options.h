@@ -52,6 +52,12 @@ struct LoadOptions {
   int64_t max_seq_len = 0;  // tokens of prompt + answer; 0: what the model was trained for
   std::string isq;          // in-situ quantization, e.g. "rtn8", "rtn4:g32"; empty: as stored
   bool offline = false;     // never download, even when MODEL is org/name
+  // LoRA adapters: name and folder. "base" and "xlora" are no names.
+  std::vector<std::pair<std::string, std::string>> adapters;
+  std::string xlora;  // the folder of an X-LoRA; empty: none
+  // What requests are computed with: a name, "base", "xlora", or a sum such as "a:0.5+b:0.5".
+  // Empty: the X-LoRA or the one adapter there is, else the plain model.
+  std::string use_adapter;
 };
 
 // Options of the serving backend; names and defaults follow the design record.

@@ -57,6 +57,7 @@ Result<EdgeModelParts> load_edge_model(
   runner_options.progress = progress;
   EdgeModelParts parts;
   RUVLLM_ASSIGN(parts.runner, ModelRunner::load(checkpoint, runner_options));
+  RUVLLM_ASSIGN(parts.adapters, load_edge_adapters(options, *checkpoint, *parts.runner));
   parts.name = std::move(name);
   parts.checkpoint = std::move(checkpoint);
   return parts;

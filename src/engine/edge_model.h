@@ -15,6 +15,7 @@
 #include <mutex>
 #endif
 
+#include "engine/edge_adapters.h"
 #include "engine/kv_session.h"
 #include "engine/model_runner.h"
 #include "engine/token_stream.h"
@@ -31,12 +32,15 @@ struct EdgeModelParts {
   Result<std::unique_ptr<Tokenizer>> tokenizer = nullptr;
   Result<std::unique_ptr<ChatTemplate>> chat_template = nullptr;
   std::string device = "cpu";
+  EdgeAdapters adapters;
 };
 
 class EdgeModel {
  public:
   explicit EdgeModel(EdgeModelParts model_parts)
-      : parts(std::move(model_parts)), session(*parts.runner) {}
+      : parts(std::move(model_parts)), session(*parts.runner) {
+    session.set_adapter(parts.adapters.chosen);
+  }
 
   Result<const Tokenizer*> tokenizer() const;
   Result<const ChatTemplate*> chat_template() const;

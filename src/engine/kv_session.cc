@@ -20,11 +20,54 @@ std::unexpected<Error> cancelled_error() {
 Status KvSession::grow(int64_t num_tokens) {
   const int64_t block = runner_.kv_block_tokens();
   const int64_t needed = (num_tokens + block - 1) / block;
-  if (needed > runner_.num_kv_blocks()) RUVLLM_TRY(runner_.reserve_kv_blocks(needed));
+  const int64_t num_sets = adapter_.xlora != nullptr ? 2 : 1;
+  if (needed * num_sets > runner_.num_kv_blocks()) {
+    RUVLLM_TRY(runner_.reserve_kv_blocks(needed * num_sets));
+  }
   while (static_cast<int64_t>(block_table_.size()) < needed) {
-    block_table_.push_back(static_cast<int32_t>(block_table_.size()));
+    const auto next = static_cast<int32_t>(static_cast<int64_t>(block_table_.size()) * num_sets);
+    block_table_.push_back(next);
+    if (num_sets == 2) pass1_table_.push_back(next + 1);
   }
   return {};
+}
+
+void KvSession::set_adapter(SequenceAdapter adapter) {
+  if (adapter == adapter_) return;
+  const bool other_sets = (adapter.xlora != nullptr) != (adapter_.xlora != nullptr);
+  adapter_ = std::move(adapter);
+  clear();
+  last_gates_ = {};
+  if (other_sets) {
+    block_table_.clear();
+    pass1_table_.clear();
+  }
+  if (adapter_.xlora == nullptr) return;
+  const auto rows = static_cast<size_t>(runner_.max_step_rows());
+  gates_.resize(rows * static_cast<size_t>(adapter_.xlora->xlora().num_gates()));
+  all_rows_.resize(rows);
+  std::iota(all_rows_.begin(), all_rows_.end(), 0);
+}
+
+void KvSession::route(const ForwardBatch& batch) {
+  XLoraGate& gate = *adapter_.xlora;
+  const auto rows = static_cast<int64_t>(batch.ids.size());
+  last_gates_ = make_matrix(gates_.data(), rows, gate.xlora().num_gates());
+  SequenceSpan sequence = batch.sequences.front();
+  sequence.block_table = pass1_table_;
+  ForwardBatch pass1 = batch;
+  pass1.sequences = {&sequence, 1};
+  const LoraTable* table = &gate.xlora().table;
+  pass1.adapters = {};
+  if (!gate.xlora().pass1_is_base()) {
+    gate.fill_pass1(last_gates_);
+    pass1.adapters = {&table, 1};
+    pass1.gates = last_gates_;
+  }
+  pass1.output_rows = std::span(all_rows_).first(batch.ids.size());
+  pass1.want_logits = false;
+  pass1.want_hidden = true;
+  gate.compute(runner_.forward(pass1).hidden, last_gates_);
 }
 
 ForwardOutput KvSession::forward(std::span<const int32_t> ids, std::span<const int32_t> output_rows,
@@ -38,6 +81,12 @@ ForwardOutput KvSession::forward(std::span<const int32_t> ids, std::span<const i
   batch.output_rows = output_rows;
   batch.want_logits = logits;
   batch.want_hidden = hidden;
+  const LoraTable* table = adapter_.table();
+  if (table != nullptr) batch.adapters = {&table, 1};
+  if (adapter_.xlora != nullptr) {
+    route(batch);
+    batch.gates = last_gates_;
+  }
   const ForwardOutput output = runner_.forward(batch);
   tokens_.insert(tokens_.end(), ids.begin(), ids.end());
   return output;
@@ -109,7 +158,8 @@ Status KvSession::score(std::span<const int32_t> ids, const ScoreOptions& option
                 wanted && options.logits, wanted && options.hidden);
     for (int64_t i = 0; i < static_cast<int64_t>(rows.size()); ++i) {
       sink({begin + i, options.logits ? output.logits.row(i) : nullptr,
-            options.hidden ? output.hidden.row(i) : nullptr});
+            options.hidden ? output.hidden.row(i) : nullptr,
+            last_gates_.empty() ? nullptr : last_gates_.row(i)});
     }
   }
   return {};

@@ -98,6 +98,7 @@ class ModelRunnerImpl final : public ModelRunner {
   uint8_t rope_regime(int64_t sequence_tokens) const override {
     return decoder_.rope().regime(sequence_tokens);
   }
+  Ops* ops() override { return ops_.get(); }
   ForwardOutput forward(const ForwardBatch& batch) override {
     check_batch(batch);
     return decoder_.forward(batch, kv_);
@@ -131,6 +132,8 @@ void ModelRunnerImpl::check_batch(const ForwardBatch& batch) const {
   }
   RUVLLM_CHECK(next_row == static_cast<int64_t>(batch.ids.size()), next_row);
   RUVLLM_CHECK(batch.rope_regimes.empty() || batch.rope_regimes.size() == batch.sequences.size());
+  RUVLLM_CHECK(batch.adapters.empty() || batch.adapters.size() == batch.sequences.size());
+  RUVLLM_CHECK(batch.gates.empty() || batch.gates.rows == next_row, batch.gates.rows);
   RUVLLM_CHECK(batch.output_rows.size() <= batch.ids.size());
   for (const int32_t id : batch.ids) {
     RUVLLM_CHECK(id >= 0 && id < checkpoint_->config.vocab_size, id);

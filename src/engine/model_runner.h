@@ -54,6 +54,9 @@ class ModelRunner {
   // another regime (longrope), its KV must be computed anew with the new regime.
   virtual uint8_t rope_regime(int64_t sequence_tokens) const = 0;
 
+  // The device the model is on, for what computes beside it (X-LoRA's classifier); null: none.
+  virtual Ops* ops() { return nullptr; }
+
   // Runs the batch: writes its keys and values to the blocks its sequences name, then computes the
   // outputs asked for.
   virtual ForwardOutput forward(const ForwardBatch& batch) = 0;

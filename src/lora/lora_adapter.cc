@@ -115,13 +115,13 @@ Status AdapterLoader::sort_tensors(std::span<const FileTensor> tensors) {
     }
     if (entry == index.end()) return bad(tensor, unknown_module(name->module));
     const LoraModule& module = modules_[entry->second];
+    if (name->half == Half::kBaseCopy) {  // harmless wherever it is
+      RUVLLM_TRY(check_base_copy(tensor, module));
+      continue;
+    }
     RUVLLM_ASSIGN(const bool wanted, config_.targets(module));
     if (!config_.target.empty() && !wanted) {
       return bad(tensor, "target_modules of adapter_config.json does not name its module");
-    }
-    if (name->half == Half::kBaseCopy) {
-      RUVLLM_TRY(check_base_copy(tensor, module));
-      continue;
     }
     if (name->embedding != (module.site == LoraSite::kEmbedding)) {
       return bad(tensor, name->embedding ? "the module is not an embedding"

@@ -1,5 +1,7 @@
 #include "model/attention.h"
 
+#include "model/adapters.h"
+
 namespace ruvllm {
 namespace {
 
@@ -40,7 +42,8 @@ void attention(const Step& step, int32_t layer, const LayerWeights& weights, Con
   const MatrixF32 q = qkv.columns(0, q_size);
   const MatrixF32 k = qkv.columns(q_size, kv_size);
   const MatrixF32 v = qkv.columns(q_size + kv_size, kv_size);
-  apply(step.ops, weights.qkv, input, qkv);
+  apply(step.ops, weights.qkv, input, qkv,
+        adapter_delta(step, LoraSite::kQkv, layer, input, qkv.cols));
   normalize_heads(step, weights, q, k);
   rotate(step, traits, q, config.num_heads);
   rotate(step, traits, k, config.num_kv_heads);
@@ -63,7 +66,9 @@ void attention(const Step& step, int32_t layer, const LayerWeights& weights, Con
   args.softcap = config.attention_softcap;
   step.ops.attention(args);
 
-  add_branch(step, weights.attn_out, args.out, weights.attn_post_norm, x);
+  const ConstMatrixF32 delta =
+      adapter_delta(step, LoraSite::kAttnOut, layer, args.out, config.hidden_size);
+  add_branch(step, weights.attn_out, args.out, delta, weights.attn_post_norm, x);
 }
 
 }  // namespace ruvllm

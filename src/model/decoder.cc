@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "model/adapters.h"
 #include "model/attention.h"
 #include "model/mlp.h"
 
@@ -39,6 +40,9 @@ void TransformerDecoder::place_rows(const ForwardBatch& batch) {
 
 void TransformerDecoder::embed(const Step& step, MatrixF32 x) {
   ops_.embed(*weights_.embedding, step.batch.ids, config_.embedding_scale, x);
+  if (const ConstMatrixF32 delta = adapter_embedding_delta(step); !delta.empty()) {
+    ops_.add(x, delta, config_.embedding_scale);
+  }
   if (!config_.learned_positions) return;
   const MatrixF32 places = space_.normed.view(step.rows);
   const std::span<const int32_t> positions(space_.positions);
@@ -92,6 +96,7 @@ ForwardOutput TransformerDecoder::finish(const Step& step, MatrixF32 x) {
   args.x = rows;
   args.weight = &weights_.output_matrix();
   args.bias = weights_.lm_head.bias_data();
+  args.delta = adapter_logits_delta(step, rows);
   args.y = result.logits;
   ops_.matmul(args);
   if (config_.logit_scale != 1.0f || config_.logit_softcap != 0.0f) {
@@ -105,6 +110,7 @@ ForwardOutput TransformerDecoder::forward(const ForwardBatch& batch, const KvSto
   RUVLLM_CHECK(rows > 0 && rows <= space_.x.max_rows(), rows, " of ", space_.x.max_rows());
   const Step step{config_, ops_, space_, kv, batch, rows};
   place_rows(batch);
+  group_adapter_rows(batch, config_, space_);
   const MatrixF32 x = space_.x.view(rows);
   embed(step, x);
   for (int32_t layer = 0; layer < config_.num_layers(); ++layer) run_layer(step, layer, x);

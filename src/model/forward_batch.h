@@ -13,6 +13,10 @@ struct ForwardBatch {
   std::span<const SequenceSpan> sequences;  // cover rows 0..T-1 in order
   // Per sequence: which rotary table it uses (see ModelRunner::rope_regime); empty: 0 for all.
   std::span<const uint8_t> rope_regimes;
+  // Per sequence: what its adapter adds, or null; empty: none has one. The tables outlive the step.
+  std::span<const LoraTable* const> adapters;
+  // Per row (of T): the gates that terms of these tables name; absent: none does (X-LoRA).
+  ConstMatrixF32 gates;  // [T, columns]
   // Rows (of T) whose logits / final hidden states are wanted.
   std::span<const int32_t> output_rows;  // [R]
   bool want_logits = true;

@@ -26,11 +26,13 @@ struct Projection {
   int64_t rows() const;  // N of all parts
 };
 
-// y = x W^T + b
-void apply(Ops& ops, const Linear& linear, ConstMatrixF32 x, MatrixF32 y);
-void apply(Ops& ops, const Projection& projection, ConstMatrixF32 x, MatrixF32 y);
-// x += branch_scale * (input W^T + b)
+// y = x W^T + delta + b; delta [T, N], what adapters add, may be absent.
+void apply(Ops& ops, const Linear& linear, ConstMatrixF32 x, MatrixF32 y,
+           ConstMatrixF32 delta = {});
+void apply(Ops& ops, const Projection& projection, ConstMatrixF32 x, MatrixF32 y,
+           ConstMatrixF32 delta = {});
+// x += branch_scale * (input W^T + delta + b)
 void apply_and_add(Ops& ops, const Linear& linear, ConstMatrixF32 input, float branch_scale,
-                   MatrixF32 x);
+                   MatrixF32 x, ConstMatrixF32 delta = {});
 
 }  // namespace ruvllm

@@ -1,20 +1,26 @@
 #include "model/mlp.h"
 
+#include "model/adapters.h"
+
 namespace ruvllm {
 namespace {
 
-void dense(const Step& step, const LayerWeights& weights, ConstMatrixF32 input, MatrixF32 x) {
+void dense(const Step& step, int32_t layer, const LayerWeights& weights, ConstMatrixF32 input,
+           MatrixF32 x) {
   const ModelConfig& config = step.config;
   const MatrixF32 up = step.space.wide.view(step.rows, weights.up.rows());
-  apply(step.ops, weights.up, input, up);
+  apply(step.ops, weights.up, input, up, adapter_delta(step, LoraSite::kUp, layer, input, up.cols));
+  const auto down_delta = [&](ConstMatrixF32 hidden) {
+    return adapter_delta(step, LoraSite::kDown, layer, hidden, config.hidden_size);
+  };
   if (!config.gated_mlp) {
     step.ops.activate(up, config.activation);
-    add_branch(step, weights.down, up, weights.mlp_post_norm, x);
+    add_branch(step, weights.down, up, down_delta(up), weights.mlp_post_norm, x);
     return;
   }
   const MatrixF32 hidden = step.space.narrow.view(step.rows, config.ffn_size);
   step.ops.activate_and_multiply(up, config.activation, hidden);
-  add_branch(step, weights.down, hidden, weights.mlp_post_norm, x);
+  add_branch(step, weights.down, hidden, down_delta(hidden), weights.mlp_post_norm, x);
 }
 
 void mixture(const Step& step, const LayerWeights& weights, ConstMatrixF32 input, MatrixF32 x) {
@@ -51,7 +57,7 @@ void mlp(const Step& step, int32_t layer, const LayerWeights& weights, ConstMatr
   if (step.config.layers[static_cast<size_t>(layer)].moe) {
     mixture(step, weights, input, x);
   } else {
-    dense(step, weights, input, x);
+    dense(step, layer, weights, input, x);
   }
 }
 

@@ -62,15 +62,15 @@ void apply_norm(const Step& step, const NormWeights& norm, ConstMatrixF32 x, Mat
   }
 }
 
-void add_branch(const Step& step, const Linear& linear, ConstMatrixF32 input,
+void add_branch(const Step& step, const Linear& linear, ConstMatrixF32 input, ConstMatrixF32 delta,
                 const NormWeights& post_norm, MatrixF32 x) {
   const float scale = step.config.residual_scale;
   if (post_norm.weight.empty()) {
-    apply_and_add(step.ops, linear, input, scale, x);
+    apply_and_add(step.ops, linear, input, scale, x, delta);
     return;
   }
   const MatrixF32 branch = step.space.branch.view(step.rows);
-  apply(step.ops, linear, input, branch);
+  apply(step.ops, linear, input, branch, delta);
   apply_norm(step, post_norm, branch, branch);
   step.ops.add(x, branch, scale);
 }

@@ -40,6 +40,17 @@ struct RopeRows {
   RowBuffer sin;
 };
 
+// The rows of a step by adapter; no memory before the first step that has one (model/adapters.h).
+struct LoraRows {
+  std::vector<LoraGroup> groups;
+  std::vector<int32_t> rows;            // of the groups, one after the other
+  std::vector<int32_t> group_of_row;    // [T]; -1: no adapter
+  std::vector<int32_t> output_rows;     // of the groups, among the output rows
+  std::vector<LoraArgs::Rows> at_site;  // for the call at hand
+  RowBuffer delta;                      // [T, the widest site but the logits]
+  RowBuffer logits_delta;               // [R, V]; grows as Workspace::logits does
+};
+
 struct Workspace {
   RowBuffer x;       // [T, E], the residual stream
   RowBuffer normed;  // [T, E], a norm's output
@@ -52,6 +63,7 @@ struct Workspace {
   RowBuffer output;                // [R, E], the rows asked for
   RowBuffer logits;                // [R, V]; grows to the most rows ever asked for at once
   std::vector<int32_t> positions;  // [T]
+  LoraRows lora;
 
   Workspace(const ModelConfig& config, int64_t max_rows);
   int64_t widest_row() const;
@@ -71,8 +83,8 @@ struct Step {
 void apply_norm(const Step& step, const NormWeights& norm, ConstMatrixF32 x, MatrixF32 y,
                 int32_t groups = 1);
 
-// x += residual_scale * [post_norm](input W^T + b), the end of both branches of a layer.
-void add_branch(const Step& step, const Linear& linear, ConstMatrixF32 input,
+// x += residual_scale * [post_norm](input W^T + delta + b), the end of both branches of a layer.
+void add_branch(const Step& step, const Linear& linear, ConstMatrixF32 input, ConstMatrixF32 delta,
                 const NormWeights& post_norm, MatrixF32 x);
 
 }  // namespace ruvllm

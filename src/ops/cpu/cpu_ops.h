@@ -1,8 +1,8 @@
 // CpuOps: the Ops of a CPU with threads and vector kernels. One object, its methods spread over the
-// files of this folder: matmul.cc, moe.cc, weight.cc, norm.cc, rope.cc, embed.cc, kv_write.cc,
-// attention.cc, elementwise.cc. Each checks shapes, splits the rows or columns into tasks that
-// write disjoint memory and lets kernels/ do the arithmetic; how the work is split never changes a
-// bit of the result. Kernels are picked once, for `isa()`.
+// files of this folder: matmul.cc, moe.cc, lora.cc, weight.cc, norm.cc, rope.cc, embed.cc,
+// kv_write.cc, attention.cc, elementwise.cc. Each checks shapes, splits the rows or columns into
+// tasks that write disjoint memory and lets kernels/ do the arithmetic; how the work is split never
+// changes a bit of the result. Kernels are picked once, for `isa()`.
 #pragma once
 
 #include <memory>
@@ -36,6 +36,7 @@ class CpuOps final : public Ops {
   void rms_norm(const NormArgs& args) override;
   void layer_norm(const NormArgs& args) override;
   void matmul(const MatmulArgs& args) override;
+  void lora_delta(const LoraArgs& args) override;
   void rope(const RopeArgs& args) override;
   void kv_write(const KvWriteArgs& args) override;
   void attention(const AttentionArgs& args) override;
@@ -67,6 +68,13 @@ class CpuOps final : public Ops {
   ScratchBuffer attention_scratch_;
   ScratchBuffer attention_plan_;
   ScratchBuffer moe_scratch_;
+
+  // lora.cc
+  struct LoraWork;
+  ScratchBuffer lora_entries_;
+  ScratchBuffer lora_tasks_;
+  ScratchBuffer lora_low_;
+  ScratchBuffer lora_x_;
 };
 
 // The row `row` of a weight that CpuOps::make_weight made, dequantized exactly: `out` has cols()
