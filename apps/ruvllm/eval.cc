@@ -28,6 +28,9 @@ Result<PerplexityResult> evaluate(const EvalFlags& flags) {
   if (!flags.reference.empty()) {
     ModelFlags other = flags.model;
     other.model = flags.reference;
+    other.load.adapters.clear();  // the reference is a plain model
+    other.load.xlora.clear();
+    other.load.use_adapter.clear();
     RUVLLM_ASSIGN(reference, other.open_model());
   }
   RUVLLM_ASSIGN(const Tokenizer* tokenizer, model->tokenizer());

@@ -17,13 +17,24 @@ struct LogitsFlags {
   std::string out_path;
   int64_t last = 0;  // 0: all rows
   bool hidden = false;
+  bool gates = false;
 };
 
 // What one sequence gave, kept until the file is written.
 struct SequenceOutput {
   std::vector<float> logits;  // [rows, V]
   std::vector<float> hidden;  // [T, E]
+  std::vector<float> gates;   // [T, L, n]
 };
+
+// A row of gates for every module, also when one row serves them all.
+void append_gates(const XLora& xlora, const float* row, std::vector<float>& out) {
+  const int64_t n = xlora.num_experts();
+  for (int64_t module = 0; module < xlora.num_modules(); ++module) {
+    const float* first = row + (xlora.layerwise ? module * n : 0);
+    out.insert(out.end(), first, first + n);
+  }
+}
 
 Status run_sequence(EdgeModel& model, std::span<const int32_t> ids, const LogitsFlags& flags,
                     SequenceOutput& output) {
@@ -31,13 +42,14 @@ Status run_sequence(EdgeModel& model, std::span<const int32_t> ids, const Logits
   const auto total = static_cast<int64_t>(ids.size());
   const int64_t first = flags.last > 0 ? std::max<int64_t>(total - flags.last, 0) : 0;
   ScoreOptions options;
-  options.first_row = flags.hidden ? 0 : first;
+  options.first_row = flags.hidden || flags.gates ? 0 : first;
   options.hidden = flags.hidden;
   output.logits.reserve(static_cast<size_t>((total - first) * config.vocab_size));
   return model.session.score(ids, options, [&](const ScoredRow& row) {
     if (row.position >= first) {
       output.logits.insert(output.logits.end(), row.logits, row.logits + config.vocab_size);
     }
+    if (flags.gates) append_gates(*model.parts.adapters.xlora_model(), row.gates, output.gates);
     if (flags.hidden) {
       output.hidden.insert(output.hidden.end(), row.hidden, row.hidden + config.hidden_size);
     }
@@ -48,15 +60,36 @@ Status write_logits(EdgeModel& model, const std::vector<std::vector<int32_t>>& l
                     const LogitsFlags& flags) {
   const ModelConfig& config = model.parts.runner->config();
   std::deque<SequenceOutput> outputs;
+  const std::vector<std::string>& names = flags.model.use_adapters;
+  if (names.size() > 1 && names.size() != lists.size()) {
+    return fail(ErrorCode::kInvalidArgument,
+                concat("--use-adapter has ", names.size(), " names for ", lists.size(),
+                       " sequences"));
+  }
   SafetensorsWriter writer;
   for (size_t i = 0; i < lists.size(); ++i) {
     const Result<std::vector<int32_t>> ids = model.prompt_ids(lists[i]);
     if (!ids) return fail(ids.error().code, concat("sequence ", i, ": ", ids.error().message));
     SequenceOutput& output = outputs.emplace_back();
+    if (names.size() > 1) {
+      RUVLLM_ASSIGN(SequenceAdapter adapter, model.parts.adapters.select(names[i]));
+      model.session.set_adapter(std::move(adapter));
+    }
+    if (flags.gates && model.session.adapter().xlora == nullptr) {
+      return fail(ErrorCode::kInvalidArgument,
+                  concat("--gates: sequence ", i, " has no X-LoRA (--xlora DIR)"));
+    }
     RUVLLM_TRY(run_sequence(model, *ids, flags, output));
     const auto rows = static_cast<int64_t>(output.logits.size()) / config.vocab_size;
     RUVLLM_TRY(writer.add(concat("logits.", i), DType::kF32, {rows, config.vocab_size},
                           std::as_bytes(std::span(output.logits))));
+    if (flags.gates) {
+      const XLora& xlora = *model.parts.adapters.xlora_model();
+      RUVLLM_TRY(writer.add(
+          concat("gates.", i), DType::kF32,
+          {static_cast<int64_t>(ids->size()), xlora.num_modules(), xlora.num_experts()},
+          std::as_bytes(std::span(output.gates))));
+    }
     if (flags.hidden) {
       RUVLLM_TRY(writer.add(concat("hidden.", i), DType::kF32,
                             {static_cast<int64_t>(ids->size()), config.hidden_size},
@@ -76,7 +109,7 @@ int verb_logits(Args args) {
   flags.add("--out", "FILE", options.out_path, "the safetensors file to write");
   flags.add("--last", "N", options.last, "only the last N rows of each; 0: all", 0);
   flags.add("--hidden", options.hidden, "hidden.i f32 [T, E] too: after the final norm");
-  flags.add_refused("--gates", false, "this build has no X-LoRA");
+  flags.add("--gates", options.gates, "gates.i f32 [T, L, n] too: what X-LoRA gave each expert");
   flags.add_example("ruvllm logits -m demo --dtype f32 --ids ids.json --out logits.safetensors");
   if (const auto status = flags.parse(args)) return *status;
   if (const auto status = options.model.check(flags)) return *status;

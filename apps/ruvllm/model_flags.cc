@@ -78,9 +78,29 @@ void ModelFlags::add_to(FlagSet& flags) {
   flags.add_refused("--isq", true, "this build cannot quantize a model while loading it");
   flags.add_refused("--calibration", true, "this build cannot quantize models");
   flags.add_refused("--calibration-samples", true, "this build cannot quantize models");
-  flags.add_refused("--adapter", true, "this build has no adapters");
-  flags.add_refused("--use-adapter", true, "this build has no adapters");
-  flags.add_refused("--xlora", true, "this build has no adapters");
+  flags.add_custom("--adapter,--lora", "NAME=DIR", "", "a LoRA adapter (PEFT); may be repeated",
+                   [this](std::string_view text) -> Status {
+                     const size_t equals = text.find('=');
+                     if (equals == 0 || equals >= text.size() - 1) {
+                       return fail(ErrorCode::kInvalidArgument, "expected NAME=DIR");
+                     }
+                     load.adapters.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+                     return {};
+                   });
+  flags.add_custom("--use-adapter", "NAME", "",
+                   "which adapter: a name, base, xlora, or a sum A:0.5+B:0.5",
+                   [this](std::string_view text) -> Status {
+                     use_adapters.clear();
+                     while (true) {
+                       const size_t comma = std::min(text.find(','), text.size());
+                       use_adapters.emplace_back(text.substr(0, comma));
+                       if (comma == text.size()) break;
+                       text.remove_prefix(comma + 1);
+                     }
+                     load.use_adapter = use_adapters.front();
+                     return {};
+                   });
+  flags.add("--xlora", "DIR", load.xlora, "an X-LoRA: several adapters and their router");
 }
 
 std::optional<int> ModelFlags::check(const FlagSet& flags) const {
@@ -89,6 +109,10 @@ std::optional<int> ModelFlags::check(const FlagSet& flags) const {
 }
 
 Result<std::unique_ptr<LlmBackend>> ModelFlags::open_backend() const {
+  if (use_adapters.size() > 1) {
+    return fail(ErrorCode::kUnsupported,
+                "--use-adapter: one adapter for all sequences (one for each: ruvllm logits)");
+  }
   RUVLLM_ASSIGN(std::unique_ptr<LlmBackend> engine, create_backend(backend));
   RUVLLM_TRY(engine->load_model(model, load));
   return engine;

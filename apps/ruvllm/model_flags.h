@@ -15,6 +15,7 @@ struct ModelFlags {
   BackendKind backend = BackendKind::kEdge;
   LoadOptions load;
   std::optional<uint64_t> seed;
+  std::vector<std::string> use_adapters;  // --use-adapter, one for all or one per sequence
 
   void add_to(FlagSet& flags);
   // kExitUsage with one line when no model was named.

@@ -88,8 +88,11 @@ class Usage(CliTest):
 
     def test_what_this_build_lacks_is_named(self):
         self.refused(1, ["--isq", "quantize"], "run", "-m", "demo", "-p", "x", "--isq", "rtn4")
-        self.refused(1, ["--adapter", "no adapters"], "run", "-m", "demo", "--adapter", "a=b")
-        self.refused(1, ["--gates", "X-LoRA"], "logits", "-m", "demo", "--gates")
+        self.refused(1, ["a-folder", "no such folder"], "run", "-m", "demo", "-p", "x",
+                     "--adapter", "a=a-folder")
+        self.refused(2, ["--adapter", "NAME=DIR"], "run", "-m", "demo", "--adapter", "a-folder")
+        self.refused(1, ["nobody", "--adapter"], "run", "-m", "demo", "-p", "x",
+                     "--use-adapter", "nobody")
         self.refused(1, ["quantize"], "quantize", "-m", "demo")
         if "  serve " not in self.ok("--help").stdout:  # built without RUVLLM_SERVING
             self.refused(1, ["serv"], "serve", "-m", "demo")
