@@ -62,9 +62,8 @@ Status write_logits(EdgeModel& model, const std::vector<std::vector<int32_t>>& l
   std::deque<SequenceOutput> outputs;
   const std::vector<std::string>& names = flags.model.use_adapters;
   if (names.size() > 1 && names.size() != lists.size()) {
-    return fail(ErrorCode::kInvalidArgument,
-                concat("--use-adapter has ", names.size(), " names for ", lists.size(),
-                       " sequences"));
+    return fail(ErrorCode::kInvalidArgument, concat("--use-adapter has ", names.size(),
+                                                    " names for ", lists.size(), " sequences"));
   }
   SafetensorsWriter writer;
   for (size_t i = 0; i < lists.size(); ++i) {
@@ -85,10 +84,10 @@ Status write_logits(EdgeModel& model, const std::vector<std::vector<int32_t>>& l
                           std::as_bytes(std::span(output.logits))));
     if (flags.gates) {
       const XLora& xlora = *model.parts.adapters.xlora_model();
-      RUVLLM_TRY(writer.add(
-          concat("gates.", i), DType::kF32,
-          {static_cast<int64_t>(ids->size()), xlora.num_modules(), xlora.num_experts()},
-          std::as_bytes(std::span(output.gates))));
+      RUVLLM_TRY(
+          writer.add(concat("gates.", i), DType::kF32,
+                     {static_cast<int64_t>(ids->size()), xlora.num_modules(), xlora.num_experts()},
+                     std::as_bytes(std::span(output.gates))));
     }
     if (flags.hidden) {
       RUVLLM_TRY(writer.add(concat("hidden.", i), DType::kF32,
