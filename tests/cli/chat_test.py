@@ -95,6 +95,7 @@ class Chat(CliTest):
         chat.type("/quit\r")
         self.assertEqual(chat.wait(), 0)
 
+    @unittest.skipIf(os.environ.get("RUVLLM_LINE_EDITOR") == "0", "built without the line editor")
     def test_utf8_and_history(self):
         for locale in ["C.UTF-8", "C"]:  # a bare container has no locale, its terminal has UTF-8
             with self.subTest(locale=locale):
