@@ -1,30 +1,55 @@
 #include "line_reader.h"
 
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
 #include <cerrno>
-#include <cstdio>
 
 #include "io.h"
 
 #if defined(RUVLLM_HAS_LINE_EDITOR)
 #include <histedit.h>
+
+#include <cstdio>
 #endif
 
 namespace ruvllm::cli {
 namespace {
 
+// One byte of stdin, -1 at its end, -2 when Ctrl-C came first. SIGINT is let in only while poll
+// waits: one that came between a look at the flag and a plain read would be noticed a line late.
+int read_byte() {
+  sigset_t only_interrupt;
+  sigset_t before;
+  sigemptyset(&only_interrupt);
+  sigaddset(&only_interrupt, SIGINT);
+  sigprocmask(SIG_BLOCK, &only_interrupt, &before);
+  int byte = -2;
+  while (!interrupted()) {
+    pollfd in = {STDIN_FILENO, POLLIN, 0};
+    if (ppoll(&in, 1, nullptr, &before) < 0) {
+      if (errno == EINTR) continue;
+      byte = -1;
+      break;
+    }
+    unsigned char c = 0;
+    const ssize_t count = ::read(STDIN_FILENO, &c, 1);
+    if (count < 0 && errno == EINTR) continue;
+    byte = count == 1 ? c : -1;
+    break;
+  }
+  sigprocmask(SIG_SETMASK, &before, nullptr);
+  return byte;
+}
+
 LineReader::Outcome read_plain(const std::string& prompt, std::string& line) {
   if (stdin_is_terminal()) write_out(prompt);
   line.clear();
   while (true) {
-    errno = 0;
-    const int c = std::getc(stdin);
-    if (c == EOF) {
-      if (errno == EINTR && interrupted()) {
-        std::clearerr(stdin);
-        return LineReader::Outcome::kInterrupted;
-      }
-      return line.empty() ? LineReader::Outcome::kEnd : LineReader::Outcome::kLine;
-    }
+    const int c = read_byte();
+    if (c == -2) return LineReader::Outcome::kInterrupted;
+    if (c == -1) return line.empty() ? LineReader::Outcome::kEnd : LineReader::Outcome::kLine;
     if (c == '\n') return LineReader::Outcome::kLine;
     line += static_cast<char>(c);
   }
