@@ -5,10 +5,10 @@
 
 #include "base/str.h"
 #include "engine/random_model.h"
-#include "engine/roofs.h"
 #include "engine/speed.h"
 #include "io.h"
 #include "model_flags.h"
+#include "ops/cpu/machine_roofs.h"
 #include "verbs.h"
 
 namespace ruvllm::cli {
@@ -61,7 +61,9 @@ struct Row {
   std::string kernels;
   double tok_s = 0.0;
   double tok_s_sd = 0.0;
-  double gb_s = 0.0;
+  double gb_s = 0.0;       // decode
+  double gmac_s = 0.0;     // products with weights
+  double gmac_peak = 0.0;  // of the unit used; 0: not known
   uint64_t rss_bytes = 0;
 
   std::string test() const {
@@ -96,6 +98,19 @@ Result<Row> measure(ModelRunner& runner, const SpeedCase& speed_case, int32_t re
   return row;
 }
 
+// What the row's products reach of the peak of their unit.
+void add_arithmetic(const ModelRunner& runner, const MachineRoofs& roofs, Row& row) {
+  const SpeedCase& c = row.speed_case;
+  const int64_t steps =
+      c.prefill ? (c.num_tokens + runner.max_step_rows() - 1) / runner.max_step_rows() : 1;
+  const int64_t rows = c.prefill ? c.num_tokens : c.batch;
+  const double macs = weight_macs(runner, rows, c.prefill ? steps : rows);
+  row.gmac_s = row.tok_s * macs / static_cast<double>(rows) * 1e-9;
+  if (const ArithmeticPeak* peak = peak_of(roofs, row.kernels, row.quant)) {
+    row.gmac_peak = peak->macs_per_second * 1e-9;
+  }
+}
+
 Json row_json(const Row& row) {
   return object({{"test", Json(row.test())},
                  {"batch", Json(row.speed_case.batch)},
@@ -105,6 +120,8 @@ Json row_json(const Row& row) {
                  {"tok_s", Json(row.tok_s)},
                  {"tok_s_sd", Json(row.tok_s_sd)},
                  {"gb_s", row.speed_case.prefill ? Json() : Json(row.gb_s)},
+                 {"gmac_s", Json(row.gmac_s)},
+                 {"gmac_s_peak", row.gmac_peak > 0.0 ? Json(row.gmac_peak) : Json()},
                  {"kernels", Json(row.kernels)},
                  {"isa", Json(row.kernels)},
                  {"rss_bytes", Json(row.rss_bytes)}});
@@ -113,6 +130,13 @@ Json row_json(const Row& row) {
 std::string pad(std::string text, size_t width) {
   if (text.size() < width) text.insert(0, width - text.size(), ' ');
   return text;
+}
+
+// "12.3 GB/s  85 %"; blanks where there is nothing to say.
+std::string share(double value, double roof, std::string_view unit) {
+  if (value <= 0.0) return pad("", 12 + unit.size());
+  const std::string percent = roof > 0.0 ? fixed(100.0 * value / roof, 0) + " %" : "";
+  return pad(fixed(value, 1), 7) + concat(" ", unit) + pad(percent, 6);
 }
 
 class Bench {
@@ -127,21 +151,22 @@ class Bench {
   Status run_case(ModelRunner& runner, const SpeedCase& speed_case);
 
   const BenchFlags& flags_;
-  Roofs roofs_;
+  MachineRoofs roofs_;
   Json::Array rows_;
 };
 
 Status Bench::run_case(ModelRunner& runner, const SpeedCase& speed_case) {
-  RUVLLM_ASSIGN(const Row row, measure(runner, speed_case, flags_.reps));
+  RUVLLM_ASSIGN(Row row, measure(runner, speed_case, flags_.reps));
+  add_arithmetic(runner, roofs_, row);
   rows_.push_back(row_json(row));
   if (flags_.json) return {};
   std::string line = pad(row.test(), 8) + pad(concat(row.speed_case.batch), 6) +
                      pad(concat(row.speed_case.depth), 7) + pad(row.quant, 8) +
                      pad(fixed(row.tok_s, 2), 11) + pad("+-" + fixed(row.tok_s_sd, 2), 9);
-  if (!speed_case.prefill) {
-    line += pad(fixed(row.gb_s, 2), 8) + " GB/s, " +
-            fixed(100.0 * row.gb_s / roofs_.memory_read_gb_s, 0) + " % of the roof";
-  }
+  const double read_gb_s = roofs_.read_bytes_per_second * 1e-9;
+  line += share(speed_case.prefill ? 0.0 : row.gb_s, read_gb_s, "GB/s");
+  line += share(row.gmac_s, row.gmac_peak, "GMAC/s");
+  line += pad(concat(row.rss_bytes >> 20), 7) + " MiB";
   write_out(line + "\n");
   return {};
 }
@@ -175,11 +200,16 @@ Result<std::shared_ptr<EdgeModel>> open_shape(const BenchFlags& flags, std::stri
 }
 
 Status Bench::run() {
-  roofs_ = measure_roofs(flags_.model.load.threads);
+  roofs_ = measure_machine_roofs(flags_.model.load.threads);
   if (!flags_.json) {
-    write_out(concat("this machine: ", roofs_.threads, " threads, memory reads ",
-                     fixed(roofs_.memory_read_gb_s, 2), " GB/s\n",
-                     "    test batch  depth   quant      tok/s       sd\n"));
+    write_out(concat("this machine: ", roofs_.num_threads, " threads, memory reads ",
+                     fixed(roofs_.read_bytes_per_second * 1e-9, 2), " GB/s; GMAC/s:"));
+    for (const ArithmeticPeak& peak : roofs_.peaks) {
+      write_out(concat(" ", peak.isa, " ", peak.unit, " ", fixed(peak.macs_per_second * 1e-9, 0)));
+    }
+    write_out(concat("\n", pad("test", 8), pad("batch", 6), pad("depth", 7), pad("quant", 8),
+                     pad("tok/s", 11), pad("sd", 9), pad("memory", 12), pad("of roof", 10),
+                     pad("products", 13), pad("of peak", 10), pad("RSS", 9), "\n"));
   }
   if (flags_.shape.empty()) {
     RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, flags_.model.open_model());
@@ -197,10 +227,18 @@ Status Bench::run() {
 }
 
 std::string Bench::json() const {
+  Json::Array peaks;
+  for (const ArithmeticPeak& peak : roofs_.peaks) {
+    peaks.push_back(object({{"isa", Json(std::string(peak.isa))},
+                            {"unit", Json(std::string(peak.unit))},
+                            {"gmac_s", Json(peak.macs_per_second * 1e-9)}}));
+  }
+  const Json roofs = object({{"memory_read_gb_s", Json(roofs_.read_bytes_per_second * 1e-9)},
+                             {"peaks", Json(std::move(peaks))},
+                             {"threads", Json(int64_t{roofs_.num_threads})}});
   return object({{"model", Json(flags_.shape.empty() ? flags_.model.model : flags_.shape)},
                  {"rows", Json(rows_)},
-                 {"roofs", object({{"memory_read_gb_s", Json(roofs_.memory_read_gb_s)},
-                                   {"threads", Json(int64_t{roofs_.threads})}})}})
+                 {"roofs", roofs}})
              .dump() +
          "\n";
 }

@@ -91,6 +91,15 @@ Result<double> time_case(ModelRunner& runner, const SpeedCase& speed_case) {
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+double weight_macs(const ModelRunner& runner, int64_t rows, int64_t output_rows) {
+  const ModelConfig& config = runner.config();
+  if (config.num_experts > 0) return 0.0;
+  const double head = static_cast<double>(config.vocab_size) * config.hidden_size;
+  const double all = static_cast<double>(runner.num_parameters());
+  const double layers = all - (config.tied_embeddings ? 1.0 : 2.0) * head;
+  return layers * static_cast<double>(rows) + head * static_cast<double>(output_rows);
+}
+
 double decode_bytes_per_step(const ModelRunner& runner, const SpeedCase& speed_case) {
   const ModelConfig& config = runner.config();
   const auto weights = static_cast<double>(runner.weight_bytes());

@@ -25,4 +25,8 @@ Result<double> time_case(ModelRunner& runner, const SpeedCase& speed_case);
 // Bytes of weights and KV that one decode step of the case reads, at its middle.
 double decode_bytes_per_step(const ModelRunner& runner, const SpeedCase& speed_case);
 
+// Multiply-adds with weights in one step of `rows` rows of which `output_rows` get logits
+// (attention is not counted); 0 for mixtures of experts, where it depends on the routing.
+double weight_macs(const ModelRunner& runner, int64_t rows, int64_t output_rows);
+
 }  // namespace ruvllm

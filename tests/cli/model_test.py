@@ -225,6 +225,10 @@ class Stories(CliTest):
             self.assertEqual(row["quant"], "f32")
             self.assertEqual(row["backend"], "edge")
         self.assertGreater(out["roofs"]["memory_read_gb_s"], 0)
+        self.assertIn(("generic", "f32"), [(p["isa"], p["unit"]) for p in out["roofs"]["peaks"]])
+        for row in out["rows"]:
+            self.assertGreater(row["gmac_s"], 0)
+            self.assertGreater(row["gmac_s_peak"], 0)
         shape = self.ok_json("bench", "--model-shape", "llama-tiny", "--quant", "bf16,q8_0,q4_0",
                              "--pp", "16", "--tg", "4", "--reps", "1", "--json")
         self.assertEqual([r["quant"] for r in shape["rows"][::2]], ["bf16", "q8_0", "q4_0"])

@@ -1,5 +1,5 @@
-// Loops that do nothing but one kind of multiply-add, as fast as an instruction set can: with their
-// time, the arithmetic roof that matmul is measured against. No memory, no threads.
+// Loops that do nothing but one kind of multiply-add, or nothing but read memory, as fast as an
+// instruction set can: with their time, the roofs that matmul is measured against. No threads.
 #pragma once
 
 #include <stdint.h>
@@ -7,26 +7,40 @@
 namespace ruvllm::kernels {
 
 struct PeakLoop {
-  const char* unit;              // "f32" or "int8"
+  // "f32"; "int8": unsigned by signed bytes, as up to 4 bits use them; "int16": pairs of 16-bit
+  // numbers, the exact way for 8-bit codes without a dot product instruction.
+  const char* unit;
   int64_t macs_per_round;        // multiply-adds
   float (*run)(int64_t rounds);  // the value only keeps the loop alive
 };
 
+// Reads `bytes` (a multiple of 16 KB) at `data`, 64-byte aligned, once: as one stream, or as four
+// streams that lie a page apart, those to come prefetched (how a product with several rows reads).
+// The value only keeps the reading alive.
+struct ReadLoop {
+  uint32_t (*one_stream)(const void* data, int64_t bytes);
+  uint32_t (*four_streams)(const void* data, int64_t bytes);
+};
+
 namespace avx2 {
 extern const PeakLoop kPeakF32;
+extern const PeakLoop kPeakInt16;
 extern const PeakLoop kPeakInt8;
+extern const ReadLoop kRead;
 }  // namespace avx2
 namespace avxvnni {
 extern const PeakLoop kPeakInt8;
 }
 namespace avx512 {
 extern const PeakLoop kPeakF32;
-}
+extern const ReadLoop kRead;
+}  // namespace avx512
 namespace avx512vnni {
 extern const PeakLoop kPeakInt8;
 }
 namespace generic {
 extern const PeakLoop kPeakF32;
-}
+extern const ReadLoop kRead;
+}  // namespace generic
 
 }  // namespace ruvllm::kernels

@@ -1,4 +1,5 @@
 #include "kernels/roofs/peak_loops.h"
+#include "kernels/roofs/peak_loops_impl.h"
 
 namespace ruvllm::kernels::generic {
 namespace {
@@ -23,8 +24,21 @@ float run_f32(int64_t rounds) {
   return sum[0];
 }
 
+using Words = uint64_t __attribute__((vector_size(16)));
+
+Words load(const char* p) {
+  return *(const Words*)p;
+}
+uint32_t read_one_stream(const void* data, int64_t bytes) {
+  return (uint32_t)read_one<Words>(data, bytes, load)[0];
+}
+uint32_t read_four_streams(const void* data, int64_t bytes) {
+  return (uint32_t)read_four<Words>(data, bytes, load)[0];
+}
+
 }  // namespace
 
 const PeakLoop kPeakF32 = {"f32", 8 * 4, run_f32};
+const ReadLoop kRead = {read_one_stream, read_four_streams};
 
 }  // namespace ruvllm::kernels::generic

@@ -5,10 +5,9 @@
 // sources are copied once into memory of the Weight. Immutable after make_weight.
 #pragma once
 
-#include <cstdlib>
-#include <memory>
 #include <vector>
 
+#include "ops/cpu/huge_memory.h"
 #include "ops/ops.h"
 #include "tensor/dtype.h"
 #include "tensor/quant_layout.h"
@@ -38,11 +37,6 @@ struct WeightPart {
     return reinterpret_cast<const uint8_t*>(data) + i * panel_bytes;
   }
 };
-
-struct FreeDeleter {
-  void operator()(std::byte* p) const { std::free(p); }
-};
-using OwnedBytes = std::unique_ptr<std::byte[], FreeDeleter>;
 
 class CpuWeight final : public Weight {
  public:

@@ -4,11 +4,16 @@
 #include <atomic>
 #include <chrono>
 #include <cstring>
-#include <memory>
+#include <optional>
 
 #include "base/thread_pool.h"
 #include "kernels/cpu_isa.h"
+#include "kernels/matmul/matmul_kernels.h"
+#include "kernels/matmul/quant_pack.h"
 #include "kernels/roofs/peak_loops.h"
+#include "ops/cpu/huge_memory.h"
+#include "tensor/dtype.h"
+#include "tensor/quant_layout.h"
 
 namespace ruvllm {
 namespace {
@@ -41,31 +46,36 @@ double best_seconds(double seconds, const Run& run) {
   return best;
 }
 
-// Four independent sums of whole words: reading is all that takes time.
-uint64_t read_words(const uint64_t* words, int64_t count) {
-  uint64_t a = 0, b = 0, c = 0, d = 0;
-  for (int64_t i = 0; i + 16 <= count; i += 16) {
-    a |= words[i] | words[i + 1] | words[i + 2] | words[i + 3];
-    b |= words[i + 4] | words[i + 5] | words[i + 6] | words[i + 7];
-    c |= words[i + 8] | words[i + 9] | words[i + 10] | words[i + 11];
-    d |= words[i + 12] | words[i + 13] | words[i + 14] | words[i + 15];
-  }
-  return a | b | c | d;
+const kernels::ReadLoop& widest_read_loop() {
+  const kernels::ReadLoop* best = nullptr;
+#define KERNEL(level, symbol) \
+  if (kernels::isa_supported(kernels::IsaLevel::level)) best = &kernels::symbol;
+#include "kernels/roofs/read_loops.inc"
+#undef KERNEL
+  return *best;
 }
 
 double measure_read(ThreadPool& pool, double seconds, int64_t bytes) {
-  const int64_t words = bytes / 8;
-  const std::unique_ptr<uint64_t[]> buffer(new uint64_t[static_cast<size_t>(words)]);
-  std::fill_n(buffer.get(), words, uint64_t{1});
-  constexpr int64_t kTaskWords = 1 << 16;
-  std::atomic<uint64_t> keep{0};
-  const double best = best_seconds(seconds, [&] {
-    pool.parallel_for(words / kTaskWords, [&](int64_t i, int) {
-      keep.fetch_or(read_words(buffer.get() + i * kTaskWords, kTaskWords),
-                    std::memory_order_relaxed);
-    });
+  constexpr int64_t kTaskBytes = int64_t{1} << 20;
+  const int64_t num_tasks = std::max<int64_t>(1, bytes / kTaskBytes);
+  const auto total = static_cast<uint64_t>(num_tasks * kTaskBytes);
+  const OwnedBytes buffer = allocate_huge(total);
+  if (buffer == nullptr) return 0.0;
+  pool.parallel_for(num_tasks, [&](int64_t i, int) {
+    std::memset(buffer.get() + i * kTaskBytes, static_cast<int>(i & 0x7f), kTaskBytes);
   });
-  return static_cast<double>(words / kTaskWords * kTaskWords) * 8.0 / best;
+  const kernels::ReadLoop& loop = widest_read_loop();
+  std::atomic<uint32_t> keep{0};
+  double best = 1e30;
+  for (const auto read : {loop.one_stream, loop.four_streams}) {
+    best = std::min(best, best_seconds(seconds / 2, [&] {
+                      pool.parallel_for(num_tasks, [&](int64_t i, int) {
+                        keep.fetch_or(read(buffer.get() + i * kTaskBytes, kTaskBytes),
+                                      std::memory_order_relaxed);
+                      });
+                    }));
+  }
+  return static_cast<double>(total) / best;
 }
 
 double measure_peak(ThreadPool& pool, double seconds, const kernels::PeakLoop& loop) {
@@ -81,8 +91,9 @@ double measure_peak(ThreadPool& pool, double seconds, const kernels::PeakLoop& l
 }  // namespace
 
 MachineRoofs measure_machine_roofs(int num_threads, double seconds, int64_t buffer_bytes) {
-  ThreadPool pool(std::max(1, num_threads));
   MachineRoofs roofs;
+  roofs.num_threads = num_threads > 0 ? num_threads : default_num_threads();
+  ThreadPool pool(roofs.num_threads);
   roofs.read_bytes_per_second = measure_read(pool, seconds / 2, buffer_bytes);
   const double share = seconds / 2 / static_cast<double>(std::size(kPeaks));
   for (const auto& [level, loop] : kPeaks) {
@@ -90,6 +101,37 @@ MachineRoofs measure_machine_roofs(int num_threads, double seconds, int64_t buff
     roofs.peaks.push_back({kernels::isa_name(level), loop->unit, measure_peak(pool, share, *loop)});
   }
   return roofs;
+}
+
+namespace {
+
+// The unit that kernels/matmul uses for a layout where `level` is picked; empty: none that has a
+// peak.
+std::string_view unit_of(kernels::IsaLevel level, std::string_view layout) {
+  const std::optional<DType> dtype = dtype_from_name(layout);
+  const QuantLayout* integer = dtype ? quant_layout(*dtype) : nullptr;
+  if (integer == nullptr) return dtype ? "f32" : "";
+  const auto format = static_cast<size_t>(kernels::quant_format(*integer));
+  const auto form = kernels::quant_panel_kernel(level).formats[format].x_form;
+  return form == kernels::ActivationForm::kInt16 ? "int16" : "int8";
+}
+
+}  // namespace
+
+const ArithmeticPeak* peak_of(const MachineRoofs& roofs, std::string_view isa,
+                              std::string_view layout) {
+  for (kernels::IsaLevel level : kernels::all_isa_levels()) {
+    if (kernels::isa_name(level) != isa) continue;
+    const std::string_view unit = unit_of(level, layout);
+    while (true) {
+      for (const ArithmeticPeak& peak : roofs.peaks) {
+        if (peak.isa == kernels::isa_name(level) && peak.unit == unit) return &peak;
+      }
+      if (level == kernels::isa_fallback(level)) return nullptr;
+      level = kernels::isa_fallback(level);
+    }
+  }
+  return nullptr;
 }
 
 }  // namespace ruvllm

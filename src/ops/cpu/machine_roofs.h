@@ -12,16 +12,25 @@ namespace ruvllm {
 
 struct ArithmeticPeak {
   std::string_view isa;   // "avx2"
-  std::string_view unit;  // "f32", "int8"
+  std::string_view unit;  // "f32", "int16", "int8": kernels/roofs/peak_loops.h
   double macs_per_second = 0.0;
 };
 
 struct MachineRoofs {
-  double read_bytes_per_second = 0.0;  // all threads streaming disjoint parts of one buffer
-  std::vector<ArithmeticPeak> peaks;   // of every level this machine supports
+  int num_threads = 0;
+  // All threads streaming disjoint parts of one buffer in huge pages with the widest loads there
+  // are; the best of the ways of reading that kernels use.
+  double read_bytes_per_second = 0.0;
+  std::vector<ArithmeticPeak> peaks;  // of every level this machine supports
 };
 
-MachineRoofs measure_machine_roofs(int num_threads, double seconds = 0.5,
-                                   int64_t buffer_bytes = int64_t{256} << 20);
+// num_threads 0: default_num_threads(). read_bytes_per_second is 0 where there is no memory.
+MachineRoofs measure_machine_roofs(int num_threads, double seconds = 1.0,
+                                   int64_t buffer_bytes = int64_t{512} << 20);
+
+// The peak of the unit that multiplies weights of a layout (Weight::layout()) in the kernels of
+// `isa`; null where it was not measured: mixed layouts, integers in plain C++.
+const ArithmeticPeak* peak_of(const MachineRoofs& roofs, std::string_view isa,
+                              std::string_view layout);
 
 }  // namespace ruvllm

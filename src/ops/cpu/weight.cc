@@ -11,10 +11,6 @@
 #include "tensor/dequantize.h"
 #include "tensor/quantized_matrix.h"
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 namespace ruvllm {
 namespace {
 
@@ -26,23 +22,6 @@ bool is_row_float(DType dtype) {
 bool is_aligned(const std::byte* data, DType dtype) {
   const auto size = static_cast<uintptr_t>(dtype_info(dtype).block_bytes);
   return reinterpret_cast<uintptr_t>(data) % size == 0;
-}
-
-// Large ones ask for huge pages: a stream through 4 KB pages spends a tenth of its time in the
-// page tables.
-OwnedBytes allocate(uint64_t bytes) {
-  constexpr uint64_t kHugePage = uint64_t{2} << 20;
-  const uint64_t alignment = bytes >= 2 * kHugePage ? kHugePage : 64;
-  if (bytes == 0 || bytes > SIZE_MAX - alignment) return nullptr;
-  const auto rounded = static_cast<size_t>((bytes + 63) / 64 * 64);
-  void* memory = nullptr;
-#if defined(__linux__)
-  if (::posix_memalign(&memory, static_cast<size_t>(alignment), rounded) != 0) return nullptr;
-  if (alignment == kHugePage) ::madvise(memory, rounded, MADV_HUGEPAGE);
-#else
-  memory = std::aligned_alloc(64, rounded);
-#endif
-  return OwnedBytes(static_cast<std::byte*>(memory));
 }
 
 }  // namespace
@@ -111,7 +90,7 @@ class WeightBuilder {
   Result<std::byte*> own(uint64_t rows, uint64_t bytes_per_row) {
     uint64_t total = 0;
     OwnedBytes memory;
-    if (checked_mul(rows, bytes_per_row, total)) memory = allocate(total);
+    if (checked_mul(rows, bytes_per_row, total)) memory = allocate_huge(total);
     if (memory == nullptr) {
       return fail(ErrorCode::kOutOfMemory,
                   concat("weight of ", rows, " rows of ", bytes_per_row, " bytes: out of memory"));
