@@ -1,6 +1,19 @@
 #include "model/linear.h"
 
 namespace ruvllm {
+namespace {
+
+MatmulArgs product(const Linear& linear, ConstMatrixF32 x, ConstMatrixF32 delta, MatrixF32 y) {
+  MatmulArgs args;
+  args.x = x;
+  args.weight = linear.weight.get();
+  args.bias = linear.bias_data();
+  args.delta = delta;
+  args.y = y;
+  return args;
+}
+
+}  // namespace
 
 int64_t Projection::rows() const {
   int64_t rows = 0;
@@ -9,13 +22,7 @@ int64_t Projection::rows() const {
 }
 
 void apply(Ops& ops, const Linear& linear, ConstMatrixF32 x, MatrixF32 y, ConstMatrixF32 delta) {
-  MatmulArgs args;
-  args.x = x;
-  args.weight = linear.weight.get();
-  args.bias = linear.bias_data();
-  args.delta = delta;
-  args.y = y;
-  ops.matmul(args);
+  ops.matmul(product(linear, x, delta, y));
 }
 
 void apply(Ops& ops, const Projection& projection, ConstMatrixF32 x, MatrixF32 y,
@@ -30,14 +37,9 @@ void apply(Ops& ops, const Projection& projection, ConstMatrixF32 x, MatrixF32 y
 
 void apply_and_add(Ops& ops, const Linear& linear, ConstMatrixF32 input, float branch_scale,
                    MatrixF32 x, ConstMatrixF32 delta) {
-  MatmulArgs args;
-  args.x = input;
-  args.weight = linear.weight.get();
-  args.bias = linear.bias_data();
-  args.delta = delta;
+  MatmulArgs args = product(linear, input, delta, x);
   args.residual = x;
   args.branch_scale = branch_scale;
-  args.y = x;
   ops.matmul(args);
 }
 

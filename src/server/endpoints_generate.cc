@@ -94,6 +94,37 @@ Api<EmbeddingRequest> read_embeddings(const Json& body, LlmBackend& backend,
   return request;
 }
 
+// A request read from its body, with its prompts as tokens.
+template <typename Request>
+struct Prepared {
+  Request request;
+  std::vector<EncodedPrompt> prompts;
+};
+
+Api<Prepared<CompletionRequest>> prepare_completion(const std::string& text, LlmBackend& backend,
+                                                    const ModelFacts& facts) {
+  Api<Json> body = parse_body(text);
+  if (!body) return std::unexpected(std::move(body).error());
+  Api<CompletionRequest> request = read_completion(*body, facts);
+  if (!request) return std::unexpected(std::move(request).error());
+  Api<std::vector<EncodedPrompt>> prompts = encode_prompts(*request, backend, facts);
+  if (!prompts) return std::unexpected(std::move(prompts).error());
+  return Prepared<CompletionRequest>{*std::move(request), *std::move(prompts)};
+}
+
+Api<Prepared<ChatRequest>> prepare_chat(const std::string& text, LlmBackend& backend,
+                                        const ModelFacts& facts) {
+  Api<Json> body = parse_body(text);
+  if (!body) return std::unexpected(std::move(body).error());
+  Api<ChatRequest> request = read_chat(*body, facts);
+  if (!request) return std::unexpected(std::move(request).error());
+  Api<EncodedPrompt> prompt = encode_chat(*request, backend, facts);
+  if (!prompt) return std::unexpected(std::move(prompt).error());
+  Prepared<ChatRequest> prepared = {*std::move(request), {}};
+  prepared.prompts.push_back(*std::move(prompt));
+  return prepared;
+}
+
 }  // namespace
 
 void Service::generate(const std::shared_ptr<Exchange>& exchange, GenerationRequest request,
@@ -113,39 +144,22 @@ void Service::generate(const std::shared_ptr<Exchange>& exchange, GenerationRequ
 }
 
 void Service::completions(const std::shared_ptr<Exchange>& exchange) {
-  const auto context = this->context();
-  Api<Json> body = parse_body(exchange->request.body);
-  if (!body) return exchange->respond(error_response(body.error()));
-  Api<CompletionRequest> request = read_completion(*body, context->facts);
-  if (!request) return exchange->respond(error_response(request.error()));
-  Api<std::vector<EncodedPrompt>> prompts = encode_prompts(*request, backend_, context->facts);
-  if (!prompts) return exchange->respond(error_response(prompts.error()));
-  generate(exchange, std::move(*request), *std::move(prompts));
+  auto prepared = prepare_completion(exchange->request.body, backend_, context()->facts);
+  if (!prepared) return exchange->respond(error_response(prepared.error()));
+  generate(exchange, std::move(prepared->request), std::move(prepared->prompts));
 }
 
 void Service::chat(const std::shared_ptr<Exchange>& exchange) {
-  const auto context = this->context();
-  Api<Json> body = parse_body(exchange->request.body);
-  if (!body) return exchange->respond(error_response(body.error()));
-  Api<ChatRequest> request = read_chat(*body, context->facts);
-  if (!request) return exchange->respond(error_response(request.error()));
-  Api<EncodedPrompt> prompt = encode_chat(*request, backend_, context->facts);
-  if (!prompt) return exchange->respond(error_response(prompt.error()));
-  std::vector<EncodedPrompt> prompts;
-  prompts.push_back(*std::move(prompt));
-  generate(exchange, std::move(*request), std::move(prompts));
+  auto prepared = prepare_chat(exchange->request.body, backend_, context()->facts);
+  if (!prepared) return exchange->respond(error_response(prepared.error()));
+  generate(exchange, std::move(prepared->request), std::move(prepared->prompts));
 }
 
 void Service::render_completions(const std::shared_ptr<Exchange>& exchange) {
-  const auto context = this->context();
-  Api<Json> body = parse_body(exchange->request.body);
-  if (!body) return exchange->respond(error_response(body.error()));
-  Api<CompletionRequest> request = read_completion(*body, context->facts);
-  if (!request) return exchange->respond(error_response(request.error()));
-  Api<std::vector<EncodedPrompt>> prompts = encode_prompts(*request, backend_, context->facts);
-  if (!prompts) return exchange->respond(error_response(prompts.error()));
+  const auto prepared = prepare_completion(exchange->request.body, backend_, context()->facts);
+  if (!prepared) return exchange->respond(error_response(prepared.error()));
   std::string out = "[";
-  for (const EncodedPrompt& prompt : *prompts) {
+  for (const EncodedPrompt& prompt : prepared->prompts) {
     out += out.size() > 1 ? ",{\"token_ids\":" : "{\"token_ids\":";
     append_ids(out, prompt.ids);
     out += '}';
@@ -154,15 +168,10 @@ void Service::render_completions(const std::shared_ptr<Exchange>& exchange) {
 }
 
 void Service::render_chat(const std::shared_ptr<Exchange>& exchange) {
-  const auto context = this->context();
-  Api<Json> body = parse_body(exchange->request.body);
-  if (!body) return exchange->respond(error_response(body.error()));
-  Api<ChatRequest> request = read_chat(*body, context->facts);
-  if (!request) return exchange->respond(error_response(request.error()));
-  Api<EncodedPrompt> prompt = encode_chat(*request, backend_, context->facts);
-  if (!prompt) return exchange->respond(error_response(prompt.error()));
+  const auto prepared = prepare_chat(exchange->request.body, backend_, context()->facts);
+  if (!prepared) return exchange->respond(error_response(prepared.error()));
   std::string out = "{\"token_ids\":";
-  append_ids(out, prompt->ids);
+  append_ids(out, prepared->prompts.front().ids);
   respond_json(*exchange, out + "}");
 }
 

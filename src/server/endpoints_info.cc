@@ -40,6 +40,13 @@ std::optional<std::string> percent_decoded(std::string_view text) {
   return out;
 }
 
+Api<Json> body_for_model(const std::string& text, const ModelFacts& facts) {
+  Api<Json> body = parse_body(text);
+  if (!body) return body;
+  if (auto ok = check_model(*body, facts); !ok) return std::unexpected(std::move(ok).error());
+  return body;
+}
+
 }  // namespace
 
 void Service::respond_json(Exchange& exchange, std::string body) {
@@ -72,9 +79,8 @@ void Service::model(const std::shared_ptr<Exchange>& exchange) {
 void Service::tokenize(const std::shared_ptr<Exchange>& exchange) {
   const auto context = this->context();
   const auto refuse_with = [&](const ApiError& error) { exchange->respond(error_response(error)); };
-  Api<Json> body = parse_body(exchange->request.body);
+  const Api<Json> body = body_for_model(exchange->request.body, context->facts);
   if (!body) return refuse_with(body.error());
-  if (auto ok = check_model(*body, context->facts); !ok) return refuse_with(ok.error());
   Fields fields(*body);
   const bool with_texts = fields.flag("return_token_strs", false);
   std::vector<int32_t> ids;
@@ -115,9 +121,8 @@ void Service::tokenize(const std::shared_ptr<Exchange>& exchange) {
 void Service::detokenize(const std::shared_ptr<Exchange>& exchange) {
   const auto context = this->context();
   const auto refuse_with = [&](const ApiError& error) { exchange->respond(error_response(error)); };
-  Api<Json> body = parse_body(exchange->request.body);
+  const Api<Json> body = body_for_model(exchange->request.body, context->facts);
   if (!body) return refuse_with(body.error());
-  if (auto ok = check_model(*body, context->facts); !ok) return refuse_with(ok.error());
   Fields fields(*body);
   const auto ids = fields.ids("tokens", 0, context->facts.vocab_size - 1, SIZE_MAX);
   if (!ids) fields.fail("tokens", "is missing");

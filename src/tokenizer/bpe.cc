@@ -87,16 +87,10 @@ void Bpe::add_rank_pairs() {
     const std::string_view text = vocabulary_.text(id);
     if (vocabulary_.find(text) == id) tokens.emplace_back(text, id);
   }
-  struct Split {
-    int32_t left, right, merged;
-  };
-  std::vector<Split> splits;
-  for_each_split(tokens, tokens, [&](int32_t left, int32_t right, int32_t merged) {
-    splits.push_back({left, right, merged});
-  });
+  const std::vector<PieceSplit> splits = splits_of(tokens, tokens);
   pairs_.reserve(splits.size());
-  for (const Split& s : splits) {
-    pairs_.insert(s.left, s.right, static_cast<uint32_t>(s.merged), s.merged);
+  for (const PieceSplit& s : splits) {
+    pairs_.insert(s.left, s.right, static_cast<uint32_t>(s.whole), s.whole);
   }
 }
 

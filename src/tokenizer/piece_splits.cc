@@ -6,8 +6,8 @@
 
 namespace ruvllm {
 
-void for_each_split(const std::vector<TextAndId>& wholes, const std::vector<TextAndId>& parts,
-                    FunctionRef<void(int32_t, int32_t, int32_t)> visit) {
+std::vector<PieceSplit> splits_of(const std::vector<TextAndId>& wholes,
+                                  const std::vector<TextAndId>& parts) {
   std::vector<std::string> reversed_texts;
   std::vector<TextAndId> reversed_parts;
   reversed_texts.reserve(parts.size());
@@ -20,6 +20,7 @@ void for_each_split(const std::vector<TextAndId>& wholes, const std::vector<Text
 
   std::vector<int32_t> left;  // [length]: the part that is the whole's first `length` bytes, or -1
   std::string reversed;
+  std::vector<PieceSplit> splits;
   for (const auto& [text, id] : wholes) {
     if (text.size() < 2) continue;
     left.assign(text.size() + 1, -1);
@@ -27,9 +28,10 @@ void for_each_split(const std::vector<TextAndId>& wholes, const std::vector<Text
     reversed.assign(text.rbegin(), text.rend());
     by_end.for_each_prefix(reversed, 0, [&](size_t length, int32_t part) {
       const size_t cut = text.size() - length;
-      if (cut > 0 && left[cut] >= 0) visit(left[cut], part, id);
+      if (cut > 0 && left[cut] >= 0) splits.push_back({left[cut], part, id});
     });
   }
+  return splits;
 }
 
 }  // namespace ruvllm

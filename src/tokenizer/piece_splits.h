@@ -7,14 +7,18 @@
 #include <utility>
 #include <vector>
 
-#include "base/function_ref.h"
-
 namespace ruvllm {
 
 using TextAndId = std::pair<std::string_view, int32_t>;
 
-// Calls visit(left, right, whole) for each whole == left + right, both among `parts`.
-void for_each_split(const std::vector<TextAndId>& wholes, const std::vector<TextAndId>& parts,
-                    FunctionRef<void(int32_t, int32_t, int32_t)> visit);
+struct PieceSplit {
+  int32_t left;
+  int32_t right;
+  int32_t whole;
+};
+
+// Each whole == left + right, both among `parts`.
+std::vector<PieceSplit> splits_of(const std::vector<TextAndId>& wholes,
+                                  const std::vector<TextAndId>& parts);
 
 }  // namespace ruvllm

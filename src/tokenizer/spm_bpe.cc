@@ -105,15 +105,9 @@ void SpmBpe::add_pairs(const TokenizerData& data) {
     const auto at = std::lower_bound(scores.begin(), scores.end(), score, std::greater<>());
     return static_cast<uint32_t>(at - scores.begin());
   };
-  struct Split {
-    int32_t left, right, merged;
-  };
-  std::vector<Split> splits;
-  for_each_split(wholes, parts, [&](int32_t left, int32_t right, int32_t merged) {
-    splits.push_back({left, right, merged});
-  });
+  const std::vector<PieceSplit> splits = splits_of(wholes, parts);
   pairs_.reserve(splits.size());
-  for (const Split& s : splits) pairs_.insert(s.left, s.right, rank_of(s.merged), s.merged);
+  for (const PieceSplit& s : splits) pairs_.insert(s.left, s.right, rank_of(s.whole), s.whole);
 }
 
 void SpmBpe::find_metaspace_cuts() {

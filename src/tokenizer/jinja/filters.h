@@ -9,6 +9,7 @@ namespace ruvllm::jinja {
 
 std::span<const Builtin> text_filters();
 std::span<const Builtin> sequence_filters();
+std::span<const Builtin> order_filters();
 std::span<const Builtin> scalar_filters();
 Result<Value> wordwrap_filter(Runtime& runtime, const Value& self, const Args& args);
 

@@ -413,7 +413,7 @@ std::span<const Builtin> text_filters() {
 }
 
 const Builtin* find_filter(std::string_view name) {
-  for (const auto table : {text_filters(), sequence_filters(), scalar_filters()}) {
+  for (const auto table : {text_filters(), sequence_filters(), order_filters(), scalar_filters()}) {
     if (const Builtin* found = find_builtin(table, name)) return found;
   }
   return nullptr;

@@ -1,6 +1,8 @@
 #include "tokenizer/jinja/strftime.h"
 
 #include <ctime>
+#include <optional>
+#include <string_view>
 
 #include "base/str.h"
 #include "tokenizer/jinja/unicode.h"
@@ -119,130 +121,128 @@ class TimeFormatter {
     out += digits;
   }
 
-  bool directive(std::string& out, char c) {
+  struct Number {
+    int64_t value;
+    size_t width;
+    char pad;
+  };
+
+  std::optional<Number> number_of(char c) const {
     const int hour12 = time_.hour % 12 == 0 ? 12 : time_.hour % 12;
     int64_t iso_year = 0;
     int week = 0;
     iso_week(time_, iso_year, week);
     switch (c) {
-      case 'a':
-        out += std::string_view(kWeekdays[time_.weekday]).substr(0, 3);
-        return true;
-      case 'A':
-        out += kWeekdays[time_.weekday];
-        return true;
-      case 'b':
-      case 'h':
-        out += std::string_view(kMonths[time_.month - 1]).substr(0, 3);
-        return true;
-      case 'B':
-        out += kMonths[time_.month - 1];
-        return true;
-      case 'c':
-        return nested(out, "%a %b %e %H:%M:%S %Y");
       case 'C':
-        number(out, time_.year / 100, 2, '0');
-        return true;
+        return Number{time_.year / 100, 2, '0'};
       case 'd':
-        number(out, time_.day, 2, '0');
-        return true;
-      case 'D':
-      case 'x':
-        return nested(out, "%m/%d/%y");
+        return Number{time_.day, 2, '0'};
       case 'e':
-        number(out, time_.day, 2, ' ');
-        return true;
-      case 'f':
-        out += "000000";
-        return true;
-      case 'F':
-        return nested(out, "%Y-%m-%d");
+        return Number{time_.day, 2, ' '};
       case 'g':
-        number(out, iso_year % 100, 2, '0');
-        return true;
+        return Number{iso_year % 100, 2, '0'};
       case 'G':
-        number(out, iso_year, 4, '0');
-        return true;
+        return Number{iso_year, 4, '0'};
       case 'H':
-        number(out, time_.hour, 2, '0');
-        return true;
+        return Number{time_.hour, 2, '0'};
       case 'I':
-        number(out, hour12, 2, '0');
-        return true;
+        return Number{hour12, 2, '0'};
       case 'j':
-        number(out, time_.day_of_year, 3, '0');
-        return true;
+        return Number{time_.day_of_year, 3, '0'};
       case 'k':
-        number(out, time_.hour, 2, ' ');
-        return true;
+        return Number{time_.hour, 2, ' '};
       case 'l':
-        number(out, hour12, 2, ' ');
-        return true;
+        return Number{hour12, 2, ' '};
       case 'm':
-        number(out, time_.month, 2, '0');
-        return true;
+        return Number{time_.month, 2, '0'};
       case 'M':
-        number(out, time_.minute, 2, '0');
-        return true;
-      case 'n':
-        out += '\n';
-        return true;
-      case 'p':
-        out += time_.hour < 12 ? "AM" : "PM";
-        return true;
-      case 'P':
-        out += time_.hour < 12 ? "am" : "pm";
-        return true;
-      case 'r':
-        return nested(out, "%I:%M:%S %p");
-      case 'R':
-        return nested(out, "%H:%M");
+        return Number{time_.minute, 2, '0'};
       case 's':
-        number(out, time_.unix_seconds, 1, '0');
-        return true;
+        return Number{time_.unix_seconds, 1, '0'};
       case 'S':
-        number(out, time_.second, 2, '0');
-        return true;
-      case 't':
-        out += '\t';
-        return true;
-      case 'T':
-      case 'X':
-        return nested(out, "%H:%M:%S");
+        return Number{time_.second, 2, '0'};
       case 'u':
-        number(out, time_.weekday == 0 ? 7 : time_.weekday, 1, '0');
-        return true;
+        return Number{time_.weekday == 0 ? 7 : time_.weekday, 1, '0'};
       case 'U':
-        number(out, (time_.day_of_year + 6 - time_.weekday) / 7, 2, '0');
-        return true;
+        return Number{(time_.day_of_year + 6 - time_.weekday) / 7, 2, '0'};
       case 'V':
-        number(out, week, 2, '0');
-        return true;
+        return Number{week, 2, '0'};
       case 'w':
-        number(out, time_.weekday, 1, '0');
-        return true;
+        return Number{time_.weekday, 1, '0'};
       case 'W':
-        number(out, (time_.day_of_year + 6 - (time_.weekday + 6) % 7) / 7, 2, '0');
-        return true;
+        return Number{(time_.day_of_year + 6 - (time_.weekday + 6) % 7) / 7, 2, '0'};
       case 'y':
-        number(out, time_.year % 100, 2, '0');
-        return true;
+        return Number{time_.year % 100, 2, '0'};
       case 'Y':
-        number(out, time_.year, 1, '0');
-        return true;
-      case 'z':
-      case 'Z':
-        return true;  // a time without a zone
-      case '%':
-        out += '%';
-        return true;
+        return Number{time_.year, 1, '0'};
       default:
-        return false;
+        return std::nullopt;
     }
   }
 
-  bool nested(std::string& out, std::string_view text) const {
-    out += TimeFormatter(time_).format(text);
+  // What a directive is short for; empty: nothing.
+  static std::string_view longhand(char c) {
+    switch (c) {
+      case 'c':
+        return "%a %b %e %H:%M:%S %Y";
+      case 'D':
+      case 'x':
+        return "%m/%d/%y";
+      case 'F':
+        return "%Y-%m-%d";
+      case 'r':
+        return "%I:%M:%S %p";
+      case 'R':
+        return "%H:%M";
+      case 'T':
+      case 'X':
+        return "%H:%M:%S";
+      default:
+        return {};
+    }
+  }
+
+  std::optional<std::string_view> word(char c) const {
+    switch (c) {
+      case 'a':
+        return std::string_view(kWeekdays[time_.weekday]).substr(0, 3);
+      case 'A':
+        return kWeekdays[time_.weekday];
+      case 'b':
+      case 'h':
+        return std::string_view(kMonths[time_.month - 1]).substr(0, 3);
+      case 'B':
+        return kMonths[time_.month - 1];
+      case 'f':
+        return "000000";
+      case 'n':
+        return "\n";
+      case 'p':
+        return time_.hour < 12 ? "AM" : "PM";
+      case 'P':
+        return time_.hour < 12 ? "am" : "pm";
+      case 't':
+        return "\t";
+      case 'z':
+      case 'Z':
+        return "";  // a time without a zone
+      case '%':
+        return "%";
+      default:
+        return std::nullopt;
+    }
+  }
+
+  bool directive(std::string& out, char c) const {
+    if (const auto field = number_of(c)) {
+      number(out, field->value, field->width, field->pad);
+    } else if (const std::string_view text = longhand(c); !text.empty()) {
+      out += TimeFormatter(time_).format(text);
+    } else if (const auto known = word(c)) {
+      out += *known;
+    } else {
+      return false;
+    }
     return true;
   }
 
