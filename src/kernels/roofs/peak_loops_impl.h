@@ -19,7 +19,13 @@ inline __attribute__((always_inline)) Vector run_chains(int64_t rounds, Vector s
   }
   Vector total = sum[0];
 #pragma GCC unroll 16
-  for (int i = 1; i < kChains; ++i) total = (Vector)(total + sum[i]);
+  for (int i = 1; i < kChains; ++i) {
+    if constexpr (requires { total ^ total; }) {
+      total ^= sum[i];  // integers: a sum of chains may overflow
+    } else {
+      total += sum[i];
+    }
+  }
   return total;
 }
 
