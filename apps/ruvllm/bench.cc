@@ -195,7 +195,7 @@ Result<std::shared_ptr<EdgeModel>> open_shape(const BenchFlags& flags, std::stri
   }
   RUVLLM_ASSIGN(const std::shared_ptr<const Checkpoint> checkpoint,
                 make_random_checkpoint(*shape, *dtype, flags.model.seed.value_or(1)));
-  RUVLLM_ASSIGN(EdgeModelParts parts, load_edge_model(flags.shape, checkpoint, flags.model.load));
+  RUVLLM_ASSIGN(ModelParts parts, load_model_parts(flags.shape, checkpoint, flags.model.load));
   return std::make_shared<EdgeModel>(std::move(parts));
 }
 

@@ -33,7 +33,7 @@ Result<PerplexityResult> evaluate(const EvalFlags& flags) {
     other.load.use_adapter.clear();
     RUVLLM_ASSIGN(reference, other.open_model());
   }
-  RUVLLM_ASSIGN(const Tokenizer* tokenizer, model->tokenizer());
+  RUVLLM_ASSIGN(const Tokenizer* tokenizer, model->parts.find_tokenizer());
   RUVLLM_ASSIGN(std::vector<int32_t> ids, tokenizer->encode(text, /*add_special=*/true));
   RUVLLM_ASSIGN(const std::vector<int32_t> special, tokenizer->encode("", /*add_special=*/true));
   if (flags.max_tokens > 0 && static_cast<int64_t>(ids.size()) > flags.max_tokens) {

@@ -67,7 +67,7 @@ Status write_logits(EdgeModel& model, const std::vector<std::vector<int32_t>>& l
   }
   SafetensorsWriter writer;
   for (size_t i = 0; i < lists.size(); ++i) {
-    const Result<std::vector<int32_t>> ids = model.prompt_ids(lists[i]);
+    const Result<std::vector<int32_t>> ids = model.parts.prompt_ids(lists[i]);
     if (!ids) return fail(ids.error().code, concat("sequence ", i, ": ", ids.error().message));
     SequenceOutput& output = outputs.emplace_back();
     if (names.size() > 1) {

@@ -121,14 +121,15 @@ Result<std::unique_ptr<LlmBackend>> ModelFlags::open_backend() const {
 Result<std::shared_ptr<EdgeModel>> ModelFlags::open_model() const {
   // Says what is wrong with the backend or the flags exactly as open_backend() would.
   RUVLLM_ASSIGN(const std::unique_ptr<LlmBackend> probe, create_backend(backend));
-  const bool show = stderr_is_terminal();
-  RUVLLM_ASSIGN(EdgeModelParts parts,
-                load_edge_model(model, load, [show](int64_t done, int64_t total) {
-                  if (show && total > 0) {
-                    std::fprintf(stderr, "\rloading %3d %%%s", static_cast<int>(100 * done / total),
-                                 done == total ? "\r\033[K" : "");
-                  }
-                }));
+  LoaderSettings settings;
+  if (stderr_is_terminal()) {
+    settings.progress = [](int64_t done, int64_t total) {
+      if (total <= 0) return;
+      std::fprintf(stderr, "\rloading %3d %%%s", static_cast<int>(100 * done / total),
+                   done == total ? "\r\033[K" : "");
+    };
+  }
+  RUVLLM_ASSIGN(ModelParts parts, load_model_parts(model, load, settings));
   return std::make_shared<EdgeModel>(std::move(parts));
 }
 

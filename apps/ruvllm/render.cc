@@ -4,7 +4,7 @@
 
 #include "base/mmap_file.h"
 #include "base/str.h"
-#include "engine/edge_model.h"
+#include "engine/model_parts.h"
 #include "io.h"
 #include "tokenizer/chat_template.h"
 #include "verbs.h"

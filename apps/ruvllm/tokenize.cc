@@ -2,7 +2,7 @@
 #include <utility>
 
 #include "base/str.h"
-#include "engine/edge_model.h"
+#include "engine/model_parts.h"
 #include "io.h"
 #include "verbs.h"
 

@@ -11,7 +11,7 @@ Result<std::unique_ptr<LlmBackend>> make_edge() {
 #if defined(RUVLLM_HAS_EDGE)
   return std::make_unique<EdgeBackend>(
       [](const std::string& model, const LoadOptions& options) {
-        return load_edge_model(model, options);
+        return load_model_parts(model, options);
       },
       [](const Tokenizer& tokenizer) {
         return make_incremental_decoder(tokenizer, /*skip_special=*/true);

@@ -1,15 +1,15 @@
 #include "engine/edge_backend.h"
 
-#include <cmath>
 #include <utility>
 
 #include "base/str.h"
 #include "engine/edge_run.h"
+#include "engine/pooling.h"
 #include "sampling/sampler.h"
 
 namespace ruvllm {
 
-EdgeBackend::EdgeBackend(EdgeLoader loader, DecoderFactory make_decoder)
+EdgeBackend::EdgeBackend(ModelLoader loader, DecoderFactory make_decoder)
     : loader_(std::move(loader)), make_decoder_(std::move(make_decoder)) {}
 
 EdgeBackend::~EdgeBackend() {
@@ -18,7 +18,7 @@ EdgeBackend::~EdgeBackend() {
 
 Status EdgeBackend::load_model(const std::string& model, const LoadOptions& options) {
   unload_model();
-  RUVLLM_ASSIGN(EdgeModelParts parts, loader_(model, options));
+  RUVLLM_ASSIGN(ModelParts parts, loader_(model, options));
   auto loaded = std::make_shared<EdgeModel>(std::move(parts));
 #if !defined(__wasm__)
   const std::scoped_lock lock(mutex_);
@@ -56,17 +56,17 @@ Result<std::shared_ptr<EdgeModel>> EdgeBackend::model() const {
 
 Result<ModelInfo> EdgeBackend::model_info() const {
   RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
-  return model->info();
+  return model->parts.info();
 }
 
 Result<const Tokenizer*> EdgeBackend::tokenizer() const {
   RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
-  return model->tokenizer();
+  return model->parts.find_tokenizer();
 }
 
 Result<const ChatTemplate*> EdgeBackend::chat_template() const {
   RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
-  return model->chat_template();
+  return model->parts.find_chat_template();
 }
 
 namespace {
@@ -88,23 +88,8 @@ Status refuse_unsupported(const GenerateParams& params) {
 
 Result<GenerationSetup> EdgeBackend::prepare(const EdgeModel& model, const Prompt& prompt,
                                              const GenerateParams& params) const {
-  const ModelConfig& config = model.parts.runner->config();
-  RUVLLM_TRY(validate_params(params, config.vocab_size));
   RUVLLM_TRY(refuse_unsupported(params));
-  GenerationSetup setup;
-  RUVLLM_ASSIGN(setup.prompt, model.prompt_ids(prompt));
-  setup.params = params;
-  setup.eos_ids = config.eos_ids;
-  setup.vocab_size = config.vocab_size;
-  setup.max_seq_len = model.parts.runner->max_seq_len();
-  const Result<const Tokenizer*> tokenizer = model.tokenizer();
-  if (tokenizer) {
-    setup.decoder = make_decoder_(**tokenizer);
-  } else if (!params.stop.empty()) {
-    return fail(ErrorCode::kInvalidArgument,
-                concat("stop strings need a tokenizer: ", tokenizer.error().message));
-  }
-  return setup;
+  return prepare_generation(model.parts, prompt, params, make_decoder_);
 }
 
 Result<GenerateResult> EdgeBackend::generate_detailed(const Prompt& prompt,
@@ -133,39 +118,6 @@ Result<std::unique_ptr<TokenStream>> EdgeBackend::generate_stream(const Prompt& 
   });
 }
 
-namespace {
-
-// Adds up the hidden states that the pooling counts.
-class Pool {
- public:
-  Pool(Pooling pooling, int64_t num_tokens, int32_t hidden_size)
-      : pooling_(pooling), num_tokens_(num_tokens), sum_(static_cast<size_t>(hidden_size)) {}
-
-  void add(const ScoredRow& row) {
-    if (pooling_ == Pooling::kFirstToken && row.position != 0) return;
-    if (pooling_ == Pooling::kLastToken && row.position != num_tokens_ - 1) return;
-    for (size_t i = 0; i < sum_.size(); ++i) sum_[i] += row.hidden[i];
-  }
-
-  // L2-normalized, so the number of summands does not matter.
-  std::vector<float> take() const {
-    double squares = 0.0;
-    for (const double value : sum_) squares += value * value;
-    const double scale = squares > 0.0 ? 1.0 / std::sqrt(squares) : 0.0;
-    std::vector<float> out;
-    out.reserve(sum_.size());
-    for (const double value : sum_) out.push_back(static_cast<float>(value * scale));
-    return out;
-  }
-
- private:
-  Pooling pooling_;
-  int64_t num_tokens_;
-  std::vector<double> sum_;
-};
-
-}  // namespace
-
 Result<std::vector<float>> EdgeBackend::get_embeddings(const std::string& text) {
   return embed(text);
 }
@@ -182,17 +134,17 @@ Result<std::vector<std::vector<float>>> EdgeBackend::get_embeddings_batch(
 
 Result<std::vector<float>> EdgeBackend::embed(const Prompt& prompt) {
   RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
-  RUVLLM_ASSIGN(const std::vector<int32_t> ids, model->prompt_ids(prompt));
+  RUVLLM_ASSIGN(const std::vector<int32_t> ids, model->parts.prompt_ids(prompt));
   const auto flag = std::make_shared<CancelFlag>();
   flag->set_hook([model] { model->turnstile.wake(); });
   model->remember(flag);
   const Turnstile::Turn turn = model->turnstile.enter(flag->value());
   if (!turn) return fail(ErrorCode::kUnavailable, "the model was unloaded");
-  const auto& checkpoint = model->parts.checkpoint;
-  Pool pool(checkpoint != nullptr ? checkpoint->pooling : Pooling::kMean,
-            static_cast<int64_t>(ids.size()), model->parts.runner->config().hidden_size);
-  RUVLLM_TRY(model->session.score(ids, {.first_row = 0, .logits = false, .hidden = true},
-                                  [&](const ScoredRow& row) { pool.add(row); }));
+  HiddenPool pool(model->parts.pooling(), static_cast<int64_t>(ids.size()),
+                  model->parts.runner->config().hidden_size);
+  RUVLLM_TRY(
+      model->session.score(ids, {.first_row = 0, .logits = false, .hidden = true},
+                           [&](const ScoredRow& row) { pool.add(row.position, row.hidden); }));
   return pool.take();
 }
 

@@ -20,14 +20,9 @@
 
 namespace ruvllm {
 
-// How a model gets from its name to its parts; tests put their own.
-using EdgeLoader = std::function<Result<EdgeModelParts>(const std::string&, const LoadOptions&)>;
-// The decoder of one answer.
-using DecoderFactory = std::function<std::unique_ptr<IncrementalDecoder>(const Tokenizer&)>;
-
 class EdgeBackend final : public LlmBackend {
  public:
-  EdgeBackend(EdgeLoader loader, DecoderFactory make_decoder);
+  EdgeBackend(ModelLoader loader, DecoderFactory make_decoder);
   ~EdgeBackend() override;
 
   Status load_model(const std::string& model, const LoadOptions& options) override;
@@ -52,7 +47,7 @@ class EdgeBackend final : public LlmBackend {
   Result<GenerationSetup> prepare(const EdgeModel& model, const Prompt& prompt,
                                   const GenerateParams& params) const;
 
-  EdgeLoader loader_;
+  ModelLoader loader_;
   DecoderFactory make_decoder_;
 #if !defined(__wasm__)
   mutable std::mutex mutex_;  // guards model_

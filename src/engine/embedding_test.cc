@@ -68,9 +68,9 @@ TEST(Embeddings, EqualTransformers) {
   const auto shared = test::shared_dir();
   if (!shared) GTEST_SKIP() << "no reference data on this machine";
   EdgeBackend backend(
-      [](const std::string& path, const LoadOptions& options) -> Result<EdgeModelParts> {
+      [](const std::string& path, const LoadOptions& options) -> Result<ModelParts> {
         RUVLLM_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, open_checkpoint(path));
-        RUVLLM_ASSIGN(EdgeModelParts parts, load_edge_model(path, checkpoint, options));
+        RUVLLM_ASSIGN(ModelParts parts, load_model_parts(path, checkpoint, options));
         parts.tokenizer = std::make_unique<DecimalTokenizer>();
         return parts;
       },

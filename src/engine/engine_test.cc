@@ -24,9 +24,9 @@ struct Fake {
   explicit Fake(test::NextToken next, int64_t max_seq_len = 256)
       : backend(
             [this, next, max_seq_len](const std::string& name,
-                                      const LoadOptions&) -> Result<EdgeModelParts> {
+                                      const LoadOptions&) -> Result<ModelParts> {
               if (name == "missing") return fail(ErrorCode::kNotFound, "missing: no such model");
-              EdgeModelParts parts;
+              ModelParts parts;
               parts.name = name;
               auto owned = std::make_unique<FakeRunner>(max_seq_len, next);
               runner = owned.get();

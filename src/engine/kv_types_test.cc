@@ -37,7 +37,7 @@ std::unique_ptr<EdgeModel> load(const std::string& path, KvType kv) {
   options.compute = ComputeType::kF32;
   options.kv = kv;
   options.threads = 2;
-  auto parts = load_edge_model(path, options);
+  auto parts = load_model_parts(path, options);
   EXPECT_TRUE(parts) << (parts ? "" : parts.error().message);
   return parts ? std::make_unique<EdgeModel>(std::move(*parts)) : nullptr;
 }
@@ -47,7 +47,7 @@ double divergence(const std::string& path, KvType kv, int64_t ctx) {
   const auto reference = load(path, KvType::kF32);
   const auto model = load(path, kv);
   if (!reference || !model) return 1e9;
-  const auto ids = (*model->tokenizer())->encode(kText, true);
+  const auto ids = (*model->parts.find_tokenizer())->encode(kText, true);
   EXPECT_TRUE(ids);
   PerplexityOptions options;
   options.ctx = ctx;

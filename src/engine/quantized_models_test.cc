@@ -46,7 +46,7 @@ Expected read_expected(const std::string& path) {
 
 std::vector<float> run(const std::string& path, const Expected& expected,
                        const LoadOptions& options) {
-  auto parts = load_edge_model(path, options, {});
+  auto parts = load_model_parts(path, options, {});
   EXPECT_TRUE(parts) << (parts ? "" : parts.error().message);
   if (!parts) return {};
   EdgeModel model(std::move(*parts));

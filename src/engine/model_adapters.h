@@ -1,4 +1,4 @@
-// EdgeAdapters: the adapters that were loaded with a model, by name, and what a request may choose
+// ModelAdapters: the adapters that were loaded with a model, by name, and what a request may choose
 // among them. Constant after load, but for the X-LoRA's scratch, which belongs to who holds the
 // model's turn. Failure: one line naming the adapter or its files.
 #pragma once
@@ -16,7 +16,7 @@
 
 namespace ruvllm {
 
-struct EdgeAdapters {
+struct ModelAdapters {
   std::vector<std::pair<std::string, std::shared_ptr<const LoraAdapter>>> loras;
   std::shared_ptr<XLoraGate> xlora;
   SequenceAdapter chosen;  // by LoadOptions::use_adapter
@@ -27,7 +27,7 @@ struct EdgeAdapters {
   const XLora* xlora_model() const { return xlora != nullptr ? &xlora->xlora() : nullptr; }
 };
 
-Result<EdgeAdapters> load_edge_adapters(const LoadOptions& options, const Checkpoint& checkpoint,
-                                        ModelRunner& runner);
+Result<ModelAdapters> load_model_adapters(const LoadOptions& options, const Checkpoint& checkpoint,
+                                          ModelRunner& runner);
 
 }  // namespace ruvllm

@@ -1,9 +1,9 @@
-// From a model's name to the parts of an EdgeModel.
+// From a model's name to its parts.
 #include <utility>
 
 #include "base/str.h"
 #include "device/device.h"
-#include "engine/edge_model.h"
+#include "engine/model_parts.h"
 #include "tokenizer/chat_template.h"
 
 namespace ruvllm {
@@ -27,7 +27,7 @@ Status check_load_options(const LoadOptions& options) {
   RUVLLM_ASSIGN(const DeviceKind device, choose_device(options.device));
   if (device != DeviceKind::kCpu) {
     return fail(ErrorCode::kUnsupported,
-                concat("the edge backend runs on the CPU only, not on ", device_name(device)));
+                concat("this build runs models on the CPU only, not on ", device_name(device)));
   }
   return {};
 }
@@ -45,31 +45,31 @@ Result<TextParts> load_text_parts(const std::string& path) {
   return parts;
 }
 
-Result<EdgeModelParts> load_edge_model(
-    std::string name, std::shared_ptr<const Checkpoint> checkpoint, const LoadOptions& options,
-    const std::function<void(int64_t done, int64_t total)>& progress) {
+Result<ModelParts> load_model_parts(std::string name, std::shared_ptr<const Checkpoint> checkpoint,
+                                    const LoadOptions& options, const LoaderSettings& settings) {
   RUVLLM_TRY(check_load_options(options));
   RunnerOptions runner_options;
   runner_options.compute = options.compute;
   runner_options.kv = options.kv;
   runner_options.threads = options.threads;
   runner_options.max_seq_len = options.max_seq_len;
-  runner_options.progress = progress;
-  EdgeModelParts parts;
+  runner_options.max_step_rows = settings.max_step_rows;
+  runner_options.kv_block_tokens = settings.kv_block_tokens;
+  runner_options.progress = settings.progress;
+  ModelParts parts;
   RUVLLM_ASSIGN(parts.runner, ModelRunner::load(checkpoint, runner_options));
-  RUVLLM_ASSIGN(parts.adapters, load_edge_adapters(options, *checkpoint, *parts.runner));
+  RUVLLM_ASSIGN(parts.adapters, load_model_adapters(options, *checkpoint, *parts.runner));
   parts.name = std::move(name);
   parts.checkpoint = std::move(checkpoint);
   return parts;
 }
 
-Result<EdgeModelParts> load_edge_model(
-    const std::string& model, const LoadOptions& options,
-    const std::function<void(int64_t done, int64_t total)>& progress) {
+Result<ModelParts> load_model_parts(const std::string& model, const LoadOptions& options,
+                                    const LoaderSettings& settings) {
   RUVLLM_TRY(check_load_options(options));
   RUVLLM_ASSIGN(const std::string path, resolve_model(model, options.offline));
   RUVLLM_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, open_checkpoint(path));
-  RUVLLM_ASSIGN(EdgeModelParts parts, load_edge_model(model, checkpoint, options, progress));
+  RUVLLM_ASSIGN(ModelParts parts, load_model_parts(model, checkpoint, options, settings));
   Result<TextParts> text = load_text_parts(path);
   if (text) {
     parts.tokenizer = std::move(text->tokenizer);

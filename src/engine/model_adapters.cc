@@ -1,4 +1,4 @@
-#include "engine/edge_adapters.h"
+#include "engine/model_adapters.h"
 
 #include <algorithm>
 #include <cmath>
@@ -11,7 +11,7 @@ namespace {
 constexpr std::string_view kBase = "base";
 constexpr std::string_view kXLora = "xlora";
 
-std::string names_of(const EdgeAdapters& adapters) {
+std::string names_of(const ModelAdapters& adapters) {
   std::string names(kBase);
   if (adapters.xlora != nullptr) names += concat(", ", kXLora);
   for (const auto& [name, adapter] : adapters.loras) names += concat(", ", printable(name));
@@ -20,7 +20,7 @@ std::string names_of(const EdgeAdapters& adapters) {
 
 }  // namespace
 
-Result<SequenceAdapter> EdgeAdapters::select(std::string_view selection) const {
+Result<SequenceAdapter> ModelAdapters::select(std::string_view selection) const {
   if (selection == kBase) return SequenceAdapter{};
   if (selection == kXLora && xlora != nullptr) return SequenceAdapter{nullptr, xlora};
   std::vector<LoraMix::Part> parts;
@@ -51,9 +51,9 @@ Result<SequenceAdapter> EdgeAdapters::select(std::string_view selection) const {
   return SequenceAdapter{mix_lora_adapters(std::move(parts), num_layers), nullptr};
 }
 
-Result<EdgeAdapters> load_edge_adapters(const LoadOptions& options, const Checkpoint& checkpoint,
-                                        ModelRunner& runner) {
-  EdgeAdapters out;
+Result<ModelAdapters> load_model_adapters(const LoadOptions& options, const Checkpoint& checkpoint,
+                                          ModelRunner& runner) {
+  ModelAdapters out;
   out.num_layers = checkpoint.config.num_layers();
   for (const auto& [name, path] : options.adapters) {
     const bool taken =
