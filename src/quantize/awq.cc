@@ -3,11 +3,52 @@
 #include <algorithm>
 #include <cmath>
 
+#include "quantize/vector_math.h"
+
 namespace ruvllm {
 namespace {
 
 constexpr int kRatios = 20;
 constexpr int kClipSteps = 10;  // ranges 1, 0.95, ... 0.55 of the group's own
+
+// Rows with the X^T X of the sample.
+struct ShortRows {
+  std::vector<float> memory;
+  ConstMatrixF32 rows;
+  bool triangular = false;  // nothing left of the diagonal
+};
+
+// ||E X|| is ||E R|| for R with R^T R = X^T X: when the sample has more rows than inputs, the
+// triangular factor (Cholesky, in f64) stands for it at a fraction of the work.
+ShortRows shorten(ConstMatrixF32 x) {
+  const int64_t n = x.cols;
+  ShortRows out{{}, x, false};
+  if (x.rows <= n) return out;
+  std::vector<double> r(static_cast<size_t>(n * n));
+  const auto at = [&](int64_t i, int64_t j) -> double& {
+    return r[static_cast<size_t>(i * n + j)];
+  };
+  for (int64_t t = 0; t < x.rows; ++t) {
+    const float* row = x.row(t);
+    for (int64_t i = 0; i < n; ++i) {
+      for (int64_t j = i; j < n; ++j) at(i, j) += double{row[i]} * double{row[j]};
+    }
+  }
+  for (int64_t i = 0; i < n; ++i) {
+    const double whole = at(i, i);
+    for (int64_t k = 0; k < i; ++k) {
+      const double factor = at(k, i);
+      for (int64_t j = i; j < n; ++j) at(i, j) -= factor * at(k, j);
+    }
+    if (!(at(i, i) > 1e-9 * whole)) return out;  // inputs that others determine: as they are
+    const double root = std::sqrt(at(i, i));
+    for (int64_t j = i; j < n; ++j) at(i, j) /= root;
+  }
+  out.memory.assign(r.begin(), r.end());
+  out.rows = {out.memory.data(), n, n, n};
+  out.triangular = true;
+  return out;
+}
 
 std::vector<float> scale_of(const std::vector<float>& mean_abs, double ratio) {
   std::vector<float> scale(mean_abs.size(), 1.0f);
@@ -26,7 +67,7 @@ std::vector<float> scale_of(const std::vector<float>& mean_abs, double ratio) {
 
 // Sum over the sample of (x . (Q(w s) / s - w))^2 for one row.
 double row_error(const Grid& grid, const float* w, const std::vector<float>& scale,
-                 ConstMatrixF32 x, std::vector<float>& scaled) {
+                 const ShortRows& x, std::vector<float>& scaled) {
   const auto cols = static_cast<int64_t>(scale.size());
   scaled.resize(scale.size());
   for (size_t k = 0; k < scale.size(); ++k) scaled[k] = w[k] * scale[k];
@@ -34,36 +75,27 @@ double row_error(const Grid& grid, const float* w, const std::vector<float>& sca
   for (int64_t begin = 0; begin < cols; begin += size) {
     const int64_t end = std::min(cols, begin + size);
     const GroupScale group = fit_group(grid, scaled.data() + begin, end - begin);
-    for (int64_t k = begin; k < end; ++k) {
-      float& value = scaled[static_cast<size_t>(k)];
-      value = decode(group, encode(grid, group, value)) / scale[static_cast<size_t>(k)] - w[k];
-    }
+    round_group(grid, group, scaled.data() + begin, end - begin);
   }
+  for (size_t k = 0; k < scale.size(); ++k) scaled[k] = scaled[k] / scale[k] - w[k];
   double sum = 0.0;
-  for (int64_t t = 0; t < x.rows; ++t) {
-    const float* row = x.row(t);
-    float lanes[8] = {};
-    int64_t k = 0;
-    for (; k + 8 <= cols; k += 8) {
-      for (int64_t i = 0; i < 8; ++i) lanes[i] += row[k + i] * scaled[static_cast<size_t>(k + i)];
-    }
-    for (; k < cols; ++k) lanes[0] += row[k] * scaled[static_cast<size_t>(k)];
-    double y = 0.0;
-    for (const float lane : lanes) y += double{lane};
+  for (int64_t t = 0; t < x.rows.rows; ++t) {
+    const int64_t first = x.triangular ? t : 0;
+    const double y = dot_lanes(x.rows.row(t) + first, scaled.data() + first, cols - first);
     sum += y * y;
   }
   return sum;
 }
 
 double scale_error(std::span<const ConstMatrixF32> weights, const std::vector<float>& scale,
-                   const InputStats& stats, const Grid& grid, ThreadPool& pool) {
+                   const ShortRows& x, const Grid& grid, ThreadPool& pool) {
   double total = 0.0;
   for (const ConstMatrixF32& w : weights) {
     std::vector<double> errors(static_cast<size_t>(w.rows));
     std::vector<std::vector<float>> scratch(static_cast<size_t>(pool.num_threads()));
     pool.parallel_for(w.rows, [&](int64_t n, int worker) {
       errors[static_cast<size_t>(n)] =
-          row_error(grid, w.row(n), scale, stats.sample(), scratch[static_cast<size_t>(worker)]);
+          row_error(grid, w.row(n), scale, x, scratch[static_cast<size_t>(worker)]);
     });
     for (const double error : errors) total += error;
   }
@@ -73,8 +105,10 @@ double scale_error(std::span<const ConstMatrixF32> weights, const std::vector<fl
 // One row of W * scale, group by group.
 class ClippedRow {
  public:
-  ClippedRow(const Grid& grid, const std::vector<float>& scale, const std::vector<double>& hessian)
-      : grid_(grid), scale_(scale), hessian_(hessian) {}
+  // `blocks`: of H, those that groups of `width` inputs have on its diagonal, row after row.
+  ClippedRow(const Grid& grid, const std::vector<float>& scale, const std::vector<float>& blocks,
+             int64_t width)
+      : grid_(grid), scale_(scale), blocks_(blocks), width_(width) {}
 
   // The group's values [begin, begin + count) of the scaled row; clips them in place.
   GroupScale fit(float* values, int64_t begin, int64_t count, bool clip) {
@@ -102,41 +136,52 @@ class ClippedRow {
  private:
   // e^T H e over the group, e in the space of the unscaled inputs.
   double group_error(GroupScale group, const float* values, int64_t begin, int64_t count) {
-    error_.resize(static_cast<size_t>(count));
+    error_ = clipped_;
+    round_group(grid_, group, error_.data(), count);
     for (int64_t i = 0; i < count; ++i) {
       const auto at = static_cast<size_t>(i);
-      error_[at] = (double{decode(group, encode(grid_, group, clipped_[at]))} - double{values[i]}) /
-                   double{scale_[static_cast<size_t>(begin + i)]};
+      error_[at] = (error_[at] - values[i]) / scale_[static_cast<size_t>(begin + i)];
     }
-    const auto cols = static_cast<int64_t>(scale_.size());
+    const float* block = blocks_.data() + begin * width_;
     double sum = 0.0;
     for (int64_t i = 0; i < count; ++i) {
-      const double* row = hessian_.data() + (begin + i) * cols + begin;
-      double inner = 0.0;
-      for (int64_t j = 0; j < count; ++j) inner += row[j] * error_[static_cast<size_t>(j)];
-      sum += inner * error_[static_cast<size_t>(i)];
+      sum += dot_lanes(block + i * width_, error_.data(), count) *
+             double{error_[static_cast<size_t>(i)]};
     }
     return sum;
   }
 
   const Grid& grid_;
   const std::vector<float>& scale_;
-  const std::vector<double>& hessian_;
+  const std::vector<float>& blocks_;
+  int64_t width_;
   std::vector<float> clipped_;
-  std::vector<double> error_;
+  std::vector<float> error_;
 };
+
+std::vector<float> diagonal_blocks(const std::vector<double>& hessian, int64_t cols,
+                                   int64_t width) {
+  std::vector<float> out(static_cast<size_t>(cols * width));
+  for (int64_t i = 0; i < cols; ++i) {
+    const int64_t begin = i / width * width;
+    const double* row = hessian.data() + i * cols + begin;
+    std::copy_n(row, std::min(width, cols - begin), out.begin() + i * width);
+  }
+  return out;
+}
 
 }  // namespace
 
 AwqScale search_awq_scale(std::span<const ConstMatrixF32> weights, const InputStats& stats,
                           const Grid& grid, ThreadPool& pool) {
   const std::vector<float> mean_abs = stats.mean_abs();
+  const ShortRows sample = shorten(stats.sample());
   AwqScale best;
   double least = INFINITY;
   for (int i = 0; i < kRatios; ++i) {
     const double ratio = static_cast<double>(i) / kRatios;
     std::vector<float> scale = scale_of(mean_abs, ratio);
-    const double error = scale_error(weights, scale, stats, grid, pool);
+    const double error = scale_error(weights, scale, sample, grid, pool);
     if (error >= least) continue;
     least = error;
     best = {ratio, std::move(scale)};
@@ -147,8 +192,10 @@ AwqScale search_awq_scale(std::span<const ConstMatrixF32> weights, const InputSt
 QuantizedMatrix quantize_awq(ConstMatrixF32 w, const AwqScale& scale, const InputStats& stats,
                              const Grid& grid, bool clip, ThreadPool& pool) {
   QuantizedMatrix out = make_quantized(grid, w.rows, w.cols);
+  const std::vector<float> blocks =
+      clip ? diagonal_blocks(stats.hessian(), w.cols, out.group_size) : std::vector<float>();
   pool.parallel_for(w.rows, [&](int64_t n, int) {
-    ClippedRow row(grid, scale.scale, stats.hessian());
+    ClippedRow row(grid, scale.scale, blocks, out.group_size);
     std::vector<float> values(w.row(n), w.row(n) + w.cols);
     for (size_t k = 0; k < values.size(); ++k) values[k] *= scale.scale[k];
     for (int64_t g = 0; g < out.num_groups(); ++g) {

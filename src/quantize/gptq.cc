@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/str.h"
 #include "quantize/inverse_factor.h"
+#include "quantize/vector_math.h"
 
 namespace ruvllm {
 namespace {
@@ -91,7 +92,7 @@ class RowWalk {
       const float error = (value - decode(group, code)) / factor[j];
       errors_[static_cast<size_t>(r * kBlock + j - begin)] = error;
       float* row = &at(r, 0);
-      for (int64_t k = j + 1; k < end; ++k) row[k] -= error * factor[k];
+      subtract_rows(row + j + 1, end - j - 1, &error, factor + j + 1, 0, 1);
     }
   }
 
@@ -99,12 +100,8 @@ class RowWalk {
     for (int64_t from = end; from < cols_; from += kTile) {
       const int64_t to = std::min(cols_, from + kTile);
       for (int64_t r = 0; r < count_; ++r) {
-        float* row = &at(r, 0);
-        for (int64_t j = begin; j < end; ++j) {
-          const float error = errors_[static_cast<size_t>(r * kBlock + j - begin)];
-          const float* factor = plan_.factor.data() + j * cols_;
-          for (int64_t k = from; k < to; ++k) row[k] -= error * factor[k];
-        }
+        subtract_rows(&at(r, from), to - from, errors_.data() + r * kBlock,
+                      plan_.factor.data() + begin * cols_ + from, cols_, end - begin);
       }
     }
   }

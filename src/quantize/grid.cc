@@ -2,9 +2,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "base/float_types.h"
 #include "base/str.h"
+#include "quantize/vector_math.h"
 
 namespace ruvllm {
 namespace {
@@ -36,21 +38,32 @@ GroupScale from_range(const Grid& grid, float lo, float hi) {
   return group;
 }
 
+// Weighted squared error of rounding the values to this scale.
 double group_error(const Grid& grid, GroupScale group, const float* w, int64_t count,
-                   const float* importance) {
-  double sum = 0.0;
-  for (int64_t i = 0; i < count; ++i) {
-    const float d = decode(group, encode(grid, group, w[i])) - w[i];
-    sum += static_cast<double>(d * d) * (importance != nullptr ? double{importance[i]} : 1.0);
-  }
-  return sum;
+                   const float* importance, std::vector<float>& scratch) {
+  scratch.assign(w, w + count);
+  round_group(grid, group, scratch.data(), count);
+  for (int64_t i = 0; i < count; ++i) scratch[static_cast<size_t>(i)] -= w[i];
+  if (importance == nullptr) return dot_lanes(scratch.data(), scratch.data(), count);
+  const auto size = static_cast<size_t>(count);
+  scratch.resize(2 * size);
+  for (size_t i = 0; i < size; ++i) scratch[size + i] = scratch[i] * importance[i];
+  return dot_lanes(scratch.data(), scratch.data() + size, count);
 }
 
 }  // namespace
 
 uint8_t encode(const Grid& grid, GroupScale group, float w) {
-  const float code = std::nearbyint(w / group.scale) + static_cast<float>(group.zero);
-  return static_cast<uint8_t>(std::clamp(code, 0.0f, static_cast<float>(grid.max_code())));
+  // Between the ends of the grid first, so that any w may be rounded so.
+  const float lowest = static_cast<float>(-group.zero);
+  const float highest = static_cast<float>(grid.max_code() - group.zero);
+  const float code = round_even(std::min(std::max(w / group.scale, lowest), highest));
+  return static_cast<uint8_t>(static_cast<int32_t>(code) + group.zero);
+}
+
+void round_group(const Grid& grid, GroupScale group, float* w, int64_t count) {
+  round_to_grid(w, count, group.scale, static_cast<float>(-group.zero),
+                static_cast<float>(grid.max_code() - group.zero));
 }
 
 GroupScale fit_group(const Grid& grid, const float* w, int64_t count, const float* importance) {
@@ -62,11 +75,12 @@ GroupScale fit_group(const Grid& grid, const float* w, int64_t count, const floa
   }
   GroupScale best = from_range(grid, lo, hi);
   if (!grid.search || lo == hi) return best;
-  double least = group_error(grid, best, w, count, importance);
+  thread_local std::vector<float> scratch;
+  double least = group_error(grid, best, w, count, importance, scratch);
   for (int step = 1; step < kSearchSteps; ++step) {
     const float part = 1.0f - kSearchStep * static_cast<float>(step);
     const GroupScale candidate = from_range(grid, lo * part, hi * part);
-    const double error = group_error(grid, candidate, w, count, importance);
+    const double error = group_error(grid, candidate, w, count, importance, scratch);
     if (error >= least) continue;
     least = error;
     best = candidate;

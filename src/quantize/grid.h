@@ -41,6 +41,9 @@ inline float decode(GroupScale group, uint8_t code) {
   return static_cast<float>(static_cast<int32_t>(code) - group.zero) * group.scale;
 }
 
+// decode(encode(w)) in place.
+void round_group(const Grid& grid, GroupScale group, float* w, int64_t count);
+
 // A matrix of that grid with all codes, scales and zeros present and 0.
 QuantizedMatrix make_quantized(const Grid& grid, int64_t rows, int64_t cols);
 void set_group(QuantizedMatrix& matrix, int64_t row, int64_t group, GroupScale value);

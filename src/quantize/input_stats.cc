@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "quantize/vector_math.h"
+
 namespace ruvllm {
 
 InputStats::InputStats(int64_t cols, bool with_hessian, int64_t max_sample_rows)
@@ -44,25 +46,25 @@ void InputStats::add_sample(const float* row) {
   sample_.insert(sample_.end(), row, row + width);
 }
 
-// Both triangles; f32 sums over a few tokens, those in f64.
+// The upper triangle, 32 rows of it a task, mirrored; f32 sums over a few tokens, those in f64.
 void InputStats::add_products(ConstMatrixF32 x, ThreadPool& pool) {
   constexpr int64_t kTokens = 32;
-  constexpr int64_t kTile = 64;
-  const int64_t tiles = (cols_ + kTile - 1) / kTile;
-  pool.parallel_for(tiles, [&](int64_t tile, int) {
-    const int64_t begin = tile * kTile;
-    const int64_t width = std::min(kTile, cols_ - begin);
+  constexpr int64_t kRows = 32;
+  const int64_t tasks = (cols_ + kRows - 1) / kRows;
+  pool.parallel_for(tasks, [&](int64_t task, int) {
+    const int64_t begin = task * kRows;
     for (int64_t first = 0; first < x.rows; first += kTokens) {
-      const int64_t last = std::min(x.rows, first + kTokens);
-      for (int64_t i = 0; i < cols_; ++i) {
-        float sum[kTile] = {};
-        for (int64_t t = first; t < last; ++t) {
-          const float* row = x.row(t);
-          const float factor = row[i];
-          for (int64_t j = 0; j < width; ++j) sum[j] += factor * row[begin + j];
-        }
-        double* out = hessian_.data() + i * cols_ + begin;
-        for (int64_t j = 0; j < width; ++j) out[j] += double{sum[j]};
+      const int64_t count = std::min(kTokens, x.rows - first);
+      for (int64_t i = begin; i < std::min(cols_, begin + kRows); ++i) {
+        ruvllm::add_products(hessian_.data() + i * cols_ + begin, cols_ - begin, x.row(first) + i,
+                             x.row(first) + begin, x.row_stride, count);
+      }
+    }
+  });
+  pool.parallel_for(tasks, [&](int64_t task, int) {
+    for (int64_t i = task * kRows; i < std::min(cols_, (task + 1) * kRows); ++i) {
+      for (int64_t j = 0; j < i; ++j) {
+        hessian_[static_cast<size_t>(i * cols_ + j)] = hessian_[static_cast<size_t>(j * cols_ + i)];
       }
     }
   });

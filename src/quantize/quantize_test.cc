@@ -7,6 +7,7 @@
 #include "quantize/gptq.h"
 #include "quantize/inverse_factor.h"
 #include "quantize/rotation.h"
+#include "quantize/vector_math.h"
 
 namespace ruvllm {
 namespace {
@@ -32,6 +33,32 @@ std::vector<double> random_hessian(int64_t n, int64_t tokens, uint64_t seed) {
     }
   }
   return h;
+}
+
+TEST(VectorMath, LoopsAreThePlainOnes) {
+  for (const int64_t n : {1, 7, 8, 31, 32, 77}) {
+    const auto size = static_cast<size_t>(n);
+    const std::vector<float> a = random_values(n, 1), b = random_values(3 * n, 2);
+    double exact = 0.0;
+    for (size_t k = 0; k < size; ++k) exact += double{a[k]} * double{b[k]};
+    EXPECT_NEAR(dot_lanes(a.data(), b.data(), n), exact, 1e-7 * static_cast<double>(n));
+    std::vector<float> y = a;
+    const float e[3] = {0.5f, -1.0f, 2.0f};
+    subtract_rows(y.data(), n, e, b.data(), n, 3);
+    std::vector<double> sums(size, 1.0);
+    add_products(sums.data(), n, b.data(), b.data(), n, 3);
+    for (size_t k = 0; k < size; ++k) {
+      double left = double{a[k]}, sum = 1.0;
+      for (size_t t = 0; t < 3; ++t) {
+        left -= double{e[t]} * double{b[t * size + k]};
+        sum += double{b[t * size]} * double{b[t * size + k]};
+      }
+      EXPECT_NEAR(y[k], left, 1e-6);
+      EXPECT_NEAR(sums[k], sum, 1e-6);
+    }
+  }
+  EXPECT_EQ(round_even(2.5f), 2.0f);
+  EXPECT_EQ(round_even(-3.5f), -4.0f);
 }
 
 TEST(InverseFactor, UTransposedUTimesHIsOne) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "quantize/vector_math.h"
+
 namespace ruvllm {
 namespace {
 
@@ -52,23 +54,18 @@ double w8a8_error(ConstMatrixF32 w, const QuantizedMatrix& q, ConstMatrixF32 x, 
     if (absmax == 0.0f) continue;
     const float scale = absmax / 127.0f;
     for (size_t k = 0; k < cols; ++k) {
-      row[k] = std::clamp(std::nearbyint(row[k] / scale), -127.0f, 127.0f) * scale;
+      row[k] = round_even(std::clamp(row[k] / scale, -127.0f, 127.0f)) * scale;
     }
   }
   std::vector<double> errors(static_cast<size_t>(w.rows));
   pool.parallel_for(w.rows, [&](int64_t n, int) {
     std::vector<float> line(cols);
     dequantize_codes(q, n, line.data());
-    const float* exact = w.row(n);
     double sum = 0.0;
     for (int64_t t = 0; t < x.rows; ++t) {
-      const float* a = x.row(t);
-      const float* b = rounded.data() + static_cast<size_t>(t) * cols;
-      double lanes[4] = {};
-      for (size_t k = 0; k < cols; ++k) {
-        lanes[k % 4] += double{exact[k]} * double{a[k]} - double{line[k]} * double{b[k]};
-      }
-      const double y = lanes[0] + lanes[1] + lanes[2] + lanes[3];
+      const double y =
+          dot_lanes(w.row(n), x.row(t), w.cols) -
+          dot_lanes(line.data(), rounded.data() + static_cast<size_t>(t) * cols, w.cols);
       sum += y * y;
     }
     errors[static_cast<size_t>(n)] = sum;

@@ -1,0 +1,133 @@
+#include "quantize/vector_math.h"
+
+#include <algorithm>
+
+namespace ruvllm {
+namespace {
+
+using Lanes = float __attribute__((vector_size(32), aligned(4)));
+
+// Each loop is compiled twice from one text: the second copy may use 256-bit registers.
+#define RUVLLM_LANE_LOOPS(target, suffix)                                                          \
+  target double dot_##suffix(const float* a, const float* b, int64_t count) {                      \
+    Lanes first = {}, second = {};                                                                 \
+    int64_t k = 0;                                                                                 \
+    for (; k + 16 <= count; k += 16) {                                                             \
+      first += *reinterpret_cast<const Lanes*>(a + k) * *reinterpret_cast<const Lanes*>(b + k);    \
+      second +=                                                                                    \
+          *reinterpret_cast<const Lanes*>(a + k + 8) * *reinterpret_cast<const Lanes*>(b + k + 8); \
+    }                                                                                              \
+    Lanes sum = first + second;                                                                    \
+    for (; k < count; ++k) sum[k % 8] += a[k] * b[k];                                              \
+    double total = 0.0;                                                                            \
+    for (int i = 0; i < 8; ++i) total += double{sum[i]};                                           \
+    return total;                                                                                  \
+  }                                                                                                \
+  target void round_##suffix(float* v, int64_t count, float scale, float lowest, float highest) {  \
+    const Lanes low = Lanes{} + lowest, high = Lanes{} + highest;                                  \
+    int64_t k = 0;                                                                                 \
+    for (; k + 8 <= count; k += 8) {                                                               \
+      auto* at = reinterpret_cast<Lanes*>(v + k);                                                  \
+      Lanes x = *at / scale;                                                                       \
+      x = x > low ? x : low;                                                                       \
+      x = x < high ? x : high;                                                                     \
+      *at = (x + 0x1.8p23f - 0x1.8p23f) * scale;                                                   \
+    }                                                                                              \
+    for (; k < count; ++k) {                                                                       \
+      v[k] = round_even(std::min(std::max(v[k] / scale, lowest), highest)) * scale;                \
+    }                                                                                              \
+  }                                                                                                \
+  target void subtract_##suffix(float* y, int64_t count, const float* e, const float* rows,        \
+                                int64_t stride, int64_t num_terms) {                               \
+    int64_t k = 0;                                                                                 \
+    for (; k + 32 <= count; k += 32) {                                                             \
+      auto* out = reinterpret_cast<Lanes*>(y + k);                                                 \
+      Lanes v0 = out[0], v1 = out[1], v2 = out[2], v3 = out[3];                                    \
+      for (int64_t j = 0; j < num_terms; ++j) {                                                    \
+        const auto* row = reinterpret_cast<const Lanes*>(rows + j * stride + k);                   \
+        v0 -= row[0] * e[j];                                                                       \
+        v1 -= row[1] * e[j];                                                                       \
+        v2 -= row[2] * e[j];                                                                       \
+        v3 -= row[3] * e[j];                                                                       \
+      }                                                                                            \
+      out[0] = v0;                                                                                 \
+      out[1] = v1;                                                                                 \
+      out[2] = v2;                                                                                 \
+      out[3] = v3;                                                                                 \
+    }                                                                                              \
+    for (; k < count; ++k) {                                                                       \
+      for (int64_t j = 0; j < num_terms; ++j) y[k] -= rows[j * stride + k] * e[j];                 \
+    }                                                                                              \
+  }                                                                                                \
+  target void products_##suffix(double* out, int64_t count, const float* factors,                  \
+                                const float* rows, int64_t stride, int64_t num_terms) {            \
+    for (int64_t k = 0; k < count; k += 32) {                                                      \
+      const int64_t width = std::min<int64_t>(32, count - k);                                      \
+      float sums[32] = {};                                                                         \
+      if (width == 32) {                                                                           \
+        Lanes v0 = {}, v1 = {}, v2 = {}, v3 = {};                                                  \
+        for (int64_t t = 0; t < num_terms; ++t) {                                                  \
+          const auto* row = reinterpret_cast<const Lanes*>(rows + t * stride + k);                 \
+          const float factor = factors[t * stride];                                                \
+          v0 += row[0] * factor;                                                                   \
+          v1 += row[1] * factor;                                                                   \
+          v2 += row[2] * factor;                                                                   \
+          v3 += row[3] * factor;                                                                   \
+        }                                                                                          \
+        auto* all = reinterpret_cast<Lanes*>(sums);                                                \
+        all[0] = v0;                                                                               \
+        all[1] = v1;                                                                               \
+        all[2] = v2;                                                                               \
+        all[3] = v3;                                                                               \
+      } else {                                                                                     \
+        for (int64_t t = 0; t < num_terms; ++t) {                                                  \
+          for (int64_t i = 0; i < width; ++i) {                                                    \
+            sums[i] += rows[t * stride + k + i] * factors[t * stride];                             \
+          }                                                                                        \
+        }                                                                                          \
+      }                                                                                            \
+      for (int64_t i = 0; i < width; ++i) out[k + i] += double{sums[i]};                           \
+    }                                                                                              \
+  }
+
+RUVLLM_LANE_LOOPS(, plain)
+#if defined(__x86_64__)
+RUVLLM_LANE_LOOPS(__attribute__((target("avx2"))), avx2)
+#endif
+#undef RUVLLM_LANE_LOOPS
+
+#if defined(__x86_64__)
+bool has_avx2() {
+  static const bool has = __builtin_cpu_supports("avx2") != 0;
+  return has;
+}
+#endif
+
+}  // namespace
+
+#if defined(__x86_64__)
+#define RUVLLM_CALL(name, ...) (has_avx2() ? name##_avx2(__VA_ARGS__) : name##_plain(__VA_ARGS__))
+#else
+#define RUVLLM_CALL(name, ...) name##_plain(__VA_ARGS__)
+#endif
+
+double dot_lanes(const float* a, const float* b, int64_t count) {
+  return RUVLLM_CALL(dot, a, b, count);
+}
+
+void round_to_grid(float* v, int64_t count, float scale, float lowest, float highest) {
+  RUVLLM_CALL(round, v, count, scale, lowest, highest);
+}
+
+void subtract_rows(float* y, int64_t count, const float* e, const float* rows, int64_t stride,
+                   int64_t num_terms) {
+  RUVLLM_CALL(subtract, y, count, e, rows, stride, num_terms);
+}
+
+void add_products(double* out, int64_t count, const float* factors, const float* rows,
+                  int64_t stride, int64_t num_terms) {
+  RUVLLM_CALL(products, out, count, factors, rows, stride, num_terms);
+}
+#undef RUVLLM_CALL
+
+}  // namespace ruvllm

@@ -1,0 +1,30 @@
+// The innermost loops of the quantizers, eight f32 lanes wide: the same bits on every machine (no
+// fused multiply-add), four or eight lanes at a time as the CPU has them. Any thread.
+#pragma once
+
+#include <cstdint>
+
+namespace ruvllm {
+
+// The nearest integer, ties to even, of |x| < 2^22: what nearbyint gives, in two additions.
+inline float round_even(float x) {
+  constexpr float kShift = 0x1.8p23f;
+  return x + kShift - kShift;
+}
+
+// sum a[k] b[k]: lane k % 8 in f32, the lanes in f64.
+double dot_lanes(const float* a, const float* b, int64_t count);
+
+// v[k] = the whole number between `lowest` and `highest` that is nearest to v[k] / scale, times
+// scale.
+void round_to_grid(float* v, int64_t count, float scale, float lowest, float highest);
+
+// y[k] -= sum over j < num_terms of e[j] * rows[j * stride + k], j in order.
+void subtract_rows(float* y, int64_t count, const float* e, const float* rows, int64_t stride,
+                   int64_t num_terms);
+
+// out[k] += sum over t < num_terms of factors[t * stride] * rows[t * stride + k], the sum in f32.
+void add_products(double* out, int64_t count, const float* factors, const float* rows,
+                  int64_t stride, int64_t num_terms);
+
+}  // namespace ruvllm
