@@ -65,7 +65,9 @@ void quant(benchmark::State& state, const QuantPanelKernel* kernel, DType dtype,
   const int64_t panel_bytes = quant_panel_bytes(layout, kernel->panel_rows, groups);
   const int64_t panels = bytes / panel_bytes;
   const std::vector<uint8_t> w(static_cast<size_t>(panels * panel_bytes), 0x11);
-  const std::vector<Int16Group> x(static_cast<size_t>(num_x * groups));  // either form fits
+  // Either form fits, and every word is a moderate scale (small ones would be slow).
+  const std::vector<uint32_t> x(static_cast<size_t>((num_x + 8) * groups * kInt16Words),
+                                0x3c003c00);
   std::vector<float> sums(static_cast<size_t>(num_x * panels * kernel->panel_rows));
   const QuantPanelArgs args{w.data(), panels, panel_bytes, groups,
                             x.data(), num_x,  sums.data(), panels * kernel->panel_rows};

@@ -28,12 +28,14 @@ namespace ruvllm::kernels {
 enum class QuantFormat : uint8_t { kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ4_K, kQ5_K, kQ6_K };
 enum { kNumQuantFormats = 8 };
 
+// Rows of x stand in tiles of quantize_rows.h, one after the other: as many as possible of
+// QuantPanelKernel::tile_rows, then one of next_tile_rows() of what is left, filled up with zeros.
 struct QuantPanelArgs {
   const uint8_t* panels;
   int64_t num_panels;
   int64_t panel_bytes;
-  int64_t groups;  // K / 32
-  const void* x;   // num_x rows of `groups` Int8Group or Int16Group
+  int64_t groups;     // K / 32
+  const uint32_t* x;  // tiles of num_x rows
   int64_t num_x;
   float* sums;  // [num_x][num_panels * R], rows sums_stride apart
   int64_t sums_stride;
@@ -43,11 +45,23 @@ typedef void (*QuantPanelProduct)(const QuantPanelArgs*);
 
 struct QuantPanelKernel {
   int32_t panel_rows;  // R
+  int32_t tile_rows;   // the largest tile of x
   struct {
     ActivationForm x_form;
     QuantPanelProduct product;
   } formats[kNumQuantFormats];
 };
+
+namespace {
+// Rows of the next tile where `left` rows remain: 1, 2, 4 or `largest`.
+static inline int64_t next_tile_rows(int64_t left, int64_t largest) {
+  if (left >= largest) return largest;
+  for (int64_t rows = 1; rows < 4; rows *= 2) {
+    if (left <= rows) return rows;
+  }
+  return left <= 4 ? 4 : largest;
+}
+}  // namespace
 
 namespace generic {
 extern const QuantPanelKernel kQuantPanel;

@@ -28,9 +28,17 @@ int code_at(const uint8_t* high, const uint8_t* codes, int row, int column) {
   return low | (high[(j / 4) * kRows * 4 + i] >> (2 * (j % 4)) & 3) << 4;
 }
 
+struct Activations {
+  int8_t codes[32];
+  float scale;
+  int32_t sum;
+  int32_t lanes[2];  // not used here
+};
+static_assert(sizeof(Activations) == kInt8Words * 4);
+
 // The sums of one row of w in one group: adds to *sum. `d`, `m`: two-level factors of the row.
 template <class Fmt>
-void add_group(const uint8_t* w, int row, float d, float m, const Int8Group& x, float* sum) {
+void add_group(const uint8_t* w, int row, float d, float m, const Activations& x, float* sum) {
   const uint8_t* scales = w;
   const uint8_t* minimums = scales + kRows * (Fmt::kTwoLevel ? (Fmt::kHalves ? 2 : 1) : 2);
   const uint8_t* high = minimums + (Fmt::kMinimum ? kRows * (Fmt::kTwoLevel ? 1 : 2) : 0);
@@ -64,7 +72,7 @@ template <class Fmt>
 void panel_product(const QuantPanelArgs* args) {
   for (int64_t p = 0; p < args->num_panels; ++p) {
     for (int64_t t = 0; t < args->num_x; ++t) {
-      const Int8Group* x = (const Int8Group*)args->x + t * args->groups;
+      const Activations* x = (const Activations*)args->x + t * args->groups;
       const uint8_t* w = args->panels + p * args->panel_bytes;
       const uint8_t* super = w;
       float* sums = args->sums + t * args->sums_stride + p * kRows;
@@ -89,6 +97,7 @@ void panel_product(const QuantPanelArgs* args) {
 }  // namespace
 
 const QuantPanelKernel kQuantPanel = {kRows,
+                                      1,
                                       {{ActivationForm::kInt8, panel_product<Q8_0>},
                                        {ActivationForm::kInt8, panel_product<Q4_0>},
                                        {ActivationForm::kInt8, panel_product<Q4_1>},

@@ -1,11 +1,14 @@
-// The kernels of quant_panel.h, once, over an instruction set's `Simd` (see quant_panel_avx2.cc for
-// what it must have). Lanes are rows of w, so that nothing is added across lanes and every
+// The kernels of quant_panel.h, once, over an instruction set's `Simd` (see quant_panel_simd_avx2.h
+// for what it must have). Lanes are rows of w, so that nothing is added across lanes and every
 // instruction set sums in the same order.
 //
-// A tile is MX rows of x times NV panels. Without a dot product instruction (Simd::kHasDot) codes
-// of up to 6 bits use 8-bit multiply-adds whose 16-bit sums are widened before they can overflow: a
-// pair adds at most 2 * 2^bits * 127, so 8, 4 and 2 pairs of 4, 5 and 6 bits fit; 8-bit codes are
-// split into even and odd columns and multiplied as 16-bit pairs, which cannot overflow.
+// A tile is MX rows of x times NV panels; its integer sums fill the registers, its f32 sums stay in
+// memory, where a multiply-add per group can wait. Dots begin at -zero * (sum of x), so that
+// counting codes from zero costs nothing later. Without a dot product instruction (Simd::kHasDot)
+// codes of up to 6 bits use 8-bit multiply-adds in wrapping 16-bit lanes. That is exact, for the
+// true values fit them: 8 pairs of |code - zero| <= 16 (4 pairs of <= 32, with half scales) times
+// 127 are at most 32,512. 8-bit codes are split into even and odd columns and multiplied as 16-bit
+// pairs, which cannot overflow.
 #pragma once
 
 #include "kernels/matmul/quant_panel.h"
@@ -37,17 +40,39 @@ RUVLLM_INLINE typename S::I load_codes(const uint8_t* high, const uint8_t* codes
   return S::or_bits(low, S::and_bytes(bits, 48));
 }
 
-// Integer dots of the fours [kFirst, kFirst + kCount) of one group: [MX][NV].
+// How the dots of a format are computed on S.
+template <class S, class Fmt>
+struct DotForm {
+  static constexpr bool kWide = Fmt::kBits == 8 && !S::kHasDot;    // int16 activations
+  static constexpr bool kNarrow = Fmt::kBits != 8 && !S::kHasDot;  // 16-bit sums
+  static constexpr int kCodeWords = kWide ? 16 : 8;
+  static constexpr int kWords = kCodeWords + 4;
+  // What is subtracted from the codes (as a power of two; -1: nothing) while they are summed: 5-bit
+  // codes with a minimum would not fit the 16-bit sums either.
+  static constexpr bool kBorrowed = kNarrow && Fmt::kBits == 5 && Fmt::kZeroLog2 < 0;
+  static constexpr int kZeroLog2 = kBorrowed ? 4 : Fmt::kZeroLog2;
+};
+
+// Integer dots of one tile and group: [MX][NV].
 template <class S, class Fmt, int MX, int NV>
 struct GroupDot {
   using I = typename S::I;
-  static constexpr bool kWide = Fmt::kBits == 8 && !S::kHasDot;  // Int16Group
-  using Group = typename S::template Select<kWide, Int16Group, Int8Group>::Type;
-  // Fours whose 16-bit sums fit.
-  static constexpr int kFlush = Fmt::kBits == 4 ? 8 : Fmt::kBits == 5 ? 4 : 2;
+  using Form = DotForm<S, Fmt>;
 
-  // One half of the columns at a time: all else would not fit the registers.
-  static RUVLLM_INLINE void run_wide(const uint8_t* const* codes, const Group* const* x,
+  // -(sum of the codes of x) in 16-bit lanes. half: 0, 1, or 2 for both.
+  static RUVLLM_INLINE I lanes(const uint32_t* x, int t, int half) {
+    const uint32_t* at = x + (Form::kCodeWords + 2) * MX + t;
+    if (half < 2) return S::broadcast_4(at + half * MX);
+    return S::add_16(S::broadcast_4(at), S::broadcast_4(at + MX));
+  }
+  // Where a dot of row t begins.
+  static RUVLLM_INLINE I begin(const uint32_t* x, int t, int half) {
+    if constexpr (Form::kZeroLog2 < 0) return S::zero();
+    if constexpr (Form::kNarrow) return S::shift_left_16(lanes(x, t, half), Form::kZeroLog2);
+    return S::shift_left_32(S::widen_pairs(lanes(x, t, half)), Form::kZeroLog2);
+  }
+
+  static RUVLLM_INLINE void run_wide(const uint8_t* const* codes, const uint32_t* x,
                                      I (&dot)[MX][NV]) {
 #pragma GCC unroll 16
     for (int step = 0; step < 16; ++step) {
@@ -59,21 +84,21 @@ struct GroupDot {
       }
 #pragma GCC unroll 8
       for (int t = 0; t < MX; ++t) {
-        const I pair = S::broadcast_4(x[t]->codes + 2 * step);
+        const I pair = S::broadcast_4(x + step * MX + t);
 #pragma GCC unroll 4
         for (int n = 0; n < NV; ++n) {
-          const I sum = S::dot_pairs_16(w[n], pair);
-          dot[t][n] = step == 0 ? sum : S::add_32(dot[t][n], sum);
+          if (step == 0) dot[t][n] = begin(x, t, 2);
+          S::add_dot_pairs_16(dot[t][n], w[n], pair);
         }
       }
     }
   }
 
-  template <int kFirst, int kCount>
+  // The fours [kFirst, kFirst + kCount) of the columns; half as in lanes().
+  template <int kFirst, int kCount, int kHalf>
   static RUVLLM_INLINE void run(const uint8_t* const* high, const uint8_t* const* codes,
-                                const Group* const* x, I (&dot)[MX][NV]) {
-    if constexpr (kWide) return run_wide(codes, x, dot);
-    I narrow[MX][NV];
+                                const uint32_t* x, I (&dot)[MX][NV]) {
+    if constexpr (Form::kWide) return run_wide(codes, x, dot);
 #pragma GCC unroll 8
     for (int step = 0; step < kCount; ++step) {
       const int j = kFirst + step;
@@ -82,22 +107,34 @@ struct GroupDot {
       for (int n = 0; n < NV; ++n) w[n] = load_codes<S, Fmt>(high[n], codes[n], j);
 #pragma GCC unroll 8
       for (int t = 0; t < MX; ++t) {
-        if constexpr (S::kHasDot) {
-          const I four = S::broadcast_4(x[t]->codes + 4 * j);
+        const I four = S::broadcast_4(x + j * MX + t);
 #pragma GCC unroll 4
-          for (int n = 0; n < NV; ++n) {
-            dot[t][n] = S::dot_fours(step == 0 ? S::zero() : dot[t][n], w[n], four);
-          }
-        } else {
-          const I four = S::broadcast_4(x[t]->codes + 4 * j);
-#pragma GCC unroll 4
-          for (int n = 0; n < NV; ++n) {
-            const I pairs = S::dot_pairs_8(w[n], four);
-            narrow[t][n] = step % kFlush == 0 ? pairs : S::add_16(narrow[t][n], pairs);
-            if (step % kFlush == kFlush - 1) {
-              const I wide = S::widen_pairs(narrow[t][n]);
-              dot[t][n] = step < kFlush ? wide : S::add_32(dot[t][n], wide);
+        for (int n = 0; n < NV; ++n) {
+          if constexpr (!S::kHasDot && Form::kZeroLog2 < 0) {
+            if (step == 0) {
+              dot[t][n] = S::dot_pairs_8(w[n], four);
+              continue;
             }
+          } else {
+            if (step == 0) dot[t][n] = begin(x, t, kHalf);
+          }
+          if constexpr (S::kHasDot) {
+            dot[t][n] = S::dot_fours(dot[t][n], w[n], four);
+          } else {
+            S::add_dot_pairs_8(dot[t][n], w[n], four);
+          }
+        }
+      }
+    }
+    if constexpr (Form::kNarrow) {
+#pragma GCC unroll 8
+      for (int t = 0; t < MX; ++t) {
+#pragma GCC unroll 4
+        for (int n = 0; n < NV; ++n) {
+          dot[t][n] = S::widen_pairs(dot[t][n]);
+          if constexpr (Form::kBorrowed) {
+            const I borrowed = S::shift_left_32(S::widen_pairs(lanes(x, t, kHalf)), 4);
+            dot[t][n] = S::sub_32(dot[t][n], borrowed);
           }
         }
       }
@@ -110,65 +147,70 @@ struct PanelTile {
   using I = typename S::I;
   using F = typename S::F;
   using Dot = GroupDot<S, Fmt, MX, NV>;
-  using Group = typename Dot::Group;
+  using Form = DotForm<S, Fmt>;
   static constexpr int kRows = S::kRows;
 
-  // sum[t][n] += dot * (scale * scale_x), where codes are counted from zero.
-  static RUVLLM_INLINE void add_scaled(I (&dot)[MX][NV], const F (&scale)[NV],
-                                       const Group* const* x, const int32_t* const* x_sum,
-                                       F (&sum)[MX][NV]) {
+  // sums[t][n] += dot * (scale * scale_x).
+  static RUVLLM_INLINE void add_scaled(I (&dot)[MX][NV], const F (&scale)[NV], const uint32_t* x,
+                                       float* sums) {
 #pragma GCC unroll 8
     for (int t = 0; t < MX; ++t) {
-      const F scale_x = S::broadcast_f32(&x[t]->scale);
-      I offset = S::zero();
-      if constexpr (Fmt::kZeroLog2 >= 0) {
-        offset = S::template shift_left_32<(Fmt::kZeroLog2 >= 0 ? Fmt::kZeroLog2 : 0)>(
-            S::broadcast_4(x_sum[t]));
-      }
+      const F scale_x = S::broadcast_f32(x + Form::kCodeWords * MX + t);
 #pragma GCC unroll 4
       for (int n = 0; n < NV; ++n) {
-        I counted = dot[t][n];
-        if constexpr (Fmt::kZeroLog2 >= 0) counted = S::sub_32(counted, offset);
-        sum[t][n] = S::fma(S::to_f32(counted), S::mul(scale[n], scale_x), sum[t][n]);
+        float* sum = sums + (t * NV + n) * kRows;
+        S::store_f32(sum,
+                     S::fma(S::to_f32(dot[t][n]), S::mul(scale[n], scale_x), S::load_f32(sum)));
+      }
+    }
+  }
+
+  static RUVLLM_INLINE void add_minimums(const F (&minimum)[NV], const uint32_t* x, float* sums) {
+#pragma GCC unroll 8
+    for (int t = 0; t < MX; ++t) {
+      const uint32_t* scale_x = x + Form::kCodeWords * MX + t;
+      const F total = S::mul(S::broadcast_f32(scale_x), S::to_f32(S::broadcast_4(scale_x + MX)));
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) {
+        float* sum = sums + (t * NV + n) * kRows;
+        S::store_f32(sum, S::fma(minimum[n], total, S::load_f32(sum)));
       }
     }
   }
 
   // One group of all panels; returns where the next begins. d, m: the two-level factors.
   static RUVLLM_INLINE void group(const uint8_t* (&w)[NV], const F (&d)[NV], const F (&m)[NV],
-                                  const Group* const* x, F (&sum)[MX][NV]) {
+                                  const uint32_t* x, float* sums) {
+    constexpr int kMinimums = kRows * (Fmt::kTwoLevel ? (Fmt::kHalves ? 2 : 1) : 2);
+    constexpr int kHigh = kMinimums + (Fmt::kMinimum ? kRows * (Fmt::kTwoLevel ? 1 : 2) : 0);
+    constexpr int kCodes = kHigh + kRows * (Fmt::kBits == 5 ? 4 : Fmt::kBits == 6 ? 8 : 0);
     const uint8_t* high[NV];
     const uint8_t* codes[NV];
     const uint8_t* scales[NV];
-    const uint8_t* minimums[NV];
 #pragma GCC unroll 4
     for (int n = 0; n < NV; ++n) {
       scales[n] = w[n];
-      minimums[n] = scales[n] + kRows * (Fmt::kTwoLevel ? (Fmt::kHalves ? 2 : 1) : 2);
-      high[n] = minimums[n] + (Fmt::kMinimum ? kRows * (Fmt::kTwoLevel ? 1 : 2) : 0);
-      codes[n] = high[n] + kRows * (Fmt::kBits == 5 ? 4 : Fmt::kBits == 6 ? 8 : 0);
+      high[n] = w[n] + kHigh;
+      codes[n] = w[n] + kCodes;
       w[n] += Fmt::group_bytes(kRows);
     }
     I dot[MX][NV];
     F scale[NV];
-    const int32_t* x_sum[MX];
     if constexpr (Fmt::kHalves) {
 #pragma GCC unroll 2
       for (int half = 0; half < 2; ++half) {
         if (half == 0) {
-          Dot::template run<0, 4>(high, codes, x, dot);
+          Dot::template run<0, 4, 0>(high, codes, x, dot);
         } else {
-          Dot::template run<4, 4>(high, codes, x, dot);
+          Dot::template run<4, 4, 1>(high, codes, x, dot);
         }
 #pragma GCC unroll 4
         for (int n = 0; n < NV; ++n) scale[n] = S::mul(d[n], S::load_i8(scales[n] + half * kRows));
-#pragma GCC unroll 8
-        for (int t = 0; t < MX; ++t) x_sum[t] = &x[t]->half[half];
-        add_scaled(dot, scale, x, x_sum, sum);
+        add_scaled(dot, scale, x, sums);
       }
       return;
     }
-    Dot::template run<0, 8>(high, codes, x, dot);
+    Dot::template run<0, 8, 2>(high, codes, x, dot);
 #pragma GCC unroll 4
     for (int n = 0; n < NV; ++n) {
       if constexpr (Fmt::kTwoLevel) {
@@ -177,47 +219,35 @@ struct PanelTile {
         scale[n] = S::load_f16(scales[n]);
       }
     }
-#pragma GCC unroll 8
-    for (int t = 0; t < MX; ++t) x_sum[t] = &x[t]->sum;
-    add_scaled(dot, scale, x, x_sum, sum);
+    add_scaled(dot, scale, x, sums);
     if constexpr (Fmt::kMinimum) {
       F minimum[NV];
 #pragma GCC unroll 4
       for (int n = 0; n < NV; ++n) {
         if constexpr (Fmt::kTwoLevel) {
-          minimum[n] = S::negate(S::mul(m[n], S::load_u8(minimums[n])));
+          minimum[n] = S::negate(S::mul(m[n], S::load_u8(scales[n] + kMinimums)));
         } else {
-          minimum[n] = S::load_f16(minimums[n]);
+          minimum[n] = S::load_f16(scales[n] + kMinimums);
         }
       }
-#pragma GCC unroll 8
-      for (int t = 0; t < MX; ++t) {
-        const F x_total =
-            S::mul(S::broadcast_f32(&x[t]->scale), S::to_f32(S::broadcast_4(x_sum[t])));
-#pragma GCC unroll 4
-        for (int n = 0; n < NV; ++n) sum[t][n] = S::fma(minimum[n], x_total, sum[t][n]);
-      }
+      add_minimums(minimum, x, sums);
     }
   }
 
-  static void run(const QuantPanelArgs* args, int64_t first_panel, int64_t first_x) {
+  // Adds the groups [first, first + count) to sums: [MX][NV][R]. panels: NV pointers. x: the tile.
+  // Meanwhile `lines` cache lines a group are fetched from `ahead` on.
+  static void run(const uint8_t* const* panels, const uint32_t* x, int64_t first, int64_t count,
+                  const uint8_t* ahead, int64_t lines, float* sums) {
     const uint8_t* w[NV];
-    const Group* x[MX];
-    F sum[MX][NV];
     F d[NV];
     F m[NV];
 #pragma GCC unroll 4
     for (int n = 0; n < NV; ++n) {
-      w[n] = args->panels + (first_panel + n) * args->panel_bytes;
+      w[n] = panels[n] + first * Fmt::group_bytes(kRows) + first / 8 * Fmt::super_bytes(kRows);
       d[n] = m[n] = S::zero_f32();
     }
-#pragma GCC unroll 8
-    for (int t = 0; t < MX; ++t) {
-      x[t] = (const Group*)args->x + (first_x + t) * args->groups;
-#pragma GCC unroll 4
-      for (int n = 0; n < NV; ++n) sum[t][n] = S::zero_f32();
-    }
-    for (int64_t g = 0; g < args->groups; ++g) {
+    x += first * Form::kWords * MX;
+    for (int64_t g = first; g < first + count; ++g) {
       if constexpr (Fmt::kTwoLevel) {
         if (g % 8 == 0) {
 #pragma GCC unroll 4
@@ -228,35 +258,109 @@ struct PanelTile {
           }
         }
       }
-      group(w, d, m, x, sum);
-#pragma GCC unroll 8
-      for (int t = 0; t < MX; ++t) ++x[t];
-    }
-#pragma GCC unroll 8
-    for (int t = 0; t < MX; ++t) {
-      float* out = args->sums + (first_x + t) * args->sums_stride + first_panel * kRows;
-#pragma GCC unroll 4
-      for (int n = 0; n < NV; ++n) S::store_f32(out + n * kRows, sum[t][n]);
+      for (int64_t i = 0; i < lines; ++i, ahead += 64) __builtin_prefetch(ahead, 0, 2);
+      group(w, d, m, x, sums);
+      x += Form::kWords * MX;
+      __asm__ volatile("" ::: "memory");  // the sums stay in memory
     }
   }
 };
 
-// All rows of x with NV panels, MX at a time and what is left in smaller tiles.
-template <class S, class Fmt, int MX, int NV>
-RUVLLM_INLINE void panel_rows(const QuantPanelArgs* args, int64_t panel, int64_t t) {
-  for (; t + MX <= args->num_x; t += MX) PanelTile<S, Fmt, MX, NV>::run(args, panel, t);
-  if constexpr (MX > 1) panel_rows<S, Fmt, MX / 2, NV>(args, panel, t);
+// Groups whose codes of two panels and of a tile of x stay in L1, beside each other.
+template <class S, class Fmt>
+constexpr int64_t chunk_groups() {
+  return DotForm<S, Fmt>::kWide ? 16 : 24;
 }
 
+// Products of up to four panels with all rows of x, tile by tile.
 template <class S, class Fmt>
-void panel_product(const QuantPanelArgs* args) {
-  int64_t panel = 0;
-  if (args->num_x > 1) {
-    for (; panel + 2 <= args->num_panels; panel += 2) {
-      panel_rows<S, Fmt, S::kTileX, 2>(args, panel, 0);
+struct PanelRows {
+  static constexpr int kRows = S::kRows;
+  const QuantPanelArgs* args;
+  int64_t first_panel;
+  int64_t num_panels;  // 1..4
+  // The panels after these are fetched meanwhile, in equal parts by all tiles.
+  const uint8_t* ahead;
+  int64_t lines_left;
+  int64_t lines;  // a group
+
+  // The tile of x that begins at row t, with panels p ... p + NV - 1, over groups [first, last).
+  template <int MX, int NV>
+  RUVLLM_INLINE void tile(int64_t t, int64_t p, int64_t first, int64_t last) {
+    alignas(64) float sums[MX * NV * kRows];
+    const int64_t num_x = args->num_x - t < MX ? args->num_x - t : MX;
+    const uint32_t* x = args->x + t * args->groups * DotForm<S, Fmt>::kWords;
+    const uint8_t* panels[NV];
+    float* out[NV];
+    for (int n = 0; n < NV; ++n) {  // panels beyond the last: the last again
+      const int64_t index = first_panel + (p + n < num_panels ? p + n : num_panels - 1);
+      panels[n] = args->panels + index * args->panel_bytes;
+      out[n] = args->sums + t * args->sums_stride + index * kRows;
+    }
+    for (int64_t i = 0; i < MX; ++i) {
+      for (int n = 0; n < NV; ++n) {
+        S::store_f32(
+            sums + (i * NV + n) * kRows,
+            first == 0 || i >= num_x ? S::zero_f32() : S::load_f32(out[n] + i * args->sums_stride));
+      }
+    }
+    const int64_t fetch = lines_left > 0 ? lines : 0;
+    PanelTile<S, Fmt, MX, NV>::run(panels, x, first, last - first, ahead, fetch, sums);
+    ahead += fetch * (last - first) * 64;
+    lines_left -= fetch * (last - first);
+    for (int64_t i = 0; i < num_x; ++i) {
+      for (int n = 0; n < NV; ++n) {
+        S::store_f32(out[n] + i * args->sums_stride, S::load_f32(sums + (i * NV + n) * kRows));
+      }
     }
   }
-  for (; panel < args->num_panels; ++panel) panel_rows<S, Fmt, S::kTileX, 1>(args, panel, 0);
+
+  void run() {
+    const int64_t whole = args->num_x / S::kTileX * S::kTileX;
+    const int64_t rest = args->num_x > whole ? next_tile_rows(args->num_x - whole, S::kTileX) : 0;
+    const int64_t end = args->groups;
+    const int64_t chunk = whole > S::kTileX ? chunk_groups<S, Fmt>() : end;
+    for (int64_t p = 0; p < num_panels; p += 2) {
+      for (int64_t first = 0; first < end; first += chunk) {
+        const int64_t last = first + chunk < end ? first + chunk : end;
+        for (int64_t t = 0; t < whole; t += S::kTileX) tile<S::kTileX, 2>(t, p, first, last);
+        if constexpr (S::kTileX > 4) {
+          if (rest == S::kTileX) tile<S::kTileX, 2>(whole, p, first, last);
+        }
+        if (rest == 4) tile<4, 2>(whole, p, first, last);
+      }
+    }
+    if (rest == 2) tile<2, 4>(whole, 0, 0, end);
+    if (rest == 1) tile<1, 4>(whole, 0, 0, end);
+  }
+};
+
+template <class S, class Fmt>
+void panel_product(const QuantPanelArgs* all) {
+  // As many rows of x at a time as stay in L2 while the panels pass by.
+  constexpr int64_t kBytesOfX = 256 * 1024;
+  const int64_t row_words = all->groups * DotForm<S, Fmt>::kWords;
+  const int64_t fitting = kBytesOfX / (4 * row_words) / S::kTileX * S::kTileX;
+  const int64_t block = fitting > S::kTileX ? fitting : S::kTileX;
+  for (int64_t t = 0; t < all->num_x; t += block) {
+    QuantPanelArgs args = *all;
+    args.x += t * row_words;
+    args.num_x = all->num_x - t < block ? all->num_x - t : block;
+    args.sums += t * args.sums_stride;
+    const int64_t tiles = (args.num_x + S::kTileX - 1) / S::kTileX;
+    const int64_t passes = (args.num_x <= 2 ? 1 : 2 * tiles) * args.groups;
+    for (int64_t p = 0; p < args.num_panels; p += 4) {
+      PanelRows<S, Fmt> rows;
+      rows.args = &args;
+      rows.first_panel = p;
+      rows.num_panels = args.num_panels - p < 4 ? args.num_panels - p : 4;
+      rows.ahead = args.panels + (p + 4) * args.panel_bytes;
+      const int64_t panels_ahead = args.num_panels - p - 4;
+      rows.lines_left = (panels_ahead < 4 ? panels_ahead : 4) * args.panel_bytes / 64;
+      rows.lines = (rows.lines_left + passes - 1) / passes;
+      rows.run();
+    }
+  }
 }
 
 template <class S>
@@ -264,6 +368,7 @@ constexpr QuantPanelKernel make_quant_panel() {
   constexpr ActivationForm kEight = S::kHasDot ? ActivationForm::kInt8 : ActivationForm::kInt16;
   constexpr ActivationForm kNarrow = ActivationForm::kInt8;
   return {S::kRows,
+          S::kTileX,
           {{kEight, panel_product<S, Q8_0>},
            {kNarrow, panel_product<S, Q4_0>},
            {kNarrow, panel_product<S, Q4_1>},

@@ -7,17 +7,9 @@ struct Simd {
   using I = __m256i;
   using F = __m256;
   static constexpr int kRows = 8;
-  static constexpr int kTileX = 4;  // 4 x 2 sums; more would not fit 16 registers
+  static constexpr int kTileX =
+      4;  // 4 x 2 sums, 2 weights, x, a product and a mask, of 16 registers
   static constexpr bool kHasDot = RUVLLM_SIMD_HAS_DOT;
-  template <bool kFirst, class A, class B>
-  struct Select {
-    using Type = A;
-  };
-  template <class A, class B>
-  struct Select<false, A, B> {
-    using Type = B;
-  };
-
   static I zero() { return _mm256_setzero_si256(); }
   static F zero_f32() { return _mm256_setzero_ps(); }
   static I load(const uint8_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
@@ -27,35 +19,34 @@ struct Simd {
     __builtin_memcpy(&v, p, sizeof v);
     return _mm256_set1_epi32(v);
   }
-  static F broadcast_f32(const float* p) { return _mm256_broadcast_ss(p); }
+  static F broadcast_f32(const void* p) { return _mm256_broadcast_ss((const float*)p); }
   static I and_bytes(I a, int mask) { return _mm256_and_si256(a, _mm256_set1_epi8((char)mask)); }
   static I or_bits(I a, I b) { return _mm256_or_si256(a, b); }
   static RUVLLM_INLINE I shift_left_16(I a, int n) { return _mm256_slli_epi16(a, n); }
   static RUVLLM_INLINE I shift_right_16(I a, int n) { return _mm256_srli_epi16(a, n); }
-  template <int kBits>
-  static I shift_left_32(I a) {
-    return _mm256_slli_epi32(a, kBits);
-  }
+  static RUVLLM_INLINE I shift_left_32(I a, int n) { return _mm256_slli_epi32(a, n); }
   // Bytes 0 and 2, or 1 and 3, of each lane as two 16-bit numbers.
   static I even_bytes(I a) { return _mm256_and_si256(a, _mm256_set1_epi16(0xff)); }
   static I odd_bytes(I a) { return _mm256_srli_epi16(a, 8); }
-  // The empty asm keeps the compiler from rebuilding chains of integer sums into trees, which do
-  // not fit the registers.
-  static I add_16(I a, I b) {
-    I sum = _mm256_add_epi16(a, b);
-    __asm__("" : "+x"(sum));
-    return sum;
-  }
-  static I add_32(I a, I b) {
-    I sum = _mm256_add_epi32(a, b);
-    __asm__("" : "+x"(sum));
-    return sum;
-  }
+  static I add_16(I a, I b) { return _mm256_add_epi16(a, b); }
   static I sub_32(I a, I b) { return _mm256_sub_epi32(a, b); }
   // Sums of products of neighbours: unsigned by signed bytes to 16 bits; 16-bit ones to 32 bits.
   static I dot_pairs_8(I w, I x) { return _mm256_maddubs_epi16(w, x); }
   static I dot_pairs_16(I w, I x) { return _mm256_madd_epi16(w, x); }
   static I widen_pairs(I a) { return _mm256_madd_epi16(a, _mm256_set1_epi16(1)); }
+  // The same, added to sums of 16 and 32 bits. In assembly, so that sums stay where they are:
+  // compilers rebuild chains of integer sums into trees or move them about, and the registers do
+  // not suffice.
+  static RUVLLM_INLINE void add_dot_pairs_8(I& sum, I w, I x) {
+    I pairs;
+    __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0"
+            : "+x"(sum), "=&x"(pairs)
+            : "x"(w), "x"(x));
+  }
+  static RUVLLM_INLINE void add_dot_pairs_16(I& sum, I w, I x) {
+    I pairs;
+    __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(sum), "=&x"(pairs) : "x"(w), "x"(x));
+  }
   // sum + the four products of unsigned and signed bytes of each lane.
 #if RUVLLM_SIMD_HAS_DOT
   static I dot_fours(I sum, I w, I x) { return _mm256_dpbusd_avx_epi32(sum, w, x); }
@@ -76,5 +67,6 @@ struct Simd {
   static F load_i8(const uint8_t* p) {
     return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i*)p)));
   }
+  static F load_f32(const float* p) { return _mm256_loadu_ps(p); }
   static void store_f32(float* p, F v) { _mm256_storeu_ps(p, v); }
 };

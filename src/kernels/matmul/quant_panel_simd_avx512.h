@@ -6,17 +6,8 @@ struct Simd {
   using I = __m512i;
   using F = __m512;
   static constexpr int kRows = 16;
-  static constexpr int kTileX = 8;  // 8 x 2 sums of 32 registers
+  static constexpr int kTileX = 8;  // 8 x 2 sums, and what a dot needs beside them, of 32 registers
   static constexpr bool kHasDot = RUVLLM_SIMD_HAS_DOT;
-  template <bool kFirst, class A, class B>
-  struct Select {
-    using Type = A;
-  };
-  template <class A, class B>
-  struct Select<false, A, B> {
-    using Type = B;
-  };
-
   static I zero() { return _mm512_setzero_si512(); }
   static F zero_f32() { return _mm512_setzero_ps(); }
   static I load(const uint8_t* p) { return _mm512_loadu_si512(p); }
@@ -26,35 +17,38 @@ struct Simd {
     __builtin_memcpy(&v, p, sizeof v);
     return _mm512_set1_epi32(v);
   }
-  static F broadcast_f32(const float* p) { return _mm512_set1_ps(*p); }
+  static F broadcast_f32(const void* p) {
+    float v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return _mm512_set1_ps(v);
+  }
   static I and_bytes(I a, int mask) { return _mm512_and_si512(a, _mm512_set1_epi8((char)mask)); }
   static I or_bits(I a, I b) { return _mm512_or_si512(a, b); }
   static RUVLLM_INLINE I shift_left_16(I a, int n) { return _mm512_slli_epi16(a, n); }
   static RUVLLM_INLINE I shift_right_16(I a, int n) { return _mm512_srli_epi16(a, n); }
-  template <int kBits>
-  static I shift_left_32(I a) {
-    return _mm512_slli_epi32(a, kBits);
-  }
+  static RUVLLM_INLINE I shift_left_32(I a, int n) { return _mm512_slli_epi32(a, n); }
   // Bytes 0 and 2, or 1 and 3, of each lane as two 16-bit numbers.
   static I even_bytes(I a) { return _mm512_and_si512(a, _mm512_set1_epi16(0xff)); }
   static I odd_bytes(I a) { return _mm512_srli_epi16(a, 8); }
-  // The empty asm keeps the compiler from rebuilding chains of integer sums into trees, which do
-  // not fit the registers.
-  static I add_16(I a, I b) {
-    I sum = _mm512_add_epi16(a, b);
-    __asm__("" : "+v"(sum));
-    return sum;
-  }
-  static I add_32(I a, I b) {
-    I sum = _mm512_add_epi32(a, b);
-    __asm__("" : "+v"(sum));
-    return sum;
-  }
+  static I add_16(I a, I b) { return _mm512_add_epi16(a, b); }
   static I sub_32(I a, I b) { return _mm512_sub_epi32(a, b); }
   // Sums of products of neighbours: unsigned by signed bytes to 16 bits; 16-bit ones to 32 bits.
   static I dot_pairs_8(I w, I x) { return _mm512_maddubs_epi16(w, x); }
   static I dot_pairs_16(I w, I x) { return _mm512_madd_epi16(w, x); }
   static I widen_pairs(I a) { return _mm512_madd_epi16(a, _mm512_set1_epi16(1)); }
+  // The same, added to sums of 16 and 32 bits. In assembly, so that sums stay where they are:
+  // compilers rebuild chains of integer sums into trees or move them about, and the registers do
+  // not suffice.
+  static RUVLLM_INLINE void add_dot_pairs_8(I& sum, I w, I x) {
+    I pairs;
+    __asm__("vpmaddubsw %3, %2, %1\n\tvpaddw %1, %0, %0"
+            : "+v"(sum), "=&v"(pairs)
+            : "v"(w), "v"(x));
+  }
+  static RUVLLM_INLINE void add_dot_pairs_16(I& sum, I w, I x) {
+    I pairs;
+    __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+v"(sum), "=&v"(pairs) : "v"(w), "v"(x));
+  }
   // sum + the four products of unsigned and signed bytes of each lane.
 #if RUVLLM_SIMD_HAS_DOT
   static I dot_fours(I sum, I w, I x) { return _mm512_dpbusd_epi32(sum, w, x); }
@@ -75,5 +69,6 @@ struct Simd {
   static F load_i8(const uint8_t* p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
   }
+  static F load_f32(const float* p) { return _mm512_loadu_ps(p); }
   static void store_f32(float* p, F v) { _mm512_storeu_ps(p, v); }
 };

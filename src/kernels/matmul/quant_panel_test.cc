@@ -151,47 +151,92 @@ std::vector<float> activations(int64_t rows, int64_t cols, uint64_t seed, bool n
   return x;
 }
 
-template <class Group>
-std::vector<Group> quantized(void (*quantize)(const float*, int64_t, Group*),
-                             const std::vector<float>& x) {
-  std::vector<Group> out(x.size() / 32);
-  std::memset(static_cast<void*>(out.data()), 0, out.size() * sizeof out[0]);
-  quantize(x.data(), static_cast<int64_t>(out.size()), out.data());
+// Rows [num_x, cols] as tiles of at most `tile_rows` rows.
+std::vector<uint32_t> quantized(const QuantizeKernel& kernel, ActivationForm form,
+                                const std::vector<float>& x, int64_t num_x, int64_t tile_rows) {
+  const bool wide = form == ActivationForm::kInt16;
+  const int64_t cols = static_cast<int64_t>(x.size()) / num_x;
+  const int64_t row_words = cols / 32 * (wide ? kInt16Words : kInt8Words);
+  std::vector<uint32_t> out;
+  for (int64_t t = 0; t < num_x;) {
+    const int64_t rows = next_tile_rows(num_x - t, tile_rows);
+    const size_t begin = out.size();
+    out.resize(begin + static_cast<size_t>(rows * row_words));
+    for (int64_t i = 0; i < std::min(rows, num_x - t); ++i) {
+      (wide ? kernel.to_int16 : kernel.to_int8)(x.data() + (t + i) * cols, cols / 32, rows,
+                                                out.data() + begin + i);
+    }
+    t += rows;
+  }
   return out;
 }
 
-template <class Group>
-void expect_same_groups(const std::vector<Group>& a, const std::vector<Group>& b) {
-  for (size_t g = 0; g < a.size(); ++g) {
-    ASSERT_TRUE(same(a[g].scale, b[g].scale)) << g << " " << a[g].scale << " " << b[g].scale;
-    ASSERT_EQ(std::memcmp(a[g].codes, b[g].codes, sizeof a[g].codes), 0) << g;
-    ASSERT_EQ(a[g].sum, b[g].sum);
-    ASSERT_EQ(a[g].half[0], b[g].half[0]);
-    ASSERT_EQ(a[g].half[1], b[g].half[1]);
-  }
+float as_float(uint32_t word) {
+  float value;
+  std::memcpy(&value, &word, sizeof value);
+  return value;
 }
 
 TEST(QuantizeRows, EveryKernelComputesTheSame) {
-  const std::vector<float> x = activations(40, 640, 8, true);
-  const auto want8 = quantized(generic::kQuantize.to_int8, x);
-  const auto want16 = quantized(generic::kQuantize.to_int16, x);
-  for (const auto& [level, kernel] : quantize_kernels()) {
-    if (!isa_supported(level)) continue;
-    expect_same_groups(quantized(kernel->to_int8, x), want8);
-    expect_same_groups(quantized(kernel->to_int16, x), want16);
-  }
-  for (size_t g = 0; g < want8.size(); ++g) {
-    float largest = 0.0f;
-    for (size_t i = 0; i < 32; ++i) largest = std::max(largest, std::abs(x[g * 32 + i]));
-    if (std::isnan(want8[g].scale) || want8[g].scale == 0.0f) continue;
-    int32_t sum = 0;
-    for (size_t i = 0; i < 32; ++i) {
-      sum += want8[g].codes[i];
-      // Half a step, and the rounding of the two divisions and the product.
-      EXPECT_NEAR(static_cast<float>(want8[g].codes[i]) * want8[g].scale, x[g * 32 + i],
-                  largest / 127.0f * 0.50005f);
+  const std::vector<float> x = activations(7, 640, 8, true);
+  for (const ActivationForm form : {ActivationForm::kInt8, ActivationForm::kInt16}) {
+    const auto words =
+        static_cast<size_t>(form == ActivationForm::kInt16 ? kInt16Words : kInt8Words);
+    for (const int64_t tile_rows : {1, 4, 8}) {
+      const auto want = quantized(generic::kQuantize, form, x, 7, tile_rows);
+      for (const auto& [level, kernel] : quantize_kernels()) {
+        if (!isa_supported(level)) continue;
+        const auto got = quantized(*kernel, form, x, 7, tile_rows);
+        ASSERT_EQ(got.size(), want.size());
+        for (size_t i = 0; i < want.size(); ++i) {
+          // NaNs of scales may differ.
+          ASSERT_TRUE(got[i] == want[i] || same(as_float(got[i]), as_float(want[i])))
+              << isa_name(level) << " word " << i;
+        }
+      }
     }
-    EXPECT_EQ(sum, want8[g].sum);
+    // A tile holds the words of its rows.
+    const auto alone = quantized(generic::kQuantize, form, x, 7, 1);
+    const auto tile = quantized(generic::kQuantize, form, x, 7, 8);
+    const size_t row_words = 640 / 32 * words;
+    for (size_t i = 0; i < 7 * row_words; ++i) {
+      ASSERT_EQ(alone[i], tile[i % row_words * 8 + i / row_words]);
+    }
+  }
+}
+
+TEST(QuantizeRows, CodesScalesAndSums) {
+  const std::vector<float> x = activations(40, 640, 8, true);
+  const auto words = quantized(generic::kQuantize, ActivationForm::kInt8, x, 40, 1);
+  const auto wide = quantized(generic::kQuantize, ActivationForm::kInt16, x, 40, 1);
+  for (size_t g = 0; g < x.size() / 32; ++g) {
+    const uint32_t* group = words.data() + g * kInt8Words;
+    const uint32_t* wide_group = wide.data() + g * kInt16Words;
+    const float scale = as_float(group[8]);
+    float largest = 0.0f;
+    int32_t sum = 0;
+    int32_t lanes[2][2] = {};
+    for (size_t i = 0; i < 32; ++i) {
+      const auto code = static_cast<int8_t>(group[i / 4] >> (8 * (i % 4)));
+      const uint32_t pair = wide_group[i / 4 * 2 + i % 2];
+      EXPECT_EQ(static_cast<int16_t>(pair >> (16 * (i / 2 % 2))), code);
+      sum += code;
+      lanes[i / 16][i / 2 % 2] -= code;
+      largest = std::max(largest, std::abs(x[g * 32 + i]));
+    }
+    EXPECT_EQ(static_cast<int32_t>(group[9]), sum);
+    for (size_t half = 0; half < 2; ++half) {
+      EXPECT_EQ(static_cast<int16_t>(group[10 + half]), lanes[half][0]);
+      EXPECT_EQ(static_cast<int16_t>(group[10 + half] >> 16), lanes[half][1]);
+    }
+    EXPECT_TRUE(same(as_float(wide_group[16]), scale));
+    EXPECT_EQ(std::memcmp(wide_group + 17, group + 9, 12), 0);
+    if (std::isnan(scale) || scale == 0.0f) continue;
+    for (size_t i = 0; i < 32; ++i) {
+      const auto code = static_cast<int8_t>(group[i / 4] >> (8 * (i % 4)));
+      // Half a step, and the rounding of the two divisions and the product.
+      EXPECT_NEAR(static_cast<float>(code) * scale, x[g * 32 + i], largest / 127.0f * 0.50005f);
+    }
   }
 }
 
@@ -224,8 +269,7 @@ std::vector<float> product(const QuantPanelKernel& kernel, DType dtype,
                            const std::vector<float>& x, int64_t num_x, int64_t cols) {
   const Packed packed(dtype, rows, num_rows, cols, kernel.panel_rows);
   const auto& format = kernel.formats[static_cast<size_t>(quant_format(packed.layout))];
-  const auto x8 = quantized(generic::kQuantize.to_int8, x);
-  const auto x16 = quantized(generic::kQuantize.to_int16, x);
+  const auto tiles = quantized(generic::kQuantize, format.x_form, x, num_x, kernel.tile_rows);
   const int64_t stride = packed.num_panels * kernel.panel_rows;
   std::vector<float> sums(static_cast<size_t>(num_x * stride), 77.0f);
   QuantPanelArgs args;
@@ -233,8 +277,7 @@ std::vector<float> product(const QuantPanelKernel& kernel, DType dtype,
   args.num_panels = packed.num_panels;
   args.panel_bytes = packed.panel_bytes;
   args.groups = cols / 32;
-  args.x = format.x_form == ActivationForm::kInt8 ? static_cast<const void*>(x8.data())
-                                                  : static_cast<const void*>(x16.data());
+  args.x = tiles.data();
   args.num_x = num_x;
   args.sums = sums.data();
   args.sums_stride = stride;

@@ -5,6 +5,20 @@
 // not finite, all codes are 0 and the scale is NaN. Otherwise scale = a / 127, and
 // code = x * (127 / a) rounded to the nearest integer, ties to even: in [-127, 127].
 // Every instruction set computes the same bits.
+//
+// Tiles. A group of a row is a record of 32-bit words, and T rows that are multiplied together
+// stand interleaved: word i of row t of group g is word (g * words + i) * T + t of the tile, so
+// that a kernel walks one pointer for all of its rows. The words of a record:
+//   codes   int8: eight, columns 4i ... 4i + 3 in word i. int16: sixteen of two 16-bit codes,
+//   columns
+//           4j and 4j + 2 in word 2j, 4j + 1 and 4j + 3 in word 2j + 1 (as a multiply-add of 16-bit
+//           pairs wants them beside 8-bit weights)
+//   scale   f32
+//   sum     i32, of the codes
+//   lanes   one word for the first 16 columns, one for the last: two i16, minus the sum of the
+//   codes
+//           of the columns 4j and 4j + 1, and of 4j + 2 and 4j + 3: what an 8-bit multiply-add
+//           leaves in its 16-bit lanes for a weight of -1
 #pragma once
 
 #include <stddef.h>
@@ -12,29 +26,16 @@
 
 namespace ruvllm::kernels {
 
-// Codes in the order of the columns.
-struct Int8Group {
-  int8_t codes[32];
-  float scale;
-  int32_t sum;      // of the codes
-  int32_t half[2];  // of the first and the last 16 codes
-};
-
-// The same codes as 16-bit numbers, each four in the order 0, 2, 1, 3: pairs of even and of odd
-// columns, as a multiply-add of 16-bit pairs wants them beside 8-bit weights.
-struct Int16Group {
-  int16_t codes[32];
-  float scale;
-  int32_t sum;
-  int32_t half[2];
-};
-
 enum class ActivationForm : uint8_t { kInt8, kInt16 };
 
+// Words of a record.
+enum { kInt8Words = 12, kInt16Words = 20 };
+
 struct QuantizeKernel {
-  // `groups` groups of 32 elements of x.
-  void (*to_int8)(const float* x, int64_t groups, Int8Group* out);
-  void (*to_int16)(const float* x, int64_t groups, Int16Group* out);
+  // `groups` groups of 32 elements of x, as row t of a tile of `tile_rows` rows; `words` points at
+  // word t of the tile.
+  void (*to_int8)(const float* x, int64_t groups, int64_t tile_rows, uint32_t* words);
+  void (*to_int16)(const float* x, int64_t groups, int64_t tile_rows, uint32_t* words);
 };
 
 namespace generic {

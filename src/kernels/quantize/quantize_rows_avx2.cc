@@ -35,44 +35,61 @@ Codes quantize_group(const float* x) {
   return out;
 }
 
-int32_t sum_of(__m256i v) {
-  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
-  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
-  return _mm_cvtsi128_si32(s);
+// Eight words of one row of a tile.
+void store_words(__m256i v, int64_t stride, uint32_t* words) {
+  if (stride == 1) {
+    _mm256_storeu_si256((__m256i*)words, v);
+    return;
+  }
+  uint32_t w[8];
+  _mm256_storeu_si256((__m256i*)w, v);
+  for (int i = 0; i < 8; ++i) words[i * stride] = w[i];
 }
 
-template <class Group>
-void finish(const Codes& codes, Group* out) {
-  out->scale = codes.scale;
-  out->half[0] = sum_of(_mm256_add_epi32(codes.v[0], codes.v[1]));
-  out->half[1] = sum_of(_mm256_add_epi32(codes.v[2], codes.v[3]));
-  out->sum = out->half[0] + out->half[1];
+// The words behind the codes. bytes: the 32 codes in order.
+void finish(__m256i bytes, float scale, int64_t stride, uint32_t* words) {
+  // Neighbours added to 16 bits: lane 2j of a half has columns 4j and 4j + 1, lane 2j + 1 the other
+  // two. Then the four of each half of the register (16 columns).
+  const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes);
+  __m256i s = _mm256_add_epi16(pairs, _mm256_shuffle_epi32(pairs, 0x4e));
+  s = _mm256_add_epi16(s, _mm256_shuffle_epi32(s, 0xb1));
+  const __m256i minus = _mm256_sub_epi16(_mm256_setzero_si256(), s);
+  const __m256i total = _mm256_madd_epi16(s, _mm256_set1_epi16(1));
+  __builtin_memcpy(words, &scale, sizeof scale);
+  words[stride] = (uint32_t)_mm_cvtsi128_si32(
+      _mm_add_epi32(_mm256_castsi256_si128(total), _mm256_extracti128_si256(total, 1)));
+  words[2 * stride] = (uint32_t)_mm_cvtsi128_si32(_mm256_castsi256_si128(minus));
+  words[3 * stride] = (uint32_t)_mm_cvtsi128_si32(_mm256_extracti128_si256(minus, 1));
 }
 
-void to_int8(const float* x, int64_t groups, Int8Group* out) {
+__m256i in_order(const Codes& codes) {
   // packs work within halves of 128 bits: put the fours back in order.
   const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-  for (int64_t g = 0; g < groups; ++g) {
+  return _mm256_permutevar8x32_epi32(_mm256_packs_epi16(_mm256_packs_epi32(codes.v[0], codes.v[1]),
+                                                        _mm256_packs_epi32(codes.v[2], codes.v[3])),
+                                     order);
+}
+
+void to_int8(const float* x, int64_t groups, int64_t tile_rows, uint32_t* words) {
+  for (int64_t g = 0; g < groups; ++g, words += kInt8Words * tile_rows) {
     const Codes codes = quantize_group(x + g * 32);
-    const __m256i bytes = _mm256_packs_epi16(_mm256_packs_epi32(codes.v[0], codes.v[1]),
-                                             _mm256_packs_epi32(codes.v[2], codes.v[3]));
-    _mm256_storeu_si256((__m256i*)out[g].codes, _mm256_permutevar8x32_epi32(bytes, order));
-    finish(codes, out + g);
+    const __m256i bytes = in_order(codes);
+    store_words(bytes, tile_rows, words);
+    finish(bytes, codes.scale, tile_rows, words + 8 * tile_rows);
   }
 }
 
-void to_int16(const float* x, int64_t groups, Int16Group* out) {
-  for (int64_t g = 0; g < groups; ++g) {
+void to_int16(const float* x, int64_t groups, int64_t tile_rows, uint32_t* words) {
+  for (int64_t g = 0; g < groups; ++g, words += kInt16Words * tile_rows) {
     const Codes codes = quantize_group(x + g * 32);
     for (int i = 0; i < 2; ++i) {
       // Dwords 0, 2, 1, 3 of each four, then 16 bits of each.
       const __m256i low = _mm256_shuffle_epi32(codes.v[2 * i], 0xd8);
       const __m256i high = _mm256_shuffle_epi32(codes.v[2 * i + 1], 0xd8);
-      const __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
-      _mm256_storeu_si256((__m256i*)(out[g].codes + 16 * i), words);
+      store_words(_mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8), tile_rows,
+                  words + 8 * i * tile_rows);
     }
-    finish(codes, out + g);
+    finish(in_order(codes), codes.scale, tile_rows, words + 16 * tile_rows);
   }
 }
 

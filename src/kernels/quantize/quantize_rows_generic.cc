@@ -25,28 +25,42 @@ float quantize_group(const float* x, int32_t* codes) {
   return a / 127.0f;
 }
 
-template <class Group>
-void finish(const int32_t* codes, float scale, Group* out) {
-  out->scale = scale;
-  out->half[0] = out->half[1] = 0;
-  for (int i = 0; i < 32; ++i) out->half[i / 16] += codes[i];
-  out->sum = out->half[0] + out->half[1];
+uint32_t two(int32_t low, int32_t high) {
+  return (uint32_t)(uint16_t)low | (uint32_t)(uint16_t)high << 16;
 }
 
-void to_int8(const float* x, int64_t groups, Int8Group* out) {
+// The words behind the codes.
+void finish(const int32_t* codes, float scale, int64_t stride, uint32_t* words) {
+  memcpy(words, &scale, sizeof scale);
+  int32_t lanes[2][2] = {{0, 0}, {0, 0}};
+  for (int i = 0; i < 32; ++i) lanes[i / 16][i / 2 % 2] += codes[i];
+  words[stride] = (uint32_t)(lanes[0][0] + lanes[0][1] + lanes[1][0] + lanes[1][1]);
+  words[2 * stride] = two(-lanes[0][0], -lanes[0][1]);
+  words[3 * stride] = two(-lanes[1][0], -lanes[1][1]);
+}
+
+void to_int8(const float* x, int64_t groups, int64_t tile_rows, uint32_t* words) {
   int32_t codes[32];
-  for (int64_t g = 0; g < groups; ++g) {
-    finish(codes, quantize_group(x + g * 32, codes), out + g);
-    for (int i = 0; i < 32; ++i) out[g].codes[i] = (int8_t)codes[i];
+  for (int64_t g = 0; g < groups; ++g, words += kInt8Words * tile_rows) {
+    const float scale = quantize_group(x + g * 32, codes);
+    for (int i = 0; i < 8; ++i) {
+      uint32_t word = 0;
+      for (int j = 0; j < 4; ++j) word |= (uint32_t)(uint8_t)codes[4 * i + j] << (8 * j);
+      words[i * tile_rows] = word;
+    }
+    finish(codes, scale, tile_rows, words + 8 * tile_rows);
   }
 }
 
-void to_int16(const float* x, int64_t groups, Int16Group* out) {
-  static const int kOrder[4] = {0, 2, 1, 3};
+void to_int16(const float* x, int64_t groups, int64_t tile_rows, uint32_t* words) {
   int32_t codes[32];
-  for (int64_t g = 0; g < groups; ++g) {
-    finish(codes, quantize_group(x + g * 32, codes), out + g);
-    for (int i = 0; i < 32; ++i) out[g].codes[i] = (int16_t)codes[i / 4 * 4 + kOrder[i % 4]];
+  for (int64_t g = 0; g < groups; ++g, words += kInt16Words * tile_rows) {
+    const float scale = quantize_group(x + g * 32, codes);
+    for (int i = 0; i < 16; ++i) {
+      const int32_t* pair = codes + i / 2 * 4 + i % 2;
+      words[i * tile_rows] = two(pair[0], pair[2]);
+    }
+    finish(codes, scale, tile_rows, words + 16 * tile_rows);
   }
 }
 

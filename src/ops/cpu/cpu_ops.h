@@ -11,6 +11,7 @@
 
 #include "base/thread_pool.h"
 #include "kernels/cpu_isa.h"
+#include "kernels/quantize/quantize_rows.h"
 #include "ops/cpu/scratch_buffer.h"
 #include "ops/ops.h"
 
@@ -56,7 +57,8 @@ class CpuOps final : public Ops {
   struct MatmulInput;
   MatmulInput prepare_x(const CpuWeight& weight, ConstMatrixF32 x, int64_t first, int64_t count);
   const float* pack_x(ConstMatrixF32 x, int64_t first, int64_t count);
-  const void* quantize_x(ConstMatrixF32 x, int64_t first, int64_t count, bool to_int16);
+  const uint32_t* quantize_x(ConstMatrixF32 x, int64_t first, int64_t count,
+                             kernels::ActivationForm form);
   void reserve_matmul(const StepLimits& limits);
 
   // attention.cc: scratch of reserve()'s limits.

@@ -3,6 +3,7 @@
 // One row of x streams the weights (rows_* kernels); more rows go through register tiles, for which
 // a panel of weights is widened once per block of columns. Both add in the same order.
 #include <algorithm>
+#include <cstring>
 
 #include "base/check.h"
 #include "ops/cpu/cpu_weight.h"
@@ -15,9 +16,10 @@ namespace {
 using kernels::FloatDotKernel;
 using kernels::kFloatBlock;
 
-// Bytes of weights in one task of a product with one row: long enough to stream, short enough that
-// the threads end together.
-constexpr uint64_t kStreamTaskBytes = 128 * 1024;
+// A product with one row is cut into this many tasks per thread, all alike, so that the threads end
+// together; but into none with fewer bytes of weights than are worth a stream.
+constexpr int64_t kStreamTasksPerThread = 4;
+constexpr uint64_t kLeastStreamBytes = 64 * 1024;
 // And at most this many panels, or eights of rows.
 constexpr int64_t kMostUnitsPerTask = 512;
 // Panels (of tile_w rows) per task of a product with many rows: widened, they stay in L2.
@@ -52,27 +54,39 @@ struct Epilogue {
   }
 
  private:
-  // Loop by loop over a short row: each is one that compilers make vectors of.
   void apply_row(const float* sums, int64_t stride, int64_t row, int64_t first_w,
                  int64_t count) const {
-    float v[kMaxRowsPerTask];
-    for (int64_t n = 0; n < count; ++n) v[n] = sums[n * stride];
-    if (!args.delta.empty()) {
-      const float* delta = args.delta.row(row) + first_w;
-      for (int64_t n = 0; n < count; ++n) v[n] += delta[n];
+    float gathered[kMaxRowsPerTask];
+    if (stride != 1) {
+      for (int64_t n = 0; n < count; ++n) gathered[n] = sums[n * stride];
+      sums = gathered;
     }
-    if (args.bias != nullptr) {
-      const float* bias = args.bias + first_w;
-      for (int64_t n = 0; n < count; ++n) v[n] += bias[n];
-    }
-    for (int64_t n = 0; n < count; ++n) v[n] *= args.branch_scale;
+    const float* delta = args.delta.empty() ? nullptr : args.delta.row(row) + first_w;
+    const float* bias = args.bias == nullptr ? nullptr : args.bias + first_w;
+    const float* residual = args.residual.empty() ? nullptr : args.residual.row(row) + first_w;
     float* y = args.y.row(row) + first_w;
-    if (args.residual.empty()) {
-      for (int64_t n = 0; n < count; ++n) y[n] = v[n];
-    } else {
-      const float* residual = args.residual.row(row) + first_w;
-      for (int64_t n = 0; n < count; ++n) y[n] = residual[n] + v[n];
+    int64_t n = 0;
+    for (; n + 8 <= count; n += 8) finish<8>(sums, delta, bias, residual, n, y);
+    for (; n < count; ++n) finish<1>(sums, delta, bias, residual, n, y);
+  }
+
+  // Loop by loop over a fixed number: each is one that compilers make vectors of.
+  template <int kCount>
+  void finish(const float* sums, const float* delta, const float* bias, const float* residual,
+              int64_t n, float* y) const {
+    float v[kCount];
+    for (int i = 0; i < kCount; ++i) v[i] = sums[n + i];
+    if (delta != nullptr) {
+      for (int i = 0; i < kCount; ++i) v[i] += delta[n + i];
     }
+    if (bias != nullptr) {
+      for (int i = 0; i < kCount; ++i) v[i] += bias[n + i];
+    }
+    for (int i = 0; i < kCount; ++i) v[i] *= args.branch_scale;
+    if (residual != nullptr) {
+      for (int i = 0; i < kCount; ++i) v[i] = residual[n + i] + v[i];
+    }
+    for (int i = 0; i < kCount; ++i) y[n + i] = v[i];
   }
 };
 
@@ -192,16 +206,18 @@ void FloatPart::tiles(const float* packed_x, int64_t num_x, int64_t first_w, int
 // The rows of all parts, cut into tasks that lie within one part.
 class TaskList {
  public:
-  TaskList(std::span<const WeightPart> parts, int64_t num_x, int64_t tile_w)
-      : parts_(parts), num_x_(num_x), tile_w_(tile_w) {}
+  TaskList(std::span<const WeightPart> parts, int64_t num_x, int64_t tile_w, int num_threads)
+      : parts_(parts), num_x_(num_x), tile_w_(tile_w), num_threads_(num_threads) {}
 
   int64_t rows_per_task(const WeightPart& part) const {
     const bool panels = part.form == PartForm::kQuantPanels;
     if (num_x_ > 1)
       return panels ? part.panel_rows * kQuantPanelsPerTask : tile_w_ * kPanelsPerTask;
     const int64_t unit = panels ? part.panel_rows : 8;
-    const auto rows = static_cast<int64_t>(kStreamTaskBytes / part.row_bytes);
-    return std::clamp<int64_t>(rows / unit, 1, kMostUnitsPerTask) * unit;
+    const int64_t tasks = kStreamTasksPerThread * num_threads_;
+    const int64_t even = (part.num_rows + tasks * unit - 1) / (tasks * unit);
+    const auto least = static_cast<int64_t>(kLeastStreamBytes / part.row_bytes) / unit;
+    return std::clamp<int64_t>(std::max(even, least), 1, kMostUnitsPerTask) * unit;
   }
   int64_t num_tasks(const WeightPart& part) const {
     const int64_t rows = rows_per_task(part);
@@ -228,6 +244,7 @@ class TaskList {
   std::span<const WeightPart> parts_;
   int64_t num_x_;
   int64_t tile_w_;
+  int num_threads_;
 };
 
 }  // namespace
@@ -256,34 +273,31 @@ const float* CpuOps::pack_x(ConstMatrixF32 x, int64_t first, int64_t count) {
   return packed;
 }
 
-// Quantizes rows [first, first + count) of x for the integer kernels.
-const void* CpuOps::quantize_x(ConstMatrixF32 x, int64_t first, int64_t count, bool to_int16) {
+// Quantizes rows [first, first + count) of x for the integer kernels, in their tiles.
+const uint32_t* CpuOps::quantize_x(ConstMatrixF32 x, int64_t first, int64_t count,
+                                   kernels::ActivationForm form) {
+  const bool wide = form == kernels::ActivationForm::kInt16;
   const int64_t groups = x.cols / kQuantGroup;
-  const kernels::QuantizeKernel& kernel = matmul_->quantize;
-  kernels::Int8Group* int8 = nullptr;
-  kernels::Int16Group* int16 = nullptr;
-  if (to_int16) {
-    int16 = matmul_->int16_x.get<kernels::Int16Group>(count * groups);
-  } else {
-    int8 = matmul_->int8_x.get<kernels::Int8Group>(count * groups);
-  }
-  constexpr int64_t kRowsPerTask = 8;
-  pool_.parallel_for((count + kRowsPerTask - 1) / kRowsPerTask, [&](int64_t task, int) {
-    for (int64_t t = task * kRowsPerTask; t < std::min(count, (task + 1) * kRowsPerTask); ++t) {
-      if (to_int16) {
-        kernel.to_int16(x.row(first + t), groups, int16 + t * groups);
-      } else {
-        kernel.to_int8(x.row(first + t), groups, int8 + t * groups);
-      }
+  const int64_t row_words = groups * (wide ? kernels::kInt16Words : kernels::kInt8Words);
+  const auto quantize = wide ? matmul_->quantize.to_int16 : matmul_->quantize.to_int8;
+  const int64_t largest = matmul_->quant_panel.tile_rows;
+  uint32_t* const words = matmul_->quantized_x[wide].get<uint32_t>((count + largest) * row_words);
+  pool_.parallel_for((count + largest - 1) / largest, [&](int64_t tile, int) {
+    const int64_t t = tile * largest;
+    const int64_t rows = kernels::next_tile_rows(count - t, largest);
+    uint32_t* const begin = words + t * row_words;
+    if (count - t < rows) std::memset(begin, 0, static_cast<size_t>(rows * row_words) * 4);
+    for (int64_t i = 0; i < std::min(rows, count - t); ++i) {
+      quantize(x.row(first + t + i), groups, rows, begin + i);
     }
   });
-  return to_int16 ? static_cast<const void*>(int16) : static_cast<const void*>(int8);
+  return words;
 }
 
 // The forms of x that the parts of a weight want; each is made once.
 struct CpuOps::MatmulInput {
   const float* packed = nullptr;
-  const void* by_form[2] = {nullptr, nullptr};  // by ActivationForm
+  const uint32_t* by_form[2] = {nullptr, nullptr};  // by ActivationForm
 };
 
 CpuOps::MatmulInput CpuOps::prepare_x(const CpuWeight& weight, ConstMatrixF32 x, int64_t first,
@@ -295,10 +309,9 @@ CpuOps::MatmulInput CpuOps::prepare_x(const CpuWeight& weight, ConstMatrixF32 x,
       continue;
     }
     const auto format = static_cast<size_t>(kernels::quant_format(*part.layout));
-    const auto form = static_cast<size_t>(matmul_->quant_panel.formats[format].x_form);
-    if (input.by_form[form] == nullptr) {
-      input.by_form[form] = quantize_x(x, first, count, form == 1);
-    }
+    const kernels::ActivationForm form = matmul_->quant_panel.formats[format].x_form;
+    const uint32_t*& made = input.by_form[static_cast<size_t>(form)];
+    if (made == nullptr) made = quantize_x(x, first, count, form);
   }
   return input;
 }
@@ -307,7 +320,7 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
   const CpuWeight& weight = as_cpu_weight(*args.weight);
   const FloatDotKernel& kernel = matmul_->float_dot;
   const MatmulInput input = prepare_x(weight, args.x, first, count);
-  const TaskList tasks(weight.parts(), count, kernel.tile_w);
+  const TaskList tasks(weight.parts(), count, kernel.tile_w, pool_.num_threads());
   const Epilogue epilogue{args, first};
   pool_.parallel_for(tasks.num_tasks(), [&](int64_t index, int worker_index) {
     const auto [part, first_w, num_w] = tasks.task(index);
@@ -348,8 +361,9 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
   const int64_t rows = std::min(kMaxRowsAtOnce, limits.max_rows);
   const int64_t groups = (limits.max_columns + kQuantGroup - 1) / kQuantGroup;
   matmul_->packed_x.get<float>(rows * round_up(limits.max_columns, kernel.lanes));
-  matmul_->int8_x.get<kernels::Int8Group>(rows * groups);
-  matmul_->int16_x.get<kernels::Int16Group>(rows * groups);
+  const int64_t padded = rows + matmul_->quant_panel.tile_rows;
+  matmul_->quantized_x[0].get<uint32_t>(padded * groups * kernels::kInt8Words);
+  matmul_->quantized_x[1].get<uint32_t>(padded * groups * kernels::kInt16Words);
   const int64_t panel_rows = matmul_->quant_panel.panel_rows;
   const int64_t task_rows =
       std::max<int64_t>(kernel.tile_w * kPanelsPerTask, panel_rows * kQuantPanelsPerTask);

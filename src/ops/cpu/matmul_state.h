@@ -33,8 +33,7 @@ struct CpuOps::MatmulState {
   const kernels::QuantizeKernel& quantize;
   // Rows of x as the kernels want them.
   ScratchBuffer packed_x;
-  ScratchBuffer int8_x;
-  ScratchBuffer int16_x;
+  ScratchBuffer quantized_x[2];  // by ActivationForm
   std::vector<Worker> workers;
 };
 
