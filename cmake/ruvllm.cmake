@@ -70,7 +70,8 @@ set(RUVLLM_ISA_FLAGS_amx ${RUVLLM_ISA_FLAGS_avx512bf16} -mamx-tile -mamx-int8 -m
 # src/NAME becomes the static library ruvllm_NAME of all its *.cc (subfolders too), its *_test.cc
 # one GoogleTest program NAME_test, its *_fuzz.cc one libFuzzer program each, its *_bench.cc one
 # Google Benchmark program NAME_bench. DEPS: folders it uses; their libraries are linked publicly.
-# RUVLLM_EXCLUDE_NAME: files of the folder that this build replaces by others.
+# RUVLLM_EXCLUDE_NAME: files of the folder that this build leaves out or replaces by others;
+# RUVLLM_EXCLUDE_TESTS_NAME: a regular expression of tests it leaves out.
 function(ruvllm_module name)
   set(folder ${PROJECT_SOURCE_DIR}/src/${name})
   file(GLOB_RECURSE all CONFIGURE_DEPENDS ${folder}/*.cc)
@@ -81,6 +82,9 @@ function(ruvllm_module name)
   endforeach()
   set(tests ${all})
   list(FILTER tests INCLUDE REGEX "_test\\.cc$")
+  if(RUVLLM_EXCLUDE_TESTS_${name})
+    list(FILTER tests EXCLUDE REGEX "${RUVLLM_EXCLUDE_TESTS_${name}}")
+  endif()
   set(fuzzers ${all})
   list(FILTER fuzzers INCLUDE REGEX "_fuzz\\.cc$")
   set(benches ${all})

@@ -103,6 +103,34 @@ void ModelFlags::add_to(FlagSet& flags) {
   flags.add("--xlora", "DIR", load.xlora, "an X-LoRA: several adapters and their router");
 }
 
+void ModelFlags::add_serving_flags(FlagSet& flags) {
+  PagedAttentionConfig& paged = serving.paged_attention;
+  flags.add("--max-num-seqs", "N", serving.max_concurrent_requests,
+            "sequences that are computed at a time", 1, 4096);
+  flags.add("--max-num-batched-tokens", "N", serving.max_batched_tokens, "tokens of one step", 2,
+            1 << 16);
+  flags.add("--block-size", "N", paged.block_size, "tokens per KV page", 1, 1024);
+  flags.add("--max-blocks", "N", paged.max_blocks, "KV pages at most", 1, 1 << 28);
+  flags.add("--gpu-memory-utilization", "X", paged.gpu_memory_fraction,
+            "KV pages take at most this part of the memory that is free after the weights");
+  flags.add_custom("--kv-cache-memory-bytes", "BYTES", "",
+                   "memory of the KV pages (4G, 512M); instead of the two above",
+                   [this](std::string_view text) -> Status {
+                     RUVLLM_ASSIGN(serving.kv_cache_memory_bytes, parse_bytes(text));
+                     return {};
+                   });
+  flags.add_custom("--enable-prefix-caching", "", "", "keep prompts for the next ones (default)",
+                   [&paged](std::string_view) -> Status {
+                     paged.enable_prefix_caching = true;
+                     return {};
+                   });
+  flags.add_custom("--no-enable-prefix-caching", "", "", "compute every prompt anew",
+                   [&paged](std::string_view) -> Status {
+                     paged.enable_prefix_caching = false;
+                     return {};
+                   });
+}
+
 std::optional<int> ModelFlags::check(const FlagSet& flags) const {
   if (model.empty()) return flags.usage_error("which model? give -m MODEL (demo is built in)");
   return std::nullopt;
@@ -113,7 +141,7 @@ Result<std::unique_ptr<LlmBackend>> ModelFlags::open_backend() const {
     return fail(ErrorCode::kUnsupported,
                 "--use-adapter: one adapter for all sequences (one for each: ruvllm logits)");
   }
-  RUVLLM_ASSIGN(std::unique_ptr<LlmBackend> engine, create_backend(backend));
+  RUVLLM_ASSIGN(std::unique_ptr<LlmBackend> engine, create_backend(backend, serving));
   RUVLLM_TRY(engine->load_model(model, load));
   return engine;
 }

@@ -12,12 +12,19 @@ namespace ruvllm::cli {
 
 struct ModelFlags {
   std::string model;
+#if defined(RUVLLM_HAS_EDGE)
   BackendKind backend = BackendKind::kEdge;
+#else
+  BackendKind backend = BackendKind::kServing;
+#endif
+  ServingConfig serving;  // how --backend serving runs
   LoadOptions load;
   std::optional<uint64_t> seed;
   std::vector<std::string> use_adapters;  // --use-adapter, one for all or one per sequence
 
   void add_to(FlagSet& flags);
+  // Flags of the serving backend, named as in vLLM.
+  void add_serving_flags(FlagSet& flags);
   // kExitUsage with one line when no model was named.
   std::optional<int> check(const FlagSet& flags) const;
   // The backend with the model loaded.

@@ -16,7 +16,6 @@ namespace {
 struct ServeFlags {
   ModelFlags model;
   server::ServerOptions options;
-  ServingConfig config;
   std::vector<std::string> names;
   int32_t port = 8000;
   int32_t shutdown_timeout = 30;
@@ -32,21 +31,7 @@ struct ServeFlags {
 };
 
 void ServeFlags::add_engine_flags(FlagSet& flags) {
-  flags.add("--max-num-seqs", "N", config.max_concurrent_requests,
-            "sequences that are computed at a time", 1, 4096);
-  flags.add("--max-num-batched-tokens", "N", config.max_batched_tokens, "tokens of one step", 1,
-            1 << 20);
-  flags.add("--block-size", "N", config.paged_attention.block_size, "tokens per KV page", 1, 1024);
-  flags.add_custom("--enable-prefix-caching", "", "", "keep prompts for the next ones (default)",
-                   [this](std::string_view) -> Status {
-                     config.paged_attention.enable_prefix_caching = true;
-                     return {};
-                   });
-  flags.add_custom("--no-enable-prefix-caching", "", "", "compute every prompt anew",
-                   [this](std::string_view) -> Status {
-                     config.paged_attention.enable_prefix_caching = false;
-                     return {};
-                   });
+  model.add_serving_flags(flags);
   flags.add_custom("--scheduling-policy", "fcfs|priority", "fcfs",
                    "priority: the field of that name may be set; lower goes first",
                    [this](std::string_view text) -> Status {
@@ -100,7 +85,7 @@ void ServeFlags::add_to(FlagSet& flags) {
                    });
   flags.add("--no-access-log", no_access_log, "no line per request");
   flags.add_example("ruvllm serve -m demo");
-  flags.add_example("ruvllm serve -m model.gguf --backend serving --host 0.0.0.0 --api-key KEY");
+  flags.add_example("ruvllm serve -m model.gguf --host 0.0.0.0 --api-key KEY");
 }
 
 void ServeFlags::settle() {
@@ -116,7 +101,6 @@ void ServeFlags::settle() {
   service.total_timeout = std::chrono::seconds(request_timeout);
   service.salt_per_key = !share_cache;
   service.access_log = !no_access_log;
-  config.device = model.load.device;
 }
 
 // What a person wants to know now, in one paragraph.
@@ -159,12 +143,14 @@ void greet(const ServeFlags& serve, const server::Server& server, LlmBackend& ba
 
 int verb_serve(Args args) {
   ServeFlags serve;
+  serve.model.backend = BackendKind::kServing;
   FlagSet flags("serve", "the OpenAI-compatible HTTP server");
   serve.add_to(flags);
   if (const auto status = flags.parse(args)) return *status;
   if (const auto status = serve.model.check(flags)) return *status;
   serve.settle();
-  Result<std::unique_ptr<LlmBackend>> backend = create_backend(serve.model.backend, serve.config);
+  Result<std::unique_ptr<LlmBackend>> backend =
+      create_backend(serve.model.backend, serve.model.serving);
   if (!backend) return fail_with("serve", backend.error());
   Result<std::unique_ptr<server::Server>> started = server::Server::start(serve.options, **backend);
   if (!started) return fail_with("serve", started.error());

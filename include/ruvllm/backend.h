@@ -97,8 +97,10 @@ struct EngineStats {
   int64_t waiting = 0;  // sequences in the queue
   int64_t kv_page_tokens = 0;
   int64_t kv_pages_total = 0;
-  int64_t kv_pages_used = 0;  // by running sequences (kept prompts that may be evicted: free)
-  int64_t max_running = 0;    // bound of `running`
+  int64_t kv_pages_used = 0;    // by running sequences (kept prompts that may be evicted: free)
+  int64_t kv_pages_cached = 0;  // free ones that hold a kept prompt
+  int64_t kv_empty_tokens = 0;  // places in used pages that hold no token: the fragmentation
+  int64_t max_running = 0;      // bound of `running`
 
   uint64_t prompt_tokens = 0;        // of admitted sequences, cached or computed
   uint64_t generated_tokens = 0;     // handed out
@@ -106,7 +108,13 @@ struct EngineStats {
   uint64_t prefix_query_tokens = 0;  // prompt tokens looked up in the prefix cache
   uint64_t prefix_hit_tokens = 0;    // of these: found
   uint64_t steps = 0;
-  uint64_t step_tokens_sum = 0;  // tokens (prompt and generated) computed in all steps
+  uint64_t step_tokens_sum = 0;    // tokens (prompt and generated) computed in all steps
+  uint64_t recomputed_tokens = 0;  // computed again after a preemption
+  uint64_t started = 0;            // requests that have left the queue
+  double queue_seconds_sum = 0.0;  // their time in it
+  double step_seconds_sum = 0.0;
+  double model_seconds_sum = 0.0;     // of the steps: the model itself
+  double schedule_seconds_sum = 0.0;  // of the steps: planning and the pages' bookkeeping
   std::array<uint64_t, kStepTokenBounds.size() + 1> step_tokens = {};  // steps per class, by tokens
 
   bool alive = true;                // false: the loop has failed and answers no more

@@ -65,8 +65,10 @@ struct ServingConfig {
   PagedAttentionConfig paged_attention;
   int32_t max_concurrent_requests = 128;
   int32_t max_batched_tokens = 2048;
-  std::vector<IsqConfig> isq;      // empty: as stored
-  std::vector<XLoraConfig> xlora;  // empty: none
+  int32_t max_waiting_requests = 1024;  // beyond the concurrent ones; more are refused
+  uint64_t kv_cache_memory_bytes = 0;   // of the page pool; 0: by max_blocks and free memory
+  std::vector<IsqConfig> isq;           // empty: as stored
+  std::vector<XLoraConfig> xlora;       // empty: none
   DeviceKind device = DeviceKind::kAuto;
 
   static ServingConfig for_cuda() {

@@ -73,15 +73,8 @@ namespace {
 
 // What this backend cannot do yet is refused by name, never ignored.
 Status refuse_unsupported(const GenerateParams& params) {
-  const char* name = nullptr;
-  if (params.min_tokens > 0) name = "min_tokens";
-  if (params.include_stop_in_output) name = "include_stop_in_output";
-  if (!params.skip_special_tokens) name = "skip_special_tokens = false";
-  if (!params.allowed_token_ids.empty()) name = "allowed_token_ids";
-  if (!params.banned_sequences.empty()) name = "banned_sequences";
-  if (params.prompt_logprobs >= 0) name = "prompt_logprobs";
-  if (name == nullptr) return {};
-  return fail(ErrorCode::kUnsupported, concat("the edge backend does not support ", name));
+  if (params.prompt_logprobs < 0) return {};
+  return fail(ErrorCode::kUnsupported, "the edge backend does not support prompt_logprobs");
 }
 
 }  // namespace

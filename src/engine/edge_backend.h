@@ -37,6 +37,9 @@ class EdgeBackend final : public LlmBackend {
   Result<std::unique_ptr<TokenStream>> generate_stream(const Prompt& prompt,
                                                        const GenerateParams& params) override;
   using LlmBackend::generate_stream;
+  BackendFeatures features() const override {
+    return {.sampling_masks = true, .stop_in_output = true, .special_tokens = true};
+  }
   Result<std::vector<float>> get_embeddings(const std::string& text) override;
   Result<std::vector<std::vector<float>>> get_embeddings_batch(
       const std::vector<Prompt>& inputs) override;

@@ -46,12 +46,12 @@ std::optional<StreamEvent> EdgeRun::next_event() {
   if (ended_) return std::nullopt;
   if (!turn_ && !generation_.finished()) {
     turn_ = model_->turnstile.enter(flag_->value());
-    if (!turn_) generation_.cancel();
+    if (!turn_) generation_.end(FinishReason::kCancelled);
   }
   if (generation_.finished()) return finish();
   if (const Status status = compute_logits(); !status) {
     if (flag_->value().load()) {
-      generation_.cancel();
+      generation_.end(FinishReason::kCancelled);
       return finish();
     }
     ended_ = true;
@@ -59,9 +59,14 @@ std::optional<StreamEvent> EdgeRun::next_event() {
     return status.error();
   }
   const auto start = std::chrono::steady_clock::now();
-  Token token = generation_.step(logits_);
+  Result<Token> token = generation_.step(logits_);
   generation_.timings().decode_seconds += seconds_since(start);
-  return token;
+  if (!token) {
+    ended_ = true;
+    turn_.release();
+    return token.error();
+  }
+  return *std::move(token);
 }
 
 }  // namespace ruvllm

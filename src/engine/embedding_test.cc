@@ -74,7 +74,7 @@ TEST(Embeddings, EqualTransformers) {
         parts.tokenizer = std::make_unique<DecimalTokenizer>();
         return parts;
       },
-      [](const Tokenizer&) { return std::make_unique<test::ByteDecoder>(); });
+      [](const Tokenizer&, bool) { return std::make_unique<test::ByteDecoder>(); });
   for (const char* name : {"llama_gqa", "qwen3", "gemma2", "phi", "gpt2", "mixtral"}) {
     const std::string folder = *shared + "/golden/models/" + name;
     const Expected expected = read_expected(folder);

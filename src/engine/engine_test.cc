@@ -34,7 +34,7 @@ struct Fake {
               if (name != "textless") parts.tokenizer = std::make_unique<ByteTokenizer>();
               return parts;
             },
-            [](const Tokenizer&) { return std::make_unique<ByteDecoder>(); }) {
+            [](const Tokenizer&, bool) { return std::make_unique<ByteDecoder>(); }) {
     EXPECT_TRUE(backend.load_model("fake", {}));
   }
 

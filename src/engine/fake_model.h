@@ -3,16 +3,18 @@
 // block or a rotary regime is wrong; its next token is any function of the tokens before it.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
-#include "engine/edge_model.h"
+#include "engine/model_parts.h"
 
 namespace ruvllm::test {
 
@@ -70,7 +72,7 @@ class FakeRunner final : public ModelRunner {
 
   const ModelConfig& config() const override { return config_; }
   int64_t max_seq_len() const override { return max_seq_len_; }
-  int64_t max_step_rows() const override { return 16; }
+  int64_t max_step_rows() const override { return step_rows; }
   int32_t kv_block_tokens() const override { return 8; }
   uint64_t weight_bytes() const override { return 1000; }
   uint64_t num_parameters() const override { return 500; }
@@ -86,29 +88,45 @@ class FakeRunner final : public ModelRunner {
   int64_t num_kv_blocks() const override {
     return static_cast<int64_t>(slots_.size()) / kv_block_tokens();
   }
+  void copy_kv_block(int32_t from, int32_t to) override {
+    const auto size = kv_block_tokens();
+    std::copy_n(slots_.begin() + from * size, size, slots_.begin() + to * size);
+  }
   uint8_t rope_regime(int64_t tokens) const override { return tokens > regime_limit ? 1 : 0; }
 
   ForwardOutput forward(const ForwardBatch& batch) override {
     ++num_steps;
     num_rows += static_cast<int64_t>(batch.ids.size());
     if (step_time.count() > 0) std::this_thread::sleep_for(step_time);
-    const SequenceSpan& sequence = batch.sequences[0];
-    for (int64_t i = 0; i < sequence.num_tokens; ++i) {
-      slot(sequence, sequence.first_position + i) = {batch.ids[static_cast<size_t>(i)],
-                                                     batch.rope_regimes[0]};
+    for (size_t s = 0; s < batch.sequences.size(); ++s) {
+      const SequenceSpan& sequence = batch.sequences[s];
+      for (int64_t i = 0; i < sequence.num_tokens; ++i) {
+        slot(sequence, sequence.first_position + i) = {
+            batch.ids[static_cast<size_t>(sequence.first_row + i)], batch.rope_regimes[s]};
+      }
     }
     const size_t rows = batch.output_rows.size();
     logits_.assign(rows * kFakeVocab, 0.0f);
     hidden_.assign(rows * 4, 0.0f);
     for (size_t r = 0; r < rows; ++r) {
-      const int64_t end = sequence.first_position + batch.output_rows[r] + 1;
+      const int64_t row = batch.output_rows[r];
+      size_t s = 0;
+      while (row >= batch.sequences[s].first_row + batch.sequences[s].num_tokens) ++s;
+      const SequenceSpan& sequence = batch.sequences[s];
+      const int64_t end = sequence.first_position + (row - sequence.first_row) + 1;
       std::vector<int32_t> tokens;
       for (int64_t p = 0; p < end; ++p) {
         const auto [id, regime] = slot(sequence, p);
-        if (regime != batch.rope_regimes[0]) ++num_mixed_regimes;
+        if (regime != batch.rope_regimes[s]) ++num_mixed_regimes;
         tokens.push_back(id);
       }
-      logits_[r * kFakeVocab + static_cast<size_t>(next_(tokens))] = 20.0f;
+      const int32_t next = next_(tokens);
+      if (next < 0) {  // a model that has gone wrong
+        std::fill_n(logits_.begin() + static_cast<std::ptrdiff_t>(r * kFakeVocab), kFakeVocab,
+                    std::numeric_limits<float>::quiet_NaN());
+      } else {
+        logits_[r * kFakeVocab + static_cast<size_t>(next)] = 20.0f;
+      }
       for (size_t j = 0; j < 4; ++j) {
         hidden_[r * 4 + j] =
             static_cast<float>(tokens.back()) * static_cast<float>(j + 1) + static_cast<float>(end);
@@ -118,6 +136,7 @@ class FakeRunner final : public ModelRunner {
     return {make_matrix(logits_.data(), n, kFakeVocab), make_matrix(hidden_.data(), n, 4)};
   }
 
+  int64_t step_rows = 16;
   int64_t block_limit = 1 << 20;
   int64_t regime_limit = 1 << 30;
   std::chrono::milliseconds step_time{0};

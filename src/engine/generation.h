@@ -26,6 +26,7 @@ struct GenerationSetup {
   int32_t vocab_size = 0;
   int64_t max_seq_len = 0;                      // prompt and answer together
   std::unique_ptr<IncrementalDecoder> decoder;  // null: the answer has no text
+  std::shared_ptr<SamplerScratch> scratch;      // null: one of its own
 };
 
 class Generation {
@@ -35,14 +36,23 @@ class Generation {
   bool finished() const { return finished_; }
   std::span<const int32_t> prompt() const { return prompt_; }
 
-  // Chooses the next token from its logits [V]; not after finished().
-  Token step(std::span<const float> logits);
-  // Ends the answer here.
-  void cancel();
+  // Longest answer: what the parameters and the context allow.
+  int64_t max_new_tokens() const { return max_new_tokens_; }
+
+  // Chooses the next token from its logits [V]; not after finished(). Fails when no token may be
+  // chosen; then the generation is of no more use.
+  Result<Token> step(std::span<const float> logits);
+  // What the logits [V] after prompt token `position` say of the next one; in order of position,
+  // for generations that score their prompt.
+  void score_prompt(int64_t position, std::span<const float> logits);
+  bool scores_prompt() const { return params_.prompt_logprobs >= 0; }
+  // Ends the answer here, for a reason of its owner's.
+  void end(FinishReason reason);
 
   int32_t last_id() const { return result_.ids.back(); }
   // Of a finished generation; call once.
   GenerateResult take_result() { return std::move(result_); }
+  GenerateResult& result() { return result_; }
   Timings& timings() { return result_.timings; }
 
  private:

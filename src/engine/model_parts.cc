@@ -36,7 +36,7 @@ ModelInfo ModelParts::info() const {
   info.quantization = std::string(runner->quantization());
   info.num_parameters = runner->num_parameters();
   info.weight_bytes = runner->weight_bytes();
-  info.max_seq_len = runner->max_seq_len();
+  info.max_seq_len = max_seq_len();
   info.vocab_size = config.vocab_size;
   info.hidden_size = config.hidden_size;
   info.num_layers = config.num_layers();
@@ -64,10 +64,10 @@ Result<std::vector<int32_t>> ModelParts::prompt_ids(const Prompt& prompt) const 
           concat("the prompt has token ", id, ", the model has ", config.vocab_size, " tokens"));
     }
   }
-  if (static_cast<int64_t>(ids.size()) > runner->max_seq_len()) {
+  if (static_cast<int64_t>(ids.size()) > max_seq_len()) {
     return fail(ErrorCode::kInvalidArgument,
-                concat("the prompt has ", ids.size(), " tokens, the context holds ",
-                       runner->max_seq_len(), " (max_seq_len)"));
+                concat("the prompt has ", ids.size(), " tokens, the context holds ", max_seq_len(),
+                       " (max_seq_len)"));
   }
   return ids;
 }
@@ -82,10 +82,10 @@ Result<GenerationSetup> prepare_generation(const ModelParts& parts, const Prompt
   setup.params = params;
   setup.eos_ids = config.eos_ids;
   setup.vocab_size = config.vocab_size;
-  setup.max_seq_len = parts.runner->max_seq_len();
+  setup.max_seq_len = parts.max_seq_len();
   const Result<const Tokenizer*> tokenizer = parts.find_tokenizer();
   if (tokenizer) {
-    setup.decoder = make_decoder(**tokenizer);
+    setup.decoder = make_decoder(**tokenizer, params.skip_special_tokens);
   } else if (!params.stop.empty()) {
     return fail(ErrorCode::kInvalidArgument,
                 concat("stop strings need a tokenizer: ", tokenizer.error().message));

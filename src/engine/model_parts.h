@@ -26,10 +26,12 @@ struct ModelParts {
   Result<std::unique_ptr<ChatTemplate>> chat_template = nullptr;
   std::string device = "cpu";
   ModelAdapters adapters;
+  int64_t context_limit = 0;  // tokens of a sequence at most; 0: the runner's own limit
 
   Result<const Tokenizer*> find_tokenizer() const;
   Result<const ChatTemplate*> find_chat_template() const;
   ModelInfo info() const;
+  int64_t max_seq_len() const { return context_limit > 0 ? context_limit : runner->max_seq_len(); }
   Pooling pooling() const { return checkpoint != nullptr ? checkpoint->pooling : Pooling::kMean; }
   // The ids of a prompt, checked against the vocabulary and the context.
   Result<std::vector<int32_t>> prompt_ids(const Prompt& prompt) const;
@@ -38,7 +40,8 @@ struct ModelParts {
 // How a model gets from its name to its parts; tests put their own.
 using ModelLoader = std::function<Result<ModelParts>(const std::string&, const LoadOptions&)>;
 // The decoder of one answer.
-using DecoderFactory = std::function<std::unique_ptr<IncrementalDecoder>(const Tokenizer&)>;
+using DecoderFactory =
+    std::function<std::unique_ptr<IncrementalDecoder>(const Tokenizer&, bool skip_special)>;
 
 // A generation with this model: parameters and prompt are checked.
 Result<GenerationSetup> prepare_generation(const ModelParts& parts, const Prompt& prompt,

@@ -95,6 +95,10 @@ class ModelRunnerImpl final : public ModelRunner {
 
   Status reserve_kv_blocks(int64_t num_blocks) override { return kv_.reserve(num_blocks); }
   int64_t num_kv_blocks() const override { return kv_.num_blocks(); }
+  void copy_kv_block(int32_t from, int32_t to) override {
+    RUVLLM_CHECK(from >= 0 && from < kv_.num_blocks() && to >= 0 && to < kv_.num_blocks(), from);
+    kv_.copy(from, to);
+  }
   uint8_t rope_regime(int64_t sequence_tokens) const override {
     return decoder_.rope().regime(sequence_tokens);
   }

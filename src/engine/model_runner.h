@@ -49,6 +49,8 @@ class ModelRunner {
   // KV memory: makes blocks 0..num_blocks-1 usable. kOutOfMemory when the machine refuses.
   virtual Status reserve_kv_blocks(int64_t num_blocks) = 0;
   virtual int64_t num_kv_blocks() const = 0;
+  // Makes block `to` hold what block `from` holds.
+  virtual void copy_kv_block(int32_t from, int32_t to) = 0;
 
   // Which rotary table a sequence of that many tokens uses. When a growing sequence crosses into
   // another regime (longrope), its KV must be computed anew with the new regime.

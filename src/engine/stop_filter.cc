@@ -5,7 +5,7 @@
 
 namespace ruvllm {
 
-StopFilter::StopFilter(const std::vector<std::string>& stops) {
+StopFilter::StopFilter(const std::vector<std::string>& stops, bool include) : include_(include) {
   for (const std::string& stop : stops) {
     if (stop.empty()) continue;
     Automaton automaton = {stop, std::vector<int32_t>(stop.size() + 1, 0), 0};
@@ -40,7 +40,7 @@ std::string StopFilter::push(std::string_view text) {
       }
     }
     if (matched()) {
-      held_.resize(held_.size() - longest_match);
+      if (!include_) held_.resize(held_.size() - longest_match);
       return std::exchange(held_, {});
     }
   }

@@ -14,7 +14,8 @@ namespace ruvllm {
 
 class StopFilter {
  public:
-  explicit StopFilter(const std::vector<std::string>& stops);  // none of them empty
+  // None of `stops` is empty. include: the text ends after the stop string, not before.
+  explicit StopFilter(const std::vector<std::string>& stops, bool include = false);
 
   // Adds text and returns what may be shown. After a match it returns nothing any more.
   std::string push(std::string_view text);
@@ -33,6 +34,7 @@ class StopFilter {
   };
 
   std::vector<Automaton> automata_;
+  bool include_;
   std::string held_;
   int match_ = -1;
 };

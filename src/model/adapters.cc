@@ -100,7 +100,7 @@ ConstMatrixF32 adapter_logits_delta(const Step& step, ConstMatrixF32 rows) {
     const std::span<const LoraTerm> terms = lora.groups[g].table->at(LoraSite::kLmHead, 0);
     if (terms.empty()) continue;
     const size_t begin = lora.output_rows.size();
-    for (size_t r = 0; r < step.batch.output_rows.size(); ++r) {
+    for (size_t r = 0; r < static_cast<size_t>(rows.rows); ++r) {
       const auto row = static_cast<size_t>(step.batch.output_rows[r]);
       if (lora.group_of_row[row] != static_cast<int32_t>(g)) continue;
       lora.output_rows.push_back(static_cast<int32_t>(r));

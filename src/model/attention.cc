@@ -64,6 +64,7 @@ void attention(const Step& step, int32_t layer, const LayerWeights& weights, Con
   args.window = traits.window;
   args.scale = config.attention_scale;
   args.softcap = config.attention_softcap;
+  args.share_prefixes = step.batch.share_prefixes;
   step.ops.attention(args);
 
   const ConstMatrixF32 delta =

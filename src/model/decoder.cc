@@ -86,17 +86,19 @@ ForwardOutput TransformerDecoder::finish(const Step& step, MatrixF32 x) {
   }
   apply_norm(step, weights_.final_norm, rows, rows);
   if (step.batch.want_hidden) result.hidden = rows;
-  if (!step.batch.want_logits) return result;
+  const int64_t limit = step.batch.num_logit_rows;
+  const int64_t num_logits = limit < 0 ? num_outputs : std::min(limit, num_outputs);
+  if (!step.batch.want_logits || num_logits == 0) return result;
 
-  if (space_.logits.max_rows() < num_outputs) {
-    space_.logits = RowBuffer(num_outputs, config_.vocab_size);
+  if (space_.logits.max_rows() < num_logits) {
+    space_.logits = RowBuffer(num_logits, config_.vocab_size);
   }
-  result.logits = space_.logits.view(num_outputs);
+  result.logits = space_.logits.view(num_logits);
   MatmulArgs args;
-  args.x = rows;
+  args.x = space_.output.view(num_logits);
   args.weight = &weights_.output_matrix();
   args.bias = weights_.lm_head.bias_data();
-  args.delta = adapter_logits_delta(step, rows);
+  args.delta = adapter_logits_delta(step, args.x);
   args.y = result.logits;
   ops_.matmul(args);
   if (config_.logit_scale != 1.0f || config_.logit_softcap != 0.0f) {

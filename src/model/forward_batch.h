@@ -20,7 +20,11 @@ struct ForwardBatch {
   // Rows (of T) whose logits / final hidden states are wanted.
   std::span<const int32_t> output_rows;  // [R]
   bool want_logits = true;
+  int64_t num_logit_rows = -1;  // logits of the first so many of output_rows alone; -1: of all
   bool want_hidden = false;
+  // Pages that sequences of the step share are read once for all of them. No bit of the result
+  // depends on it; off is for measuring and testing.
+  bool share_prefixes = true;
 };
 
 // Where the results go: views of memory the runner owns, valid until the next step.

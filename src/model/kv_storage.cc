@@ -85,6 +85,11 @@ Status KvStorage::reserve(int64_t num_blocks) {
   return {};
 }
 
+void KvStorage::copy(int32_t from, int32_t to) {
+  std::memcpy(addresses_[static_cast<size_t>(to)], addresses_[static_cast<size_t>(from)],
+              static_cast<size_t>(block_bytes_));
+}
+
 KvLayerView KvStorage::layer(int32_t index) const {
   KvLayerView view = layer_;
   view.blocks = addresses_.data();

@@ -27,6 +27,9 @@ class KvStorage {
   // Makes blocks 0 .. num_blocks-1 usable; fewer than there are already: nothing happens.
   Status reserve(int64_t num_blocks);
 
+  // Makes block `to` hold what block `from` holds, in all layers.
+  void copy(int32_t from, int32_t to);
+
   int64_t num_blocks() const { return static_cast<int64_t>(addresses_.size()); }
   uint64_t block_bytes() const { return block_bytes_; }
   int32_t block_tokens() const { return layer_.block_tokens; }

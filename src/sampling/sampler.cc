@@ -37,6 +37,23 @@ Status validate_token_ids(const GenerateParams& params, int32_t vocab_size) {
     }
     if (std::isnan(bias)) return out_of_range("logit_bias", bias, "a number");
   }
+  for (const int32_t id : params.allowed_token_ids) {
+    if (id < 0 || id >= vocab_size) {
+      return fail(
+          ErrorCode::kInvalidArgument,
+          concat("allowed_token_ids has ", id, ", the vocabulary has ", vocab_size, " tokens"));
+    }
+  }
+  for (const std::vector<int32_t>& sequence : params.banned_sequences) {
+    if (sequence.empty()) {
+      return fail(ErrorCode::kInvalidArgument, "banned_sequences has an empty one");
+    }
+    for (const int32_t id : sequence) {
+      if (id >= 0 && id < vocab_size) continue;
+      return fail(ErrorCode::kInvalidArgument,
+                  concat("banned_sequences has token ", id, ", the vocabulary has ", vocab_size));
+    }
+  }
   return {};
 }
 
@@ -69,6 +86,13 @@ Status validate_params(const GenerateParams& params, int32_t vocab_size) {
   if (params.top_logprobs < -1 || params.top_logprobs > kMaxTopLogprobs) {
     return out_of_range("top_logprobs", params.top_logprobs, concat("-1 to ", kMaxTopLogprobs));
   }
+  if (params.prompt_logprobs < -1 || params.prompt_logprobs > kMaxTopLogprobs) {
+    return out_of_range("prompt_logprobs", params.prompt_logprobs,
+                        concat("-1 to ", kMaxTopLogprobs));
+  }
+  if (params.min_tokens < 0 || params.min_tokens > params.max_tokens) {
+    return out_of_range("min_tokens", params.min_tokens, concat("0 to ", params.max_tokens));
+  }
   if (params.stop.size() > kMaxStops) {
     return out_of_range("number of stop strings", static_cast<double>(params.stop.size()),
                         concat("at most ", kMaxStops));
@@ -87,7 +111,8 @@ uint64_t random_seed() {
   return (uint64_t{device()} << 32) ^ device();
 }
 
-Sampler::Sampler(const GenerateParams& params, int32_t vocab_size, uint64_t seed)
+Sampler::Sampler(const GenerateParams& params, int32_t vocab_size, uint64_t seed,
+                 std::span<const int32_t> end_ids, std::shared_ptr<SamplerScratch> scratch)
     : temperature_(params.temperature),
       top_p_(params.top_p),
       top_k_(params.top_k),
@@ -99,15 +124,18 @@ Sampler::Sampler(const GenerateParams& params, int32_t vocab_size, uint64_t seed
       bias_(params.logit_bias),
       seed_(seed),
       has_penalties_(params.repetition_penalty != 1.0f || params.frequency_penalty != 0.0f ||
-                     params.presence_penalty != 0.0f) {
+                     params.presence_penalty != 0.0f),
+      rules_(params, end_ids, vocab_size) {
   const auto vocab = static_cast<size_t>(vocab_size);
   if (has_penalties_) {
     generated_counts_.resize(vocab);
     seen_.resize(vocab);
     distinct_.reserve(vocab);
   }
-  if (has_penalties_ || !bias_.empty()) adjusted_.resize(vocab);
-  if (temperature_ > 0.0f) candidates_.emplace(vocab_size);
+  if (has_penalties_ || !bias_.empty() || !rules_.empty() || temperature_ > 0.0f) {
+    scratch_ =
+        scratch != nullptr ? std::move(scratch) : std::make_shared<SamplerScratch>(vocab_size);
+  }
 }
 
 void Sampler::see(int32_t id) {
@@ -129,41 +157,47 @@ void Sampler::accept(int32_t id) {
   ++generated_counts_[static_cast<size_t>(id)];
 }
 
-std::span<const float> Sampler::adjust(std::span<const float> logits) {
-  if (adjusted_.empty()) return logits;
-  std::copy(logits.begin(), logits.end(), adjusted_.begin());
+std::span<const float> Sampler::adjust(std::span<const float> logits,
+                                       std::span<const int32_t> answer) {
+  if (!has_penalties_ && bias_.empty() && rules_.empty()) return logits;
+  std::vector<float>& adjusted = scratch_->adjusted;
+  std::copy(logits.begin(), logits.end(), adjusted.begin());
   for (const int32_t id : distinct_) {
     const auto i = static_cast<size_t>(id);
-    float& logit = adjusted_[i];
+    float& logit = adjusted[i];
     logit = logit > 0.0f ? logit / repetition_penalty_ : logit * repetition_penalty_;
     const int32_t count = generated_counts_[i];
     if (count == 0) continue;
     logit -= static_cast<float>(count) * frequency_penalty_;
     logit -= presence_penalty_;
   }
-  for (const auto& [id, bias] : bias_) adjusted_[static_cast<size_t>(id)] += bias;
-  return adjusted_;
+  for (const auto& [id, bias] : bias_) adjusted[static_cast<size_t>(id)] += bias;
+  if (!rules_.empty()) rules_.apply(answer, adjusted);
+  return adjusted;
 }
 
-int32_t Sampler::sample(std::span<const float> logits) {
-  logits = adjust(logits);
-  int32_t id = 0;
-  if (!candidates_) {
-    id = argmax(logits);
-    greedy_.id = id;
+int32_t Sampler::sample(std::span<const float> logits, std::span<const int32_t> answer) {
+  logits = adjust(logits, answer);
+  int32_t id = argmax(logits);
+  // Minus infinity everywhere (or not a number): nothing may be chosen.
+  if (!(logits[static_cast<size_t>(id)] > -std::numeric_limits<float>::infinity())) return -1;
+  if (temperature_ > 0.0f) {
+    CandidateSet& candidates = scratch_->candidates;
+    candidates.assign(logits, temperature_, top_k_);
+    if (top_p_ < 1.0f) candidates.keep_top_p(top_p_);
+    if (min_p_ > 0.0f) candidates.keep_min_p(min_p_);
+    if (typical_p_ < 1.0f) candidates.keep_typical_p(typical_p_);
+    id = candidates.pick(random_uniform(seed_, 0, num_sampled_));
   } else {
-    candidates_->assign(logits, temperature_, top_k_);
-    if (top_p_ < 1.0f) candidates_->keep_top_p(top_p_);
-    if (min_p_ > 0.0f) candidates_->keep_min_p(min_p_);
-    if (typical_p_ < 1.0f) candidates_->keep_typical_p(typical_p_);
-    id = candidates_->pick(random_uniform(seed_, 0, num_sampled_));
+    greedy_.id = id;
   }
   accept(id);
   return id;
 }
 
 std::span<const Candidate> Sampler::candidates() const {
-  return candidates_ ? candidates_->items() : std::span<const Candidate>(&greedy_, 1);
+  return temperature_ > 0.0f ? scratch_->candidates.items()
+                             : std::span<const Candidate>(&greedy_, 1);
 }
 
 double log_sum_exp(std::span<const float> logits) {

@@ -352,8 +352,9 @@ TEST(Sampling, HostileLogits) {
     params.top_p = 0.5f;
     params.typical_p = 0.5f;
     Sampler sampler(params, 4, 1);
-    EXPECT_EQ(sampler.sample(std::vector<float>{-kInf, -kInf, -kInf, -kInf}), 0);
-    EXPECT_EQ(sampler.sample(std::vector<float>{NAN, NAN, NAN, NAN}), 0);
+    // Nothing to choose from: the request fails, and no token is made up.
+    EXPECT_EQ(sampler.sample(std::vector<float>{-kInf, -kInf, -kInf, -kInf}), -1);
+    EXPECT_EQ(sampler.sample(std::vector<float>{NAN, NAN, NAN, NAN}), -1);
     EXPECT_EQ(sampler.sample(std::vector<float>{1.0f, NAN, kInf, 2.0f}), 2);
     EXPECT_EQ(sampler.sample(std::vector<float>{NAN, -kInf, NAN, 2.0f}), 3);
   }

@@ -261,6 +261,7 @@ void Scheduler::preempt(int32_t slot) {
     if (entries_[i].slot != slot) continue;
     budget_ += entries_[i].rows;
     if (!entries_[i].decode) prefill_left_ += entries_[i].rows;
+    if (record.all_rows) all_rows_left_ += entries_[i].rows;
     entries_.erase(entries_.begin() + static_cast<std::ptrdiff_t>(i));
   }
   remove_running(slot);
@@ -315,6 +316,7 @@ void Scheduler::plan_rows(int32_t slot, int64_t max_rows, bool decode) {
     int64_t rows = std::min({available, max_rows, budget_});
     if (!decode) rows = std::min(rows, prefill_left_);
     if (record.max_chunk > 0) rows = std::min<int64_t>(rows, record.max_chunk);
+    if (record.all_rows) rows = std::min(rows, all_rows_left_);
     if (rows <= 0) continue;
     rows = prepare_pages(slot, set, rows);
     if (rows <= 0) continue;
@@ -322,6 +324,7 @@ void Scheduler::plan_rows(int32_t slot, int64_t max_rows, bool decode) {
     budget_ -= rows;
     max_rows -= decode ? 0 : rows;
     if (!decode) prefill_left_ -= rows;
+    if (record.all_rows) all_rows_left_ -= rows;
   }
 }
 
@@ -397,6 +400,7 @@ void Scheduler::plan(StepPlan& plan) {
   preempted_.clear();
   budget_ = config_.max_step_rows;
   prefill_left_ = std::numeric_limits<int32_t>::max();
+  all_rows_left_ = config_.max_all_rows;
   plan_decodes();
   plan_prefills();
   if (preempted_.empty()) admit();

@@ -19,6 +19,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <span>
 #include <vector>
@@ -33,9 +34,11 @@ namespace ruvllm {
 
 struct SchedulerConfig {
   KvCacheOptions kv;
-  int32_t max_running = 128;         // sequences in the steps, forks to come included
-  int32_t max_waiting = 1024;        // sequences in the queue (preempted ones find room beyond it)
-  int32_t max_step_rows = 2048;      // the budget
+  int32_t max_running = 128;     // sequences in the steps, forks to come included
+  int32_t max_waiting = 1024;    // sequences in the queue (preempted ones find room beyond it)
+  int32_t max_step_rows = 2048;  // the budget
+  // Rows of a step that may belong to sequences of which all rows' outputs are wanted.
+  int32_t max_all_rows = std::numeric_limits<int32_t>::max();
   int64_t max_tokens = 0;            // longest sequence
   int64_t regime_boundary = kNever;  // a sequence of more tokens uses the other rotary table
   int64_t priority_level_us = 1'000'000;
@@ -163,6 +166,7 @@ class Scheduler {
   std::vector<Entry> entries_;
   int64_t budget_ = 0;
   int64_t prefill_left_ = 0;
+  int64_t all_rows_left_ = 0;
   std::vector<int32_t> order_;
   std::vector<int32_t> matched_[kMaxKvSets];
   std::vector<int32_t> passed_over_;

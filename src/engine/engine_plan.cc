@@ -1,0 +1,85 @@
+#include "engine/engine_plan.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/str.h"
+
+namespace ruvllm {
+namespace {
+
+// Logits of scored prompts in one step: bounds their memory to 64 MB.
+constexpr int64_t kMaxScoredFloats = int64_t{1} << 24;
+
+Status out_of_range(std::string_view field, int64_t found, int64_t least, int64_t most) {
+  if (found >= least && found <= most) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              concat(field, " is ", found, ", expected ", least, " to ", most));
+}
+
+// Pages that the operator's bounds and the machine's memory allow.
+uint64_t pages_allowed(const ServingConfig& config, uint64_t block_bytes, uint64_t free_bytes) {
+  const PagedAttentionConfig& paged = config.paged_attention;
+  if (config.kv_cache_memory_bytes > 0) return config.kv_cache_memory_bytes / block_bytes;
+  auto pages = static_cast<uint64_t>(paged.max_blocks);
+  if (free_bytes > 0) {
+    const double share = static_cast<double>(free_bytes) * double{paged.gpu_memory_fraction};
+    pages = std::min(pages, static_cast<uint64_t>(share) / block_bytes);
+  }
+  return pages;
+}
+
+}  // namespace
+
+Status check_serving_config(const ServingConfig& config) {
+  const PagedAttentionConfig& paged = config.paged_attention;
+  RUVLLM_TRY(out_of_range("block_size", paged.block_size, 1, 1024));
+  RUVLLM_TRY(out_of_range("max_blocks", paged.max_blocks, 1, 1 << 28));
+  if (!(paged.gpu_memory_fraction > 0.0f && paged.gpu_memory_fraction <= 1.0f)) {
+    return fail(ErrorCode::kInvalidArgument,
+                concat("gpu_memory_fraction is ", paged.gpu_memory_fraction,
+                       ", expected above 0, at most 1"));
+  }
+  RUVLLM_TRY(out_of_range("max_concurrent_requests", config.max_concurrent_requests, 1, 4096));
+  RUVLLM_TRY(out_of_range("max_waiting_requests", config.max_waiting_requests, 0, 1 << 19));
+  RUVLLM_TRY(out_of_range("max_batched_tokens", config.max_batched_tokens, 2, 1 << 16));
+  if (!config.xlora.empty()) {
+    return fail(ErrorCode::kUnsupported, "xlora: name it in LoadOptions (--xlora DIR)");
+  }
+  return {};
+}
+
+Result<EnginePlan> make_engine_plan(const ServingConfig& config, const ModelRunner& runner,
+                                    uint64_t free_bytes) {
+  EnginePlan plan;
+  plan.block_tokens = runner.kv_block_tokens();
+  plan.block_bytes = runner.kv_block_bytes();
+  plan.max_running = config.max_concurrent_requests;
+  plan.max_waiting = config.max_waiting_requests;
+  plan.max_step_rows =
+      static_cast<int32_t>(std::min<int64_t>(config.max_batched_tokens, runner.max_step_rows()));
+  plan.max_scored_rows = static_cast<int32_t>(
+      std::clamp<int64_t>(kMaxScoredFloats / runner.config().vocab_size, 1, plan.max_step_rows));
+  plan.prefix_caching = config.paged_attention.enable_prefix_caching;
+  const uint64_t pages = pages_allowed(config, plan.block_bytes, free_bytes);
+  if (pages == 0) {
+    return fail(ErrorCode::kOutOfMemory,
+                concat("no KV page of ", plan.block_bytes, " bytes fits: ", free_bytes,
+                       " bytes are free, gpu_memory_fraction is ",
+                       config.paged_attention.gpu_memory_fraction, ", kv_cache_memory_bytes is ",
+                       config.kv_cache_memory_bytes));
+  }
+  plan.num_blocks = static_cast<int32_t>(
+      std::min<uint64_t>(pages, uint64_t{std::numeric_limits<int32_t>::max()} / 2));
+  plan.max_tokens = std::min(runner.max_seq_len(), plan.pool_tokens());
+  return plan;
+}
+
+std::string describe(const EnginePlan& plan) {
+  return concat("KV pool: ", plan.num_blocks, " pages of ", plan.block_tokens, " tokens (",
+                plan.pool_tokens(), " tokens, ", plan.pool_bytes() >> 20, " MiB), up to ",
+                plan.max_running, " sequences of ", plan.max_tokens, " tokens at a time, steps of ",
+                plan.max_step_rows, " tokens, prefix cache ", plan.prefix_caching ? "on" : "off");
+}
+
+}  // namespace ruvllm

@@ -1,0 +1,236 @@
+#include "engine/serving_backend.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/log.h"
+#include "base/str.h"
+#include "base/system_memory.h"
+#include "engine/serving_stream.h"
+
+namespace ruvllm {
+namespace {
+
+constexpr size_t kMaxQueuedTokens = 256;
+constexpr size_t kMaxRequestId = 128;
+constexpr size_t kEmbeddingsAtATime = 64;
+
+Status check_request_options(const RequestOptions& options) {
+  const bool visible =
+      std::ranges::all_of(options.request_id, [](char c) { return c > 32 && c < 127; });
+  if (options.request_id.size() > kMaxRequestId || !visible) {
+    return fail(ErrorCode::kInvalidArgument,
+                "request_id: expected at most 128 visible ASCII characters");
+  }
+  if (options.queue_timeout.count() < 0 || options.total_timeout.count() < 0) {
+    return fail(ErrorCode::kInvalidArgument,
+                "queue_timeout and total_timeout: expected 0 (none) or more");
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string isq_spec(const IsqConfig& config) {
+  const char* method = "rtn";
+  switch (config.method) {
+    case IsqMethod::kAwq:
+      method = "awq";
+      break;
+    case IsqMethod::kGptq:
+      method = "gptq";
+      break;
+    case IsqMethod::kRtn:
+      break;
+    case IsqMethod::kSmoothQuant:
+      method = "smoothquant";
+      break;
+  }
+  return config.group_size > 0 ? concat(method, config.bits, ":g", config.group_size)
+                               : concat(method, config.bits);
+}
+
+struct ServingBackend::Model {
+  Model(ModelParts model_parts, const EnginePlan& engine_plan)
+      : parts(std::move(model_parts)),
+        plan(engine_plan),
+        scratch(std::make_shared<SamplerScratch>(parts.runner->config().vocab_size)),
+        loop(parts, plan) {}
+
+  const ModelParts parts;
+  const EnginePlan plan;
+  const std::shared_ptr<SamplerScratch> scratch;  // used by the loop alone
+  EngineLoop loop;
+};
+
+ServingBackend::ServingBackend(ServingConfig config, ModelLoader loader,
+                               DecoderFactory make_decoder, std::function<void(EnginePlan&)> adjust)
+    : config_(std::move(config)),
+      loader_(std::move(loader)),
+      make_decoder_(std::move(make_decoder)),
+      adjust_(std::move(adjust)) {}
+
+ServingBackend::~ServingBackend() {
+  unload_model();
+}
+
+Status ServingBackend::load_model(const std::string& model, const LoadOptions& options) {
+  RUVLLM_TRY(check_serving_config(config_));
+  unload_model();
+  LoadOptions load = options;
+  if (load.isq.empty() && !config_.isq.empty()) load.isq = isq_spec(config_.isq.front());
+  if (load.device == DeviceKind::kAuto) load.device = config_.device;
+  RUVLLM_ASSIGN(ModelParts parts, loader_(model, load));
+  if (parts.adapters.chosen.xlora != nullptr) {
+    return fail(ErrorCode::kUnsupported,
+                "the serving backend does not run X-LoRA yet; use --backend edge");
+  }
+  RUVLLM_ASSIGN(EnginePlan plan,
+                make_engine_plan(config_, *parts.runner, available_memory_bytes()));
+  if (adjust_) adjust_(plan);
+  RUVLLM_TRY(parts.runner->reserve_kv_blocks(plan.num_blocks));
+  parts.context_limit = plan.max_tokens;
+  log_info(describe(plan));
+  auto loaded = std::make_shared<Model>(std::move(parts), plan);
+  const std::scoped_lock lock(mutex_);
+  model_.swap(loaded);  // one that a second caller loaded meanwhile goes
+  return {};
+}
+
+void ServingBackend::unload_model() {
+  std::shared_ptr<Model> model;
+  {
+    const std::scoped_lock lock(mutex_);
+    model.swap(model_);
+  }
+  if (model != nullptr) model->loop.inbox()->close();  // calls that hold the model end soon
+}
+
+Result<std::shared_ptr<ServingBackend::Model>> ServingBackend::model() const {
+  const std::scoped_lock lock(mutex_);
+  if (model_ == nullptr) return fail(ErrorCode::kUnavailable, "no model is loaded");
+  return model_;
+}
+
+bool ServingBackend::is_model_loaded() const {
+  return model().has_value();
+}
+
+Result<ModelInfo> ServingBackend::model_info() const {
+  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
+  return model->parts.info();
+}
+
+Result<const Tokenizer*> ServingBackend::tokenizer() const {
+  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
+  return model->parts.find_tokenizer();
+}
+
+Result<const ChatTemplate*> ServingBackend::chat_template() const {
+  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
+  return model->parts.find_chat_template();
+}
+
+Result<EnginePlan> ServingBackend::plan() const {
+  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
+  return model->plan;
+}
+
+BackendFeatures ServingBackend::features() const {
+  BackendFeatures features;
+  features.concurrent = true;
+  features.sampling_masks = true;
+  features.stop_in_output = true;
+  features.special_tokens = true;
+  features.prompt_logprobs = true;
+  features.priority = true;
+  features.cache_salt = true;
+  features.deadlines = true;
+  return features;
+}
+
+std::optional<EngineStats> ServingBackend::stats() const {
+  const auto model = this->model();
+  if (!model) return std::nullopt;
+  return (*model)->loop.stats();
+}
+
+Result<RequestPtr> ServingBackend::make_request(const Model& model, const Prompt& prompt,
+                                                const GenerateParams& params,
+                                                const RequestOptions& options,
+                                                bool wants_tokens) const {
+  RUVLLM_TRY(check_request_options(options));
+  RUVLLM_ASSIGN(GenerationSetup setup,
+                prepare_generation(model.parts, prompt, params, make_decoder_));
+  setup.scratch = model.scratch;
+  auto request = std::make_shared<ServingRequest>(wants_tokens ? kMaxQueuedTokens : 0);
+  request->options = options;
+  request->wants_tokens = wants_tokens;
+  request->generation.emplace(std::move(setup));
+  return request;
+}
+
+Result<std::unique_ptr<TokenStream>> ServingBackend::generate_stream(const Prompt& prompt,
+                                                                     const GenerateParams& params) {
+  return generate_stream(prompt, params, RequestOptions());
+}
+
+Result<std::unique_ptr<TokenStream>> ServingBackend::generate_stream(
+    const Prompt& prompt, const GenerateParams& params, const RequestOptions& options) {
+  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
+  RUVLLM_ASSIGN(const RequestPtr request, make_request(*model, prompt, params, options, true));
+  RUVLLM_TRY(model->loop.inbox()->submit({&request, 1}));
+  return std::make_unique<ServingStream>(request, model->loop.inbox());
+}
+
+Result<GenerateResult> ServingBackend::generate_detailed(const Prompt& prompt,
+                                                         const GenerateParams& params) {
+  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
+  RUVLLM_ASSIGN(const RequestPtr request,
+                make_request(*model, prompt, params, RequestOptions(), false));
+  RUVLLM_TRY(model->loop.inbox()->submit({&request, 1}));
+  StreamEvent last = *request->events.pop(std::nullopt).event;
+  if (auto* error = std::get_if<Error>(&last)) return std::unexpected(std::move(*error));
+  return std::move(std::get<Done>(last).result);
+}
+
+Result<std::string> ServingBackend::generate(const Prompt& prompt, const GenerateParams& params) {
+  RUVLLM_ASSIGN(GenerateResult result, generate_detailed(prompt, params));
+  return std::move(result.text);
+}
+
+Result<std::vector<float>> ServingBackend::get_embeddings(const std::string& text) {
+  RUVLLM_ASSIGN(auto vectors, get_embeddings_batch({text}));
+  return std::move(vectors.front());
+}
+
+Result<std::vector<std::vector<float>>> ServingBackend::get_embeddings_batch(
+    const std::vector<Prompt>& inputs) {
+  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
+  std::vector<RequestPtr> requests;
+  for (const Prompt& input : inputs) {
+    auto request = std::make_shared<ServingRequest>(0);
+    RUVLLM_ASSIGN(request->text, model->parts.prompt_ids(input));
+    request->pool.emplace(model->parts.pooling(), static_cast<int64_t>(request->text.size()),
+                          model->parts.runner->config().hidden_size);
+    requests.push_back(std::move(request));
+  }
+  std::vector<std::vector<float>> vectors;
+  std::optional<Error> first_error;
+  for (size_t begin = 0; begin < requests.size(); begin += kEmbeddingsAtATime) {
+    const auto group =
+        std::span(requests).subspan(begin, std::min(kEmbeddingsAtATime, requests.size() - begin));
+    RUVLLM_TRY(model->loop.inbox()->submit(group));
+    for (const RequestPtr& request : group) {
+      const StreamEvent last = *request->events.pop(std::nullopt).event;
+      if (const auto* error = std::get_if<Error>(&last); error != nullptr && !first_error) {
+        first_error = *error;
+      }
+      vectors.push_back(std::move(request->vector));
+    }
+    if (first_error) return std::unexpected(*first_error);
+  }
+  return vectors;
+}
+
+}  // namespace ruvllm

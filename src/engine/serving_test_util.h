@@ -1,0 +1,79 @@
+// Tests only: a serving backend on a fake model, or on a small one of random weights.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "engine/fake_model.h"
+#include "engine/serving_backend.h"
+
+namespace ruvllm::test {
+
+inline DecoderFactory byte_decoders() {
+  return [](const Tokenizer&, bool) { return std::make_unique<ByteDecoder>(); };
+}
+
+inline ServingConfig small_config(int32_t blocks = 64, int32_t running = 8) {
+  ServingConfig config;
+  config.paged_attention.block_size = 8;
+  config.paged_attention.max_blocks = blocks;
+  config.max_concurrent_requests = running;
+  config.max_waiting_requests = 64;
+  config.max_batched_tokens = 16;
+  return config;
+}
+
+// A backend over a FakeRunner that the test can look into.
+struct ServingFake {
+  explicit ServingFake(NextToken next, const ServingConfig& config = small_config(),
+                       int64_t max_seq_len = 256, std::function<void(EnginePlan&)> adjust = {})
+      : backend(
+            config,
+            [this, next, max_seq_len](const std::string& name,
+                                      const LoadOptions&) -> Result<ModelParts> {
+              if (name == "missing") return fail(ErrorCode::kNotFound, "missing: no such model");
+              ModelParts parts;
+              parts.name = name;
+              auto owned = std::make_unique<FakeRunner>(max_seq_len, next);
+              runner = owned.get();
+              parts.runner = std::move(owned);
+              parts.tokenizer = std::make_unique<ByteTokenizer>();
+              return parts;
+            },
+            byte_decoders(), std::move(adjust)) {
+    const Status status = backend.load_model("fake", {});
+    EXPECT_TRUE(status) << (status ? "" : status.error().message);
+  }
+
+  FakeRunner* runner = nullptr;
+  ServingBackend backend;
+};
+
+// Everything a stream gives, to its end.
+struct Heard {
+  std::string text;
+  std::vector<int32_t> ids;
+  std::optional<GenerateResult> result;
+  std::optional<Error> error;
+};
+
+inline Heard listen(TokenStream& stream) {
+  Heard heard;
+  while (auto event = stream.next()) {
+    if (auto* token = std::get_if<Token>(&*event)) {
+      heard.text += token->text;
+      heard.ids.push_back(token->id);
+    } else if (auto* done = std::get_if<Done>(&*event)) {
+      heard.result = std::move(done->result);
+    } else {
+      heard.error = std::get<Error>(*event);
+    }
+  }
+  return heard;
+}
+
+}  // namespace ruvllm::test
