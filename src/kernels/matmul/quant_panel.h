@@ -10,6 +10,12 @@
 //               + i
 //   codes       8 bits: u8[8][R][4], columns 4j + i of row r at [j][r][i];
 //               else nibbles u8[4][R][4], the low ones columns 4j + i, the high ones 16 + 4j + i
+// Grouped formats (codes of QuantizedMatrix: I8, I4, I3, I2) have instead
+//   before every `scale_groups` groups: scales f32[R], zero points i16[R]
+//   codes       8 and 4 bits: as above; 2 bits: u8[2][R][4], in plane p bits 2j, 2j+1 are the code
+//   of
+//               column 16p + 4j + i; 3 bits: first u8[R][4], bit j of byte [r][i] is bit 2 of the
+//               code of column 4j + i, then as 2 bits
 // One panel is one stream of memory. Rows beyond N are zeros.
 //
 // Arithmetic, the same on every instruction set bit for bit: for each output, in increasing order
@@ -17,6 +23,8 @@
 //   sum = fma(float(dot), scale_w * scale_x, sum),  dot = the exact integer sum of (code - zero) *
 //   x
 // and, with minimums, then sum = fma(minimum, scale_x * float(sum of the codes of x), sum).
+// Grouped formats: for each scale's groups in order, from part = 0,
+//   part = fma(float(dot), scale_x, part), and after the last sum = fma(part, scale_w, sum).
 // scale_w is d, or d * scale_code rounded to f32; the minimum is m, or -(m * min_code) rounded.
 #pragma once
 
@@ -25,8 +33,21 @@
 namespace ruvllm::kernels {
 
 // In the order of the table of formats in quant_panel_impl.h.
-enum class QuantFormat : uint8_t { kQ8_0, kQ4_0, kQ4_1, kQ5_0, kQ5_1, kQ4_K, kQ5_K, kQ6_K };
-enum { kNumQuantFormats = 8 };
+enum class QuantFormat : uint8_t {
+  kQ8_0,
+  kQ4_0,
+  kQ4_1,
+  kQ5_0,
+  kQ5_1,
+  kQ4_K,
+  kQ5_K,
+  kQ6_K,
+  kI8,
+  kI4,
+  kI3,
+  kI2
+};
+enum { kNumQuantFormats = 12 };
 
 // Rows of x stand in tiles of quantize_rows.h, one after the other: as many as possible of
 // QuantPanelKernel::tile_rows, then one of next_tile_rows() of what is left, filled up with zeros.
@@ -39,6 +60,7 @@ struct QuantPanelArgs {
   int64_t num_x;
   float* sums;  // [num_x][num_panels * R], rows sums_stride apart
   int64_t sums_stride;
+  int64_t scale_groups;  // grouped formats: groups under one scale
 };
 
 typedef void (*QuantPanelProduct)(const QuantPanelArgs*);

@@ -12,6 +12,7 @@ struct Format {
   static constexpr bool kMinimum = kMinimumV;
   static constexpr bool kTwoLevel = kTwoLevelV;
   static constexpr bool kHalves = kHalvesV;
+  static constexpr bool kGrouped = false;
 
   // Bytes of a group's record, and of what precedes eight groups, for `rows` rows.
   static constexpr int group_bytes(int rows) {
@@ -23,6 +24,21 @@ struct Format {
   static constexpr int super_bytes(int rows) { return kTwoLevel ? rows * (kMinimum ? 4 : 2) : 0; }
 };
 
+// Codes of QuantizedMatrix: a scale and a zero point before every `scale_groups` groups.
+template <int kBitsV>
+struct Grouped {
+  static constexpr int kBits = kBitsV;
+  static constexpr int kZeroLog2 = -1;
+  static constexpr bool kMinimum = false;
+  static constexpr bool kTwoLevel = false;
+  static constexpr bool kHalves = false;
+  static constexpr bool kGrouped = true;
+
+  static constexpr int group_bytes(int rows) { return rows * kBits * 4; }
+  static constexpr int super_bytes(int) { return 0; }
+  static constexpr int header_bytes(int rows) { return rows * 6; }
+};
+
 using Q8_0 = Format<8, 7, false, false, false>;
 using Q4_0 = Format<4, 3, false, false, false>;
 using Q4_1 = Format<4, -1, true, false, false>;
@@ -31,6 +47,10 @@ using Q5_1 = Format<5, -1, true, false, false>;
 using Q4_K = Format<4, -1, true, true, false>;
 using Q5_K = Format<5, -1, true, true, false>;
 using Q6_K = Format<6, 5, false, true, true>;
+using I8 = Grouped<8>;
+using I4 = Grouped<4>;
+using I3 = Grouped<3>;
+using I2 = Grouped<2>;
 
 }  // namespace
 }  // namespace ruvllm::kernels

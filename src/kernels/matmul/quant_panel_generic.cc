@@ -22,6 +22,10 @@ int code_at(const uint8_t* high, const uint8_t* codes, int row, int column) {
   const int j = column / 4;
   const int i = row * 4 + column % 4;
   if (Fmt::kBits == 8) return codes[j * kRows * 4 + i];
+  if (Fmt::kBits <= 3) {
+    const int two = codes[(j / 4) * kRows * 4 + i] >> (2 * (j % 4)) & 3;
+    return Fmt::kBits == 2 ? two : two | (high[i] >> j & 1) << 2;
+  }
   const int low = codes[(j % 4) * kRows * 4 + i] >> (j < 4 ? 0 : 4) & 15;
   if (Fmt::kBits == 4) return low;
   if (Fmt::kBits == 5) return low | (high[i] >> j & 1) << 4;
@@ -94,6 +98,44 @@ void panel_product(const QuantPanelArgs* args) {
   }
 }
 
+// One row of w and of x in a grouped format; w: the panel.
+template <class Fmt>
+float grouped_row(const QuantPanelArgs& args, const uint8_t* w, int row, const Activations* x) {
+  float sum = 0.0f;
+  for (int64_t begin = 0; begin < args.groups; begin += args.scale_groups) {
+    float scale;
+    int16_t zero;
+    memcpy(&scale, w + 4 * row, sizeof scale);
+    memcpy(&zero, w + 4 * kRows + 2 * row, sizeof zero);
+    w += Fmt::header_bytes(kRows);
+    float part = 0.0f;
+    for (int64_t g = begin; g < begin + args.scale_groups && g < args.groups; ++g) {
+      int32_t dot = 0;
+      for (int k = 0; k < 32; ++k) {
+        const int code = code_at<Fmt>(w, w + (Fmt::kBits == 3 ? kRows * 4 : 0), row, k);
+        dot += (code - zero) * x[g].codes[k];
+      }
+      part = __builtin_fmaf((float)dot, x[g].scale, part);
+      w += Fmt::group_bytes(kRows);
+    }
+    sum = __builtin_fmaf(part, scale, sum);
+  }
+  return sum;
+}
+
+template <class Fmt>
+void grouped_product(const QuantPanelArgs* args) {
+  for (int64_t p = 0; p < args->num_panels; ++p) {
+    for (int64_t t = 0; t < args->num_x; ++t) {
+      for (int r = 0; r < kRows; ++r) {
+        args->sums[t * args->sums_stride + p * kRows + r] =
+            grouped_row<Fmt>(*args, args->panels + p * args->panel_bytes, r,
+                             (const Activations*)args->x + t * args->groups);
+      }
+    }
+  }
+}
+
 }  // namespace
 
 const QuantPanelKernel kQuantPanel = {kRows,
@@ -105,6 +147,10 @@ const QuantPanelKernel kQuantPanel = {kRows,
                                        {ActivationForm::kInt8, panel_product<Q5_1>},
                                        {ActivationForm::kInt8, panel_product<Q4_K>},
                                        {ActivationForm::kInt8, panel_product<Q5_K>},
-                                       {ActivationForm::kInt8, panel_product<Q6_K>}}};
+                                       {ActivationForm::kInt8, panel_product<Q6_K>},
+                                       {ActivationForm::kInt8, grouped_product<I8>},
+                                       {ActivationForm::kInt8, grouped_product<I4>},
+                                       {ActivationForm::kInt8, grouped_product<I3>},
+                                       {ActivationForm::kInt8, grouped_product<I2>}}};
 
 }  // namespace ruvllm::kernels::generic

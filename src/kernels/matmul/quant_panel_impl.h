@@ -24,6 +24,14 @@ template <class S, class Fmt>
 RUVLLM_INLINE typename S::I load_codes(const uint8_t* high, const uint8_t* codes, int j) {
   constexpr int kVector = S::kRows * 4;
   if constexpr (Fmt::kBits == 8) return S::load(codes + j * kVector);
+  if constexpr (Fmt::kBits <= 3) {
+    const typename S::I plane = S::load(codes + (j / 4) * kVector);
+    const typename S::I low = S::and_bytes(S::shift_right_16(plane, 2 * (j & 3)), 3);
+    if constexpr (Fmt::kBits == 2) return low;
+    const typename S::I top = S::load(high);
+    const typename S::I bit = j < 2 ? S::shift_left_16(top, 2 - j) : S::shift_right_16(top, j - 2);
+    return S::or_bits(low, S::and_bytes(bit, 4));
+  }
   const typename S::I both = S::load(codes + (j & 3) * kVector);
   const typename S::I low = S::and_bytes(j < 4 ? both : S::shift_right_16(both, 4), 15);
   if constexpr (Fmt::kBits == 4) return low;
@@ -142,6 +150,12 @@ struct GroupDot {
   }
 };
 
+struct GroupRange {
+  int64_t first;
+  int64_t count;
+  int64_t scale_groups;  // grouped formats only
+};
+
 template <class S, class Fmt, int MX, int NV>
 struct PanelTile {
   using I = typename S::I;
@@ -234,34 +248,109 @@ struct PanelTile {
     }
   }
 
-  // Adds the groups [first, first + count) to sums: [MX][NV][R]. panels: NV pointers. x: the tile.
-  // Meanwhile `lines` cache lines a group are fetched from `ahead` on.
-  static void run(const uint8_t* const* panels, const uint32_t* x, int64_t first, int64_t count,
-                  const uint8_t* ahead, int64_t lines, float* sums) {
-    const uint8_t* w[NV];
-    F d[NV];
-    F m[NV];
+  // One group of a grouped format: adds to parts: [MX][NV][R]. head: the scales and zero points.
+  static RUVLLM_INLINE void add_part(const uint8_t* (&w)[NV], const uint8_t* const* head,
+                                     const uint32_t* x, float* parts) {
+    const uint8_t* high[NV];
+    const uint8_t* codes[NV];
+    I zero[NV];
 #pragma GCC unroll 4
     for (int n = 0; n < NV; ++n) {
-      w[n] = panels[n] + first * Fmt::group_bytes(kRows) + first / 8 * Fmt::super_bytes(kRows);
-      d[n] = m[n] = S::zero_f32();
+      high[n] = w[n];
+      codes[n] = w[n] + (Fmt::kBits == 3 ? kRows * 4 : 0);
+      w[n] += Fmt::group_bytes(kRows);
     }
-    x += first * Form::kWords * MX;
-    for (int64_t g = first; g < first + count; ++g) {
-      if constexpr (Fmt::kTwoLevel) {
-        if (g % 8 == 0) {
+    I dot[MX][NV];
+    Dot::template run<0, 8, 2>(high, codes, x, dot);
 #pragma GCC unroll 4
-          for (int n = 0; n < NV; ++n) {
-            d[n] = S::load_f16(w[n]);
-            if constexpr (Fmt::kMinimum) m[n] = S::load_f16(w[n] + 2 * kRows);
-            w[n] += Fmt::super_bytes(kRows);
-          }
+    for (int n = 0; n < NV; ++n) zero[n] = S::load_i16(head[n] + 4 * kRows);
+#pragma GCC unroll 8
+    for (int t = 0; t < MX; ++t) {
+      const uint32_t* scale_x = x + Form::kCodeWords * MX + t;
+      const I sum_x = S::broadcast_4(scale_x + MX);
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) {
+        float* part = parts + (t * NV + n) * kRows;
+        const I counted = S::sub_32(dot[t][n], S::dot_pairs_16(zero[n], sum_x));
+        S::store_f32(part,
+                     S::fma(S::to_f32(counted), S::broadcast_f32(scale_x), S::load_f32(part)));
+      }
+    }
+  }
+
+  // sums += parts * scale, and parts = 0.
+  static RUVLLM_INLINE void end_scale(const uint8_t* const* head, float* parts, float* sums) {
+    for (int i = 0; i < MX * NV; ++i) {
+      const F scale = S::load_f32((const float*)head[i % NV]);
+      S::store_f32(sums + i * kRows,
+                   S::fma(S::load_f32(parts + i * kRows), scale, S::load_f32(sums + i * kRows)));
+      S::store_f32(parts + i * kRows, S::zero_f32());
+    }
+  }
+
+  // run() of grouped formats; `first` is a multiple of scale_groups.
+  static void run_grouped(const uint8_t* const* panels, const uint32_t* x, const GroupRange& range,
+                          const uint8_t* ahead, int64_t lines, float* sums) {
+    alignas(64) float parts[MX * NV * kRows];
+    const uint8_t* w[NV];
+    const uint8_t* head[NV];
+    for (int n = 0; n < NV; ++n) {
+      w[n] = panels[n] + range.first * Fmt::group_bytes(kRows) +
+             range.first / range.scale_groups * Fmt::header_bytes(kRows);
+      head[n] = w[n];
+    }
+    for (int i = 0; i < MX * NV; ++i) S::store_f32(parts + i * kRows, S::zero_f32());
+    x += range.first * Form::kWords * MX;
+    int64_t left = 0;  // groups under the scale
+    for (int64_t g = 0; g < range.count; ++g) {
+      if (left == 0) {
+        for (int n = 0; n < NV; ++n) {
+          head[n] = w[n];
+          w[n] += Fmt::header_bytes(kRows);
         }
+        left = range.scale_groups;
       }
       for (int64_t i = 0; i < lines; ++i, ahead += 64) __builtin_prefetch(ahead, 0, 2);
-      group(w, d, m, x, sums);
+      add_part(w, head, x, parts);
       x += Form::kWords * MX;
-      __asm__ volatile("" ::: "memory");  // the sums stay in memory
+      __asm__ volatile("" ::: "memory");
+      if (--left == 0 || g + 1 == range.count) end_scale(head, parts, sums);
+    }
+  }
+
+  // Adds the groups of the range to sums: [MX][NV][R]. panels: NV pointers. x: the tile. Meanwhile
+  // `lines` cache lines a group are fetched from `ahead` on.
+  static void run(const uint8_t* const* panels, const uint32_t* x, const GroupRange& range,
+                  const uint8_t* ahead, int64_t lines, float* sums) {
+    if constexpr (Fmt::kGrouped) {
+      return run_grouped(panels, x, range, ahead, lines, sums);
+    } else {
+      const int64_t first = range.first;
+      const uint8_t* w[NV];
+      F d[NV];
+      F m[NV];
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) {
+        w[n] = panels[n] + first * Fmt::group_bytes(kRows) + first / 8 * Fmt::super_bytes(kRows);
+        d[n] = m[n] = S::zero_f32();
+      }
+      x += first * Form::kWords * MX;
+      for (int64_t g = first; g < first + range.count; ++g) {
+        if constexpr (Fmt::kTwoLevel) {
+          if (g % 8 == 0) {
+#pragma GCC unroll 4
+            for (int n = 0; n < NV; ++n) {
+              d[n] = S::load_f16(w[n]);
+              if constexpr (Fmt::kMinimum) m[n] = S::load_f16(w[n] + 2 * kRows);
+              w[n] += Fmt::super_bytes(kRows);
+            }
+          }
+        }
+        for (int64_t i = 0; i < lines; ++i, ahead += 64) __builtin_prefetch(ahead, 0, 2);
+        group(w, d, m, x, sums);
+        x += Form::kWords * MX;
+        __asm__ volatile("" ::: "memory");  // the sums stay in memory
+      }
     }
   }
 };
@@ -305,7 +394,8 @@ struct PanelRows {
       }
     }
     const int64_t fetch = lines_left > 0 ? lines : 0;
-    PanelTile<S, Fmt, MX, NV>::run(panels, x, first, last - first, ahead, fetch, sums);
+    PanelTile<S, Fmt, MX, NV>::run(panels, x, {first, last - first, args->scale_groups}, ahead,
+                                   fetch, sums);
     ahead += fetch * (last - first) * 64;
     lines_left -= fetch * (last - first);
     for (int64_t i = 0; i < num_x; ++i) {
@@ -319,7 +409,10 @@ struct PanelRows {
     const int64_t whole = args->num_x / S::kTileX * S::kTileX;
     const int64_t rest = args->num_x > whole ? next_tile_rows(args->num_x - whole, S::kTileX) : 0;
     const int64_t end = args->groups;
-    const int64_t chunk = whole > S::kTileX ? chunk_groups<S, Fmt>() : end;
+    int64_t chunk = whole > S::kTileX ? chunk_groups<S, Fmt>() : end;
+    if constexpr (Fmt::kGrouped) {  // whole scales
+      chunk = (chunk + args->scale_groups - 1) / args->scale_groups * args->scale_groups;
+    }
     for (int64_t p = 0; p < num_panels; p += 2) {
       for (int64_t first = 0; first < end; first += chunk) {
         const int64_t last = first + chunk < end ? first + chunk : end;
@@ -376,7 +469,11 @@ constexpr QuantPanelKernel make_quant_panel() {
            {kNarrow, panel_product<S, Q5_1>},
            {kNarrow, panel_product<S, Q4_K>},
            {kNarrow, panel_product<S, Q5_K>},
-           {kNarrow, panel_product<S, Q6_K>}}};
+           {kNarrow, panel_product<S, Q6_K>},
+           {kEight, panel_product<S, I8>},
+           {kNarrow, panel_product<S, I4>},
+           {kNarrow, panel_product<S, I3>},
+           {kNarrow, panel_product<S, I2>}}};
 }
 
 }  // namespace

@@ -69,6 +69,10 @@ struct Simd {
   static F load_i8(const uint8_t* p) {
     return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i*)p)));
   }
+  // A 16-bit number in the lower half of each lane, above it zeros.
+  static I load_i16(const uint8_t* p) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p));
+  }
   static F load_f32(const float* p) { return _mm512_loadu_ps(p); }
   static void store_f32(float* p, F v) { _mm512_storeu_ps(p, v); }
 };

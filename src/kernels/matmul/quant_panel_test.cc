@@ -9,6 +9,7 @@
 
 #include "base/float_types.h"
 #include "base/rng.h"
+#include "kernels/matmul/grouped_pack.h"
 #include "kernels/matmul/matmul_kernels.h"
 #include "kernels/matmul/quant_pack.h"
 #include "kernels/matmul/quant_panel_formats.h"
@@ -371,6 +372,123 @@ TEST(QuantPanel, PlainProductIsNearTheExactOne) {
     }
     const auto got = product(generic::kQuantPanel, dtype, row, 1, x, 1, cols);
     EXPECT_NEAR(got[0], want, bound) << dtype_info(dtype).name;
+  }
+}
+
+// A matrix of any codes; zero points beyond the codes' range too.
+QuantizedMatrix random_matrix(int32_t bits, int64_t rows, int64_t cols, int64_t group_size,
+                              uint64_t seed) {
+  QuantizedMatrix matrix;
+  matrix.rows = rows;
+  matrix.cols = cols;
+  matrix.bits = bits;
+  matrix.group_size = group_size;
+  for (int64_t i = 0; i < rows * cols; ++i) {
+    const uint64_t bits_of = random_bits(seed, 1, static_cast<uint64_t>(i));
+    matrix.codes.push_back(static_cast<uint8_t>(bits_of & ((1U << bits) - 1)));
+  }
+  for (int64_t i = 0; i < rows * matrix.num_groups(); ++i) {
+    const auto at = static_cast<uint64_t>(i);
+    matrix.scales.push_back(static_cast<float>(random_uniform(seed, 2, at) - 0.3));
+    matrix.zeros.push_back(static_cast<int16_t>(random_bits(seed, 3, at) % 400 - 60));
+  }
+  return matrix;
+}
+
+struct GroupedCase {
+  int32_t bits;
+  int64_t rows, cols, group_size;
+};
+constexpr GroupedCase kGroupedCases[] = {
+    {8, 9, 96, 32},   {8, 3, 160, 64},  {8, 17, 64, 64},   {4, 8, 256, 128},
+    {4, 33, 160, 32}, {4, 5, 800, 800}, {3, 16, 224, 64},  {3, 10, 96, 32},
+    {2, 7, 128, 64},  {2, 40, 96, 96},  {8, 4, 1600, 512}, {3, 20, 1056, 96},
+};
+
+TEST(GroupedPanels, PackingIsLossless) {
+  for (const auto& [bits, rows, cols, group_size] : kGroupedCases) {
+    const QuantizedMatrix matrix = random_matrix(bits, rows, cols, group_size, 4);
+    ASSERT_TRUE(is_valid(matrix) && has_grouped_panels(matrix));
+    for (const int64_t panel_rows : {8, 16}) {
+      const int64_t each = scale_groups(matrix);
+      std::vector<uint8_t> panel(
+          static_cast<size_t>(grouped_panel_bytes(bits, panel_rows, cols / 32, each)), 0xaa);
+      for (int64_t first = 0; first < rows; first += panel_rows) {
+        pack_grouped_panel(matrix, first, panel_rows, panel.data());
+        for (int64_t r = 0; r < std::min(panel_rows, rows - first); ++r) {
+          const QuantizedMatrix back =
+              unpack_grouped_row(bits, panel.data(), r, panel_rows, cols / 32, each);
+          std::vector<float> want(static_cast<size_t>(cols));
+          std::vector<float> got(want);
+          dequantize_row(matrix, first + r, want.data());
+          dequantize_row(back, 0, got.data());
+          ASSERT_EQ(got, want) << bits << " bits, row " << first + r;
+        }
+      }
+    }
+  }
+}
+
+std::vector<float> grouped_product(const QuantPanelKernel& kernel, const QuantizedMatrix& matrix,
+                                   const std::vector<float>& x, int64_t num_x) {
+  const int64_t groups = matrix.cols / 32;
+  const int64_t panels = (matrix.rows + kernel.panel_rows - 1) / kernel.panel_rows;
+  const auto& format = kernel.formats[static_cast<size_t>(grouped_format(matrix.bits))];
+  QuantPanelArgs args;
+  args.panel_bytes =
+      grouped_panel_bytes(matrix.bits, kernel.panel_rows, groups, scale_groups(matrix));
+  std::vector<uint8_t> packed(static_cast<size_t>(args.panel_bytes * panels));
+  for (int64_t p = 0; p < panels; ++p) {
+    pack_grouped_panel(matrix, p * kernel.panel_rows, kernel.panel_rows,
+                       packed.data() + p * args.panel_bytes);
+  }
+  const auto tiles = quantized(generic::kQuantize, format.x_form, x, num_x, kernel.tile_rows);
+  std::vector<float> sums(static_cast<size_t>(num_x * panels * kernel.panel_rows), 77.0f);
+  args.panels = packed.data();
+  args.num_panels = panels;
+  args.groups = groups;
+  args.x = tiles.data();
+  args.num_x = num_x;
+  args.sums = sums.data();
+  args.sums_stride = panels * kernel.panel_rows;
+  args.scale_groups = scale_groups(matrix);
+  format.product(&args);
+  std::vector<float> out;
+  for (int64_t t = 0; t < num_x; ++t) {
+    out.insert(out.end(), sums.begin() + t * args.sums_stride,
+               sums.begin() + t * args.sums_stride + matrix.rows);
+  }
+  return out;
+}
+
+// The plain kernel against f64 (half a step of x, and f32 sums); the others against the plain one.
+TEST(GroupedPanels, EveryKernelEqualsThePlainOneAndThatTheExactProduct) {
+  for (const auto& [bits, rows, cols, group_size] : kGroupedCases) {
+    const QuantizedMatrix matrix = random_matrix(bits, rows, cols, group_size, 6);
+    for (const int64_t num_x : {1, 2, 3, 4, 5, 9, 14}) {
+      std::vector<float> x(static_cast<size_t>(num_x * cols));
+      for (size_t i = 0; i < x.size(); ++i) {
+        x[i] = static_cast<float>(2.0 * random_uniform(5, 5, i) - 1.0);
+      }
+      const auto want = grouped_product(generic::kQuantPanel, matrix, x, num_x);
+      std::vector<float> w(static_cast<size_t>(cols));
+      for (int64_t i = 0; i < num_x * rows; ++i) {
+        dequantize_row(matrix, i % rows, w.data());
+        double exact = 0.0;
+        double bound = 0.0;
+        for (int64_t k = 0; k < cols; ++k) {
+          const double wk = w[static_cast<size_t>(k)];
+          exact += wk * double{x[static_cast<size_t>(i / rows * cols + k)]};
+          bound += std::abs(wk) * (0.5005 / 127.0 + 1e-5);
+        }
+        ASSERT_NEAR(want[static_cast<size_t>(i)], exact, bound) << bits << " bits";
+      }
+      for (const auto& [level, kernel] : quant_panel_kernels()) {
+        if (!isa_supported(level)) continue;
+        ASSERT_EQ(grouped_product(*kernel, matrix, x, num_x), want)
+            << isa_name(level) << " " << bits << " bits, " << num_x << " rows of x";
+      }
+    }
   }
 }
 

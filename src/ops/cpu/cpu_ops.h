@@ -54,11 +54,10 @@ class CpuOps final : public Ops {
  private:
   // matmul.cc
   void matmul_rows(const MatmulArgs& args, int64_t first, int64_t count);
-  struct MatmulInput;
-  MatmulInput prepare_x(const CpuWeight& weight, ConstMatrixF32 x, int64_t first, int64_t count);
+  const float* prepare_x(const CpuWeight& weight, ConstMatrixF32 x, int64_t first, int64_t count);
   const float* pack_x(ConstMatrixF32 x, int64_t first, int64_t count);
-  const uint32_t* quantize_x(ConstMatrixF32 x, int64_t first, int64_t count,
-                             kernels::ActivationForm form);
+  const uint32_t* quantize_x(const CpuWeight& weight, int32_t transform, ConstMatrixF32 x,
+                             int64_t first, int64_t count, kernels::ActivationForm form);
   void reserve_matmul(const StepLimits& limits);
 
   // attention.cc: scratch of reserve()'s limits.

@@ -7,17 +7,20 @@
 
 #include <vector>
 
+#include "kernels/matmul/quant_panel.h"
 #include "ops/cpu/huge_memory.h"
 #include "ops/ops.h"
 #include "tensor/dtype.h"
 #include "tensor/quant_layout.h"
+#include "tensor/quantized_matrix.h"
 
 namespace ruvllm {
 
 enum class PartForm : uint8_t {
   kFloatRows,    // rows of f32, bf16 or f16, read in place
   kEncodedRows,  // rows of any other format: dequantized by the row, then as f32
-  kQuantPanels,  // integer weights, repacked (kernels/matmul/quant_panel.h)
+  kQuantPanels,  // integer weights, repacked (kernels/matmul/quant_panel.h): blocks of a file, or
+                 // codes
 };
 
 struct WeightPart {
@@ -28,9 +31,14 @@ struct WeightPart {
   const std::byte* data = nullptr;
   uint64_t row_bytes = 0;  // of a panel: a row's share, rounded down
   // Panels only:
-  const QuantLayout* layout = nullptr;
+  const QuantLayout* layout = nullptr;  // null: codes of a QuantizedMatrix
+  kernels::QuantFormat format = kernels::QuantFormat::kQ8_0;
   int64_t panel_rows = 0;
   int64_t panel_bytes = 0;
+  // Codes of a QuantizedMatrix only:
+  int32_t bits = 0;
+  int64_t scale_groups = 0;  // groups of 32 columns under one scale
+  int32_t transform = -1;    // of x before the product: index in CpuWeight::transforms(); -1: none
 
   const std::byte* row(int64_t i) const { return data + static_cast<uint64_t>(i) * row_bytes; }
   const uint8_t* panel(int64_t i) const {
@@ -41,10 +49,12 @@ struct WeightPart {
 class CpuWeight final : public Weight {
  public:
   std::span<const WeightPart> parts() const { return parts_; }
+  std::span<const InputTransform> transforms() const { return transforms_; }
 
  private:
   friend class WeightBuilder;  // weight.cc
   std::vector<WeightPart> parts_;
+  std::vector<InputTransform> transforms_;  // each once
   std::vector<OwnedBytes> owned_;
 };
 

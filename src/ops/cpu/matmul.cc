@@ -273,53 +273,64 @@ const float* CpuOps::pack_x(ConstMatrixF32 x, int64_t first, int64_t count) {
   return packed;
 }
 
-// Quantizes rows [first, first + count) of x for the integer kernels, in their tiles.
-const uint32_t* CpuOps::quantize_x(ConstMatrixF32 x, int64_t first, int64_t count,
-                                   kernels::ActivationForm form) {
+// Quantizes rows [first, first + count) of x for the integer kernels, in their tiles; before that,
+// with `transform` >= 0, applies this one of the weight.
+const uint32_t* CpuOps::quantize_x(const CpuWeight& weight, int32_t transform, ConstMatrixF32 x,
+                                   int64_t first, int64_t count, kernels::ActivationForm form) {
   const bool wide = form == kernels::ActivationForm::kInt16;
   const int64_t groups = x.cols / kQuantGroup;
   const int64_t row_words = groups * (wide ? kernels::kInt16Words : kernels::kInt8Words);
   const auto quantize = wide ? matmul_->quantize.to_int16 : matmul_->quantize.to_int8;
   const int64_t largest = matmul_->quant_panel.tile_rows;
-  uint32_t* const words = matmul_->quantized_x[wide].get<uint32_t>((count + largest) * row_words);
-  pool_.parallel_for((count + largest - 1) / largest, [&](int64_t tile, int) {
+  MatmulState::QuantizedX& buffers = matmul_->quantized_x[static_cast<size_t>(transform + 1)];
+  uint32_t* const words = buffers.words[wide].get<uint32_t>((count + largest) * row_words);
+  pool_.parallel_for((count + largest - 1) / largest, [&](int64_t tile, int worker) {
     const int64_t t = tile * largest;
     const int64_t rows = kernels::next_tile_rows(count - t, largest);
     uint32_t* const begin = words + t * row_words;
     if (count - t < rows) std::memset(begin, 0, static_cast<size_t>(rows * row_words) * 4);
     for (int64_t i = 0; i < std::min(rows, count - t); ++i) {
-      quantize(x.row(first + t + i), groups, rows, begin + i);
+      const float* row = x.row(first + t + i);
+      if (transform >= 0) {
+        auto& scratch = matmul_->workers[static_cast<size_t>(worker)].transformed;
+        float* const transformed = scratch.get<float>(x.cols);
+        apply_transform(weight.transforms()[static_cast<size_t>(transform)], row, transformed,
+                        x.cols);
+        row = transformed;
+      }
+      quantize(row, groups, rows, begin + i);
     }
   });
   return words;
 }
 
-// The forms of x that the parts of a weight want; each is made once.
-struct CpuOps::MatmulInput {
+// Makes the forms of x that the parts of the weight want, each once. Quantized ones are left in
+// MatmulState::quantized_x; returns x packed for float parts, null without any.
+const float* CpuOps::prepare_x(const CpuWeight& weight, ConstMatrixF32 x, int64_t first,
+                               int64_t count) {
   const float* packed = nullptr;
-  const uint32_t* by_form[2] = {nullptr, nullptr};  // by ActivationForm
-};
-
-CpuOps::MatmulInput CpuOps::prepare_x(const CpuWeight& weight, ConstMatrixF32 x, int64_t first,
-                                      int64_t count) {
-  MatmulInput input;
+  for (MatmulState::QuantizedX& buffers : matmul_->quantized_x) {
+    buffers.made[0] = buffers.made[1] = nullptr;
+  }
   for (const WeightPart& part : weight.parts()) {
     if (part.form != PartForm::kQuantPanels) {
-      if (input.packed == nullptr) input.packed = pack_x(x, first, count);
+      if (packed == nullptr) packed = pack_x(x, first, count);
       continue;
     }
-    const auto format = static_cast<size_t>(kernels::quant_format(*part.layout));
-    const kernels::ActivationForm form = matmul_->quant_panel.formats[format].x_form;
-    const uint32_t*& made = input.by_form[static_cast<size_t>(form)];
-    if (made == nullptr) made = quantize_x(x, first, count, form);
+    const kernels::ActivationForm form =
+        matmul_->quant_panel.formats[static_cast<size_t>(part.format)].x_form;
+    MatmulState::QuantizedX& buffers =
+        matmul_->quantized_x[static_cast<size_t>(part.transform + 1)];
+    const uint32_t*& made = buffers.made[static_cast<size_t>(form)];
+    if (made == nullptr) made = quantize_x(weight, part.transform, x, first, count, form);
   }
-  return input;
+  return packed;
 }
 
 void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
   const CpuWeight& weight = as_cpu_weight(*args.weight);
   const FloatDotKernel& kernel = matmul_->float_dot;
-  const MatmulInput input = prepare_x(weight, args.x, first, count);
+  const float* const packed_x = prepare_x(weight, args.x, first, count);
   const TaskList tasks(weight.parts(), count, kernel.tile_w, pool_.num_threads());
   const Epilogue epilogue{args, first};
   pool_.parallel_for(tasks.num_tasks(), [&](int64_t index, int worker_index) {
@@ -332,24 +343,25 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
       sums.x_stride = panels * part->panel_rows;
       sums.w_stride = 1;
       sums.data = worker.sums.get<float>(count * sums.x_stride);
-      const auto format = static_cast<size_t>(kernels::quant_format(*part->layout));
-      const auto& entry = matmul_->quant_panel.formats[format];
+      const auto& entry = matmul_->quant_panel.formats[static_cast<size_t>(part->format)];
+      const auto& inputs = matmul_->quantized_x[static_cast<size_t>(part->transform + 1)];
       const kernels::QuantPanelArgs product{part->panel(first_w / part->panel_rows),
                                             panels,
                                             part->panel_bytes,
                                             weight.cols() / kQuantGroup,
-                                            input.by_form[static_cast<size_t>(entry.x_form)],
+                                            inputs.made[static_cast<size_t>(entry.x_form)],
                                             count,
                                             sums.data,
-                                            sums.x_stride};
+                                            sums.x_stride,
+                                            part->scale_groups};
       entry.product(&product);
     } else {
       sums.data = worker.sums.get<float>(round_up(num_w, kernel.tile_w) * sums.w_stride);
       const FloatPart product(kernel, *part, weight.cols());
       if (count == 1) {
-        product.stream(input.packed, first_w, num_w, worker.decoded, sums.data);
+        product.stream(packed_x, first_w, num_w, worker.decoded, sums.data);
       } else {
-        product.tiles(input.packed, count, first_w, num_w, worker, sums);
+        product.tiles(packed_x, count, first_w, num_w, worker, sums);
       }
     }
     epilogue.apply(sums, count, part->first_row + first_w, num_w);
@@ -362,8 +374,10 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
   const int64_t groups = (limits.max_columns + kQuantGroup - 1) / kQuantGroup;
   matmul_->packed_x.get<float>(rows * round_up(limits.max_columns, kernel.lanes));
   const int64_t padded = rows + matmul_->quant_panel.tile_rows;
-  matmul_->quantized_x[0].get<uint32_t>(padded * groups * kernels::kInt8Words);
-  matmul_->quantized_x[1].get<uint32_t>(padded * groups * kernels::kInt16Words);
+  for (MatmulState::QuantizedX& buffers : matmul_->quantized_x) {
+    buffers.words[0].get<uint32_t>(padded * groups * kernels::kInt8Words);
+    buffers.words[1].get<uint32_t>(padded * groups * kernels::kInt16Words);
+  }
   const int64_t panel_rows = matmul_->quant_panel.panel_rows;
   const int64_t task_rows =
       std::max<int64_t>(kernel.tile_w * kPanelsPerTask, panel_rows * kQuantPanelsPerTask);
@@ -371,6 +385,7 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
       std::max((round_up(rows, 32) + 16) * task_rows, kMostUnitsPerTask * panel_rows);
   for (MatmulState::Worker& worker : matmul_->workers) {
     worker.sums.get<float>(sums);
+    worker.transformed.get<float>(limits.max_columns);
     worker.panel.get<float>(kPanelsPerTask * kernel.tile_w * kFloatBlock);
     worker.decoded.get<float>(std::max<int64_t>(limits.max_columns, kernel.tile_w * kFloatBlock));
   }

@@ -1,6 +1,7 @@
 // What CpuOps::matmul keeps between calls: the kernels picked and its scratch. Private to ops/cpu.
 #pragma once
 
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -22,10 +23,16 @@ struct CpuOps::MatmulState {
         quantize(kernels::quantize_kernel(isa)),
         workers(static_cast<size_t>(num_threads)) {}
 
+  // Room for the inputs of a weight with so many transforms.
+  void reserve_inputs(size_t transforms) {
+    while (quantized_x.size() < transforms + 1) quantized_x.emplace_back();
+  }
+
   struct Worker {
-    ScratchBuffer panel;    // widened rows of w
-    ScratchBuffer decoded;  // dequantized rows of w
-    ScratchBuffer sums;     // products before the epilogue, [rows of w][rows of x]
+    ScratchBuffer transformed;  // a row of x
+    ScratchBuffer panel;        // widened rows of w
+    ScratchBuffer decoded;      // dequantized rows of w
+    ScratchBuffer sums;         // products before the epilogue, [rows of w][rows of x]
   };
 
   const kernels::FloatDotKernel& float_dot;
@@ -33,7 +40,12 @@ struct CpuOps::MatmulState {
   const kernels::QuantizeKernel& quantize;
   // Rows of x as the kernels want them.
   ScratchBuffer packed_x;
-  ScratchBuffer quantized_x[2];  // by ActivationForm
+  // One for plain x (the first), one for each transform of a weight: by ActivationForm.
+  struct QuantizedX {
+    ScratchBuffer words[2];
+    const uint32_t* made[2] = {nullptr, nullptr};  // in the product under way
+  };
+  std::deque<QuantizedX> quantized_x = std::deque<QuantizedX>(1);
   std::vector<Worker> workers;
 };
 

@@ -12,6 +12,7 @@
 #include "kernels/matmul/matmul_kernels.h"
 #include "ops/cpu/cpu_ops.h"
 #include "tensor/dequantize.h"
+#include "tensor/quantized_matrix.h"
 
 namespace ruvllm {
 namespace {
@@ -295,6 +296,118 @@ TEST(CpuMatmul, FusedSourcesOfDifferentFormatsAndTransposedOnes) {
         ASSERT_EQ(y[static_cast<size_t>(i)],
                   kernels::float_dot_model(x.data() + i / 40 * k, column.data(), k, lanes,
                                            level != IsaLevel::kGeneric));
+      }
+    }
+  }
+}
+
+// Codes with scales, zero points and an input transform, as AWQ, GPTQ and the quantizers make them.
+class FixedSource final : public QuantizedSource {
+ public:
+  explicit FixedSource(QuantizedMatrix matrix) : matrix_(std::move(matrix)) {}
+  Result<QuantizedMatrix> read() const override { return matrix_; }
+  std::string_view layout() const override { return "test"; }
+  uint64_t stored_bytes() const override { return matrix_.codes.size(); }
+  const QuantizedMatrix& matrix() const { return matrix_; }
+  WeightSource source() const {
+    return {
+        make_view(static_cast<const float*>(nullptr), DType::kF32, {matrix_.rows, matrix_.cols}),
+        false, this};
+  }
+
+ private:
+  QuantizedMatrix matrix_;
+};
+
+QuantizedMatrix random_codes(int32_t bits, int64_t rows, int64_t cols, int64_t group_size,
+                             uint64_t seed) {
+  QuantizedMatrix matrix;
+  matrix.rows = rows;
+  matrix.cols = cols;
+  matrix.bits = bits;
+  matrix.group_size = group_size;
+  matrix.zero = 1 << (bits - 1);
+  for (int64_t i = 0; i < rows * cols; ++i) {
+    matrix.codes.push_back(
+        static_cast<uint8_t>(random_bits(seed, 1, static_cast<uint64_t>(i)) & ((1U << bits) - 1)));
+  }
+  matrix.scales = random_floats(seed, rows * matrix.num_groups(), 0.1f);
+  return matrix;
+}
+
+InputTransform random_transform(int64_t cols, uint64_t seed, int32_t hadamard) {
+  InputTransform t;
+  t.input_scale = random_floats(seed, cols);
+  for (int64_t k = 0; k < cols; ++k) {
+    t.permutation.push_back(static_cast<int32_t>((k * 7 + static_cast<int64_t>(seed)) % cols));
+  }
+  t.hadamard_block = hadamard;
+  return t;
+}
+
+TEST(CpuMatmul, CodesBecomePanelsAndKeepTheirTransforms) {
+  const int64_t k = 192;
+  const InputTransform scaled = random_transform(k, 3, 0);
+  const InputTransform rotated = random_transform(k, 5, 64);
+  std::vector<FixedSource> sources;
+  int index = 0;
+  for (const int32_t bits : {8, 4, 3, 2, 4, 8}) {
+    QuantizedMatrix matrix = random_codes(bits, 9 + 5 * index, k, index % 2 == 0 ? 64 : k,
+                                          static_cast<uint64_t>(40 + index));
+    if (index % 3 == 1) matrix.transform = scaled;
+    if (index % 3 == 2) matrix.transform = rotated;
+    ASSERT_TRUE(is_valid(matrix));
+    sources.emplace_back(std::move(matrix));
+    ++index;
+  }
+  const int64_t t = 7;
+  const std::vector<float> x = random_floats(8, t * k);
+  std::vector<float> first;  // of the first level
+  for (const IsaLevel level : levels_here()) {
+    CpuOps ops(2, level);
+    std::vector<WeightSource> list;
+    for (const FixedSource& source : sources) list.push_back(source.source());
+    auto weight = ops.make_weight(list, {.compute = ComputeType::kAuto});
+    ASSERT_TRUE(weight.has_value()) << weight.error().message;
+    const auto n = static_cast<size_t>((*weight)->rows());
+    const std::vector<float> y = multiply(ops, **weight, x, t);
+    if (first.empty()) first = y;
+    EXPECT_EQ(y, first) << kernels::isa_name(level);
+    for (int64_t i = 0; i < t; ++i) {  // each row alone
+      const std::vector<float> row(x.begin() + i * k, x.begin() + (i + 1) * k);
+      const std::vector<float> alone = multiply(ops, **weight, row, 1);
+      EXPECT_EQ(
+          0, std::memcmp(alone.data(), y.data() + static_cast<size_t>(i) * n, n * sizeof(float)));
+    }
+    int64_t at = 0;
+    for (const FixedSource& source : sources) {
+      const QuantizedMatrix& matrix = source.matrix();
+      std::vector<float> want(static_cast<size_t>(k));
+      std::vector<float> got(want);
+      std::vector<float> input(want);
+      for (int64_t r = 0; r < matrix.rows; ++r, ++at) {
+        dequantize_row(matrix, r, want.data());
+        dequantize_weight_row(**weight, at, got.data());
+        ASSERT_EQ(got, want);
+        dequantize_codes(matrix, r, want.data());
+        for (int64_t i = 0; i < t; ++i) {
+          apply_transform(matrix.transform, x.data() + i * k, input.data(), k);
+          double exact = 0.0;
+          double bound = 0.0;  // half a step of each group of the input
+          for (int64_t g = 0; g < k; g += 32) {
+            double most = 0.0;
+            double weights = 0.0;
+            for (int64_t j = g; j < g + 32; ++j) {
+              const auto c = static_cast<size_t>(j);
+              exact += double{want[c]} * double{input[c]};
+              most = std::max(most, std::abs(double{input[c]}));
+              weights += std::abs(double{want[c]});
+            }
+            bound += most * weights * (0.5005 / 127.0 + 1e-5);
+          }
+          ASSERT_NEAR(y[static_cast<size_t>(i) * n + static_cast<size_t>(at)], exact, bound)
+              << kernels::isa_name(level) << " " << matrix.bits << " bits";
+        }
       }
     }
   }

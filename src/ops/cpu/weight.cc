@@ -4,6 +4,7 @@
 
 #include "base/checked.h"
 #include "base/str.h"
+#include "kernels/matmul/grouped_pack.h"
 #include "kernels/matmul/quant_pack.h"
 #include "ops/cpu/cpu_ops.h"
 #include "ops/cpu/cpu_weight.h"
@@ -78,7 +79,7 @@ class WeightBuilder {
     return {};
   }
 
-  std::unique_ptr<Weight> finish() { return std::move(weight_); }
+  std::unique_ptr<CpuWeight> finish() { return std::move(weight_); }
 
  private:
   uint64_t stride_bytes(const TensorView& view) const {
@@ -127,6 +128,7 @@ class WeightBuilder {
     part.form = PartForm::kQuantPanels;
     part.dtype = view.dtype;
     part.layout = &layout;
+    part.format = kernels::quant_format(layout);
     part.panel_rows = panel_rows_;
     part.panel_bytes = kernels::quant_panel_bytes(layout, panel_rows_, groups);
     part.row_bytes = static_cast<uint64_t>(part.panel_bytes / panel_rows_);
@@ -147,9 +149,11 @@ class WeightBuilder {
     return {};
   }
 
-  // Codes and scales to plain rows: f32, exact, where weights stay as stored, else bf16.
+  // Codes and scales to panels; what has none, to plain rows: f32, exact, where weights stay as
+  // stored, else bf16.
   Status expand(const QuantizedSource& source, WeightPart& part) {
     RUVLLM_ASSIGN(const QuantizedMatrix matrix, source.read());
+    if (panel_rows_ > 0 && kernels::has_grouped_panels(matrix)) return pack_codes(matrix, part);
     part.form = PartForm::kFloatRows;
     part.dtype = panel_rows_ > 0 ? DType::kBF16 : DType::kF32;
     const auto element = static_cast<uint64_t>(dtype_info(part.dtype).block_bytes);
@@ -164,6 +168,36 @@ class WeightBuilder {
       quantize_row(part.dtype, line, to + static_cast<uint64_t>(n) * part.row_bytes, matrix.cols);
     });
     return {};
+  }
+
+  Status pack_codes(const QuantizedMatrix& matrix, WeightPart& part) {
+    const int64_t groups = matrix.cols / kQuantGroup;
+    part.form = PartForm::kQuantPanels;
+    part.format = kernels::grouped_format(matrix.bits);
+    part.bits = matrix.bits;
+    part.scale_groups = kernels::scale_groups(matrix);
+    part.panel_rows = panel_rows_;
+    part.panel_bytes =
+        kernels::grouped_panel_bytes(matrix.bits, panel_rows_, groups, part.scale_groups);
+    part.row_bytes = static_cast<uint64_t>(part.panel_bytes / panel_rows_);
+    RUVLLM_ASSIGN(std::byte* const to, own(static_cast<uint64_t>(num_panels(part)),
+                                           static_cast<uint64_t>(part.panel_bytes)));
+    part.data = to;
+    if (!matrix.transform.empty()) part.transform = add_transform(matrix.transform);
+    pool_.parallel_for(num_panels(part), [&](int64_t p, int) {
+      kernels::pack_grouped_panel(matrix, p * panel_rows_, panel_rows_,
+                                  reinterpret_cast<uint8_t*>(to) + p * part.panel_bytes);
+    });
+    return {};
+  }
+
+  // Its index; parts with equal ones share the transformed input.
+  int32_t add_transform(const InputTransform& transform) {
+    std::vector<InputTransform>& all = weight_->transforms_;
+    const auto found = std::find(all.begin(), all.end(), transform);
+    const auto index = static_cast<int32_t>(found - all.begin());
+    if (found == all.end()) all.push_back(transform);
+    return index;
   }
 
   // [K, N] to rows of [N, K]: floats keep their element type, others become f32.
@@ -205,10 +239,23 @@ Result<std::unique_ptr<Weight>> CpuOps::make_weight(std::span<const WeightSource
   const bool as_stored = options.compute == ComputeType::kF32 || options.embedding_only;
   WeightBuilder builder(pool_, as_stored ? 0 : matmul_->quant_panel.panel_rows);
   for (const WeightSource& source : sources) RUVLLM_TRY(builder.add(source));
-  return builder.finish();
+  std::unique_ptr<CpuWeight> weight = builder.finish();
+  matmul_->reserve_inputs(weight->transforms().size());
+  return weight;
 }
 
 namespace {
+
+// A row of panels back to codes, and those to f32 of the original inputs.
+void unpack_codes(const CpuWeight& weight, const WeightPart& part, int64_t row, float* out) {
+  QuantizedMatrix one = kernels::unpack_grouped_row(part.bits, part.panel(row / part.panel_rows),
+                                                    row % part.panel_rows, part.panel_rows,
+                                                    weight.cols() / kQuantGroup, part.scale_groups);
+  if (part.transform >= 0) {
+    one.transform = weight.transforms()[static_cast<size_t>(part.transform)];
+  }
+  dequantize_row(one, 0, out);
+}
 
 // A row of panels back to the file's blocks, block by block, and those to f32.
 void unpack_row(const WeightPart& part, int64_t row, int64_t cols, float* out) {
@@ -231,7 +278,9 @@ void dequantize_weight_row(const Weight& weight, int64_t row, float* out) {
   for (const WeightPart& part : as_cpu_weight(weight).parts()) {
     const int64_t i = row - part.first_row;
     if (i >= part.num_rows) continue;
-    if (part.form == PartForm::kQuantPanels) {
+    if (part.form == PartForm::kQuantPanels && part.layout == nullptr) {
+      unpack_codes(as_cpu_weight(weight), part, i, out);
+    } else if (part.form == PartForm::kQuantPanels) {
       unpack_row(part, i, weight.cols(), out);
     } else {
       dequantize_row(part.dtype, part.row(i), out, weight.cols());

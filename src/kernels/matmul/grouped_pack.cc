@@ -1,0 +1,142 @@
+#include "kernels/matmul/grouped_pack.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "base/check.h"
+#include "tensor/quant_layout.h"
+
+namespace ruvllm::kernels {
+namespace {
+
+// Where a code stands in its group: a byte, a shift in it, and for 3 bits the same of the high bit.
+struct CodePlace {
+  int64_t byte;
+  int shift;
+  int64_t high_byte = 0;
+  int high_shift = 0;
+};
+
+CodePlace place_of(int32_t bits, int64_t panel_rows, int64_t row, int64_t column) {
+  const int64_t j = column / 4;
+  const int64_t in_plane = row * 4 + column % 4;
+  const int64_t plane = panel_rows * 4;
+  if (bits == 8) return {j * plane + in_plane, 0};
+  if (bits == 4) return {j % 4 * plane + in_plane, j < 4 ? 0 : 4};
+  const int64_t low = j / 4 * plane + in_plane;
+  const int shift = static_cast<int>(2 * (j % 4));
+  if (bits == 2) return {low, shift};
+  return {plane + low, shift, in_plane, static_cast<int>(j)};
+}
+
+void put_code(int32_t bits, const CodePlace& place, int code, uint8_t* group) {
+  const auto set = [group](int64_t byte, int value) {
+    group[byte] = static_cast<uint8_t>(group[byte] | value);
+  };
+  const int low = bits == 3 ? code & 3 : code;
+  set(place.byte, low << place.shift);
+  if (bits == 3) set(place.high_byte, code >> 2 << place.high_shift);
+}
+
+uint8_t get_code(int32_t bits, const CodePlace& place, const uint8_t* group) {
+  const int low_bits = bits == 3 ? 2 : bits;
+  int code = group[place.byte] >> place.shift & ((1 << low_bits) - 1);
+  if (bits == 3) code |= (group[place.high_byte] >> place.high_shift & 1) << 2;
+  return static_cast<uint8_t>(code);
+}
+
+int64_t header_bytes(int64_t panel_rows) {
+  return panel_rows * 6;
+}
+int64_t group_bytes(int32_t bits, int64_t panel_rows) {
+  return panel_rows * bits * 4;
+}
+
+}  // namespace
+
+bool has_grouped_panels(const QuantizedMatrix& matrix) {
+  return matrix.kind == CodeKind::kInteger && matrix.cols % kQuantGroup == 0 &&
+         matrix.zero == static_cast<int16_t>(matrix.zero) &&
+         (matrix.group_size % kQuantGroup == 0 || matrix.group_size >= matrix.cols);
+}
+
+QuantFormat grouped_format(int32_t bits) {
+  switch (bits) {
+    case 8:
+      return QuantFormat::kI8;
+    case 4:
+      return QuantFormat::kI4;
+    case 3:
+      return QuantFormat::kI3;
+    default:
+      break;
+  }
+  RUVLLM_CHECK(bits == 2, "no panel form of ", bits, " bits");
+  return QuantFormat::kI2;
+}
+
+int64_t scale_groups(const QuantizedMatrix& matrix) {
+  return std::min(matrix.group_size, matrix.cols) / kQuantGroup;
+}
+
+int64_t grouped_panel_bytes(int32_t bits, int64_t panel_rows, int64_t groups,
+                            int64_t scale_groups) {
+  const int64_t headers = (groups + scale_groups - 1) / scale_groups;
+  return groups * group_bytes(bits, panel_rows) + headers * header_bytes(panel_rows);
+}
+
+void pack_grouped_panel(const QuantizedMatrix& matrix, int64_t first, int64_t panel_rows,
+                        uint8_t* panel) {
+  const int64_t groups = matrix.cols / kQuantGroup;
+  const int64_t each = scale_groups(matrix);
+  const int64_t num_rows = std::min(panel_rows, matrix.rows - first);
+  std::memset(panel, 0,
+              static_cast<size_t>(grouped_panel_bytes(matrix.bits, panel_rows, groups, each)));
+  for (int64_t g = 0; g < groups; ++g) {
+    if (g % each == 0) {
+      for (int64_t r = 0; r < num_rows; ++r) {
+        const float scale = matrix.scale_at(first + r, g / each);
+        const auto zero = static_cast<int16_t>(matrix.zero_at(first + r, g / each));
+        std::memcpy(panel + 4 * r, &scale, sizeof scale);
+        std::memcpy(panel + 4 * panel_rows + 2 * r, &zero, sizeof zero);
+      }
+      panel += header_bytes(panel_rows);
+    }
+    for (int64_t r = 0; r < num_rows; ++r) {
+      const uint8_t* codes = matrix.codes.data() + (first + r) * matrix.cols + g * kQuantGroup;
+      for (int64_t k = 0; k < kQuantGroup; ++k) {
+        put_code(matrix.bits, place_of(matrix.bits, panel_rows, r, k), codes[k], panel);
+      }
+    }
+    panel += group_bytes(matrix.bits, panel_rows);
+  }
+}
+
+QuantizedMatrix unpack_grouped_row(int32_t bits, const uint8_t* panel, int64_t row,
+                                   int64_t panel_rows, int64_t groups, int64_t scale_groups) {
+  QuantizedMatrix out;
+  out.rows = 1;
+  out.cols = groups * kQuantGroup;
+  out.bits = bits;
+  out.group_size = scale_groups * kQuantGroup;
+  out.codes.resize(static_cast<size_t>(out.cols));
+  for (int64_t g = 0; g < groups; ++g) {
+    if (g % scale_groups == 0) {
+      float scale = 0.0f;
+      int16_t zero = 0;
+      std::memcpy(&scale, panel + 4 * row, sizeof scale);
+      std::memcpy(&zero, panel + 4 * panel_rows + 2 * row, sizeof zero);
+      out.scales.push_back(scale);
+      out.zeros.push_back(zero);
+      panel += header_bytes(panel_rows);
+    }
+    for (int64_t k = 0; k < kQuantGroup; ++k) {
+      out.codes[static_cast<size_t>(g * kQuantGroup + k)] =
+          get_code(bits, place_of(bits, panel_rows, row, k), panel);
+    }
+    panel += group_bytes(bits, panel_rows);
+  }
+  return out;
+}
+
+}  // namespace ruvllm::kernels

@@ -1,0 +1,33 @@
+// Codes of a QuantizedMatrix between its rows and the grouped panels of quant_panel.h. Lossless but
+// for the input transform, which is not part of a panel. Portable code, run once at load and for
+// single rows.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/matmul/quant_panel.h"
+#include "tensor/quantized_matrix.h"
+
+namespace ruvllm::kernels {
+
+// Whether the matrix has a panel form: integers, rows of whole groups of 32 columns, scales over
+// whole groups.
+bool has_grouped_panels(const QuantizedMatrix& matrix);
+
+QuantFormat grouped_format(int32_t bits);
+
+// Groups of 32 columns under one scale.
+int64_t scale_groups(const QuantizedMatrix& matrix);
+
+// Bytes of a panel of `panel_rows` rows of `groups` groups.
+int64_t grouped_panel_bytes(int32_t bits, int64_t panel_rows, int64_t groups, int64_t scale_groups);
+
+// Rows [first, first + panel_rows) of the matrix; those beyond its end become zeros.
+void pack_grouped_panel(const QuantizedMatrix& matrix, int64_t first, int64_t panel_rows,
+                        uint8_t* panel);
+
+// Row `row` of a panel as a matrix of one row with groups of 32 * scale_groups columns.
+QuantizedMatrix unpack_grouped_row(int32_t bits, const uint8_t* panel, int64_t row,
+                                   int64_t panel_rows, int64_t groups, int64_t scale_groups);
+
+}  // namespace ruvllm::kernels
