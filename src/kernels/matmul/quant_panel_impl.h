@@ -355,12 +355,6 @@ struct PanelTile {
   }
 };
 
-// Groups whose codes of two panels and of a tile of x stay in L1, beside each other.
-template <class S, class Fmt>
-constexpr int64_t chunk_groups() {
-  return DotForm<S, Fmt>::kWide ? 16 : 24;
-}
-
 // Products of up to four panels with all rows of x, tile by tile.
 template <class S, class Fmt>
 struct PanelRows {
@@ -409,7 +403,9 @@ struct PanelRows {
     const int64_t whole = args->num_x / S::kTileX * S::kTileX;
     const int64_t rest = args->num_x > whole ? next_tile_rows(args->num_x - whole, S::kTileX) : 0;
     const int64_t end = args->groups;
-    int64_t chunk = whole > S::kTileX ? chunk_groups<S, Fmt>() : end;
+    // Two panels and a tile of x stay in L1 beside each other: with 16-bit codes only in chunks of
+    // columns. The others fit, or nearly so, and lose more by the shorter streams.
+    int64_t chunk = DotForm<S, Fmt>::kWide && whole > S::kTileX ? 16 : end;
     if constexpr (Fmt::kGrouped) {  // whole scales
       chunk = (chunk + args->scale_groups - 1) / args->scale_groups * args->scale_groups;
     }
@@ -429,30 +425,19 @@ struct PanelRows {
 };
 
 template <class S, class Fmt>
-void panel_product(const QuantPanelArgs* all) {
-  // As many rows of x at a time as stay in L2 while the panels pass by.
-  constexpr int64_t kBytesOfX = 256 * 1024;
-  const int64_t row_words = all->groups * DotForm<S, Fmt>::kWords;
-  const int64_t fitting = kBytesOfX / (4 * row_words) / S::kTileX * S::kTileX;
-  const int64_t block = fitting > S::kTileX ? fitting : S::kTileX;
-  for (int64_t t = 0; t < all->num_x; t += block) {
-    QuantPanelArgs args = *all;
-    args.x += t * row_words;
-    args.num_x = all->num_x - t < block ? all->num_x - t : block;
-    args.sums += t * args.sums_stride;
-    const int64_t tiles = (args.num_x + S::kTileX - 1) / S::kTileX;
-    const int64_t passes = (args.num_x <= 2 ? 1 : 2 * tiles) * args.groups;
-    for (int64_t p = 0; p < args.num_panels; p += 4) {
-      PanelRows<S, Fmt> rows;
-      rows.args = &args;
-      rows.first_panel = p;
-      rows.num_panels = args.num_panels - p < 4 ? args.num_panels - p : 4;
-      rows.ahead = args.panels + (p + 4) * args.panel_bytes;
-      const int64_t panels_ahead = args.num_panels - p - 4;
-      rows.lines_left = (panels_ahead < 4 ? panels_ahead : 4) * args.panel_bytes / 64;
-      rows.lines = (rows.lines_left + passes - 1) / passes;
-      rows.run();
-    }
+void panel_product(const QuantPanelArgs* args) {
+  const int64_t tiles = (args->num_x + S::kTileX - 1) / S::kTileX;
+  const int64_t passes = (args->num_x <= 2 ? 1 : 2 * tiles) * args->groups;
+  for (int64_t p = 0; p < args->num_panels; p += 4) {
+    PanelRows<S, Fmt> rows;
+    rows.args = args;
+    rows.first_panel = p;
+    rows.num_panels = args->num_panels - p < 4 ? args->num_panels - p : 4;
+    rows.ahead = args->panels + (p + 4) * args->panel_bytes;
+    const int64_t panels_ahead = args->num_panels - p - 4;
+    rows.lines_left = (panels_ahead < 4 ? panels_ahead : 4) * args->panel_bytes / 64;
+    rows.lines = (rows.lines_left + passes - 1) / passes;
+    rows.run();
   }
 }
 
