@@ -27,7 +27,7 @@ def skip(why):
 def backend_flags():
     """--backend serving where this build has it, else the edge backend."""
     probe = subprocess.run([BINARY, "generate", "-m", "demo", "--backend", "serving", "--ids",
-                            "/dev/stdin", "-n", "1"], input=b"[[5]]", capture_output=True)
+                            "-", "-n", "1"], input=b"[[5]]", capture_output=True)
     return ["--backend", "serving"] if probe.returncode == 0 else []
 
 
