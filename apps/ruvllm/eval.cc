@@ -30,6 +30,7 @@ Result<PerplexityResult> evaluate(const EvalFlags& flags) {
     other.model = flags.reference;
     other.load.adapters.clear();  // the reference is a plain model
     other.load.xlora.clear();
+    other.load.isq.clear();
     other.load.use_adapter.clear();
     RUVLLM_ASSIGN(reference, other.open_model());
   }

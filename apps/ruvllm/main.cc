@@ -31,6 +31,7 @@ constexpr Verb kVerbs[] = {
 #if defined(RUVLLM_HAS_SERVING)
     {"serve", verb_serve, "the OpenAI-compatible HTTP server"},
 #endif
+    {"quantize", verb_quantize, "round a model's weights to fewer bits and save it"},
     {"bench", verb_bench, "measure prefill and decode speed"},
     {"info", verb_info, "what a model file says"},
     {"selftest", verb_selftest, "check this build on this machine"},
@@ -66,10 +67,6 @@ int dispatch(Args args) {
   }
   if (name == "serve") {
     print_error(name, "this build has no server (built without RUVLLM_SERVING)");
-    return kExitFailure;
-  }
-  if (name == "quantize") {
-    print_error(name, "this version cannot quantize models yet");
     return kExitFailure;
   }
   print_error("", concat("unknown verb ", printable(name), " (ruvllm --help lists them)"));

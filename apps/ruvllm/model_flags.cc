@@ -75,9 +75,12 @@ void ModelFlags::add_to(FlagSet& flags) {
             "tokens of prompt and answer; 0: what the model was made for", 0);
   flags.add("--seed", "N", seed, "fixes the random choices");
   flags.add("--offline", load.offline, "never download");
-  flags.add_refused("--isq", true, "this build cannot quantize a model while loading it");
-  flags.add_refused("--calibration", true, "this build cannot quantize models");
-  flags.add_refused("--calibration-samples", true, "this build cannot quantize models");
+  flags.add("--isq", "METHODBITS", load.isq,
+            "quantize while loading: rtn8, rtn4, awq4:g64, gptq3, smoothquant8 ...");
+  flags.add("--calibration", "FILE", load.calibration,
+            "text or JSONL for awq, gptq and smoothquant; default: a small built-in text");
+  flags.add("--calibration-samples", "N", load.calibration_samples, "pieces of 512 tokens of it", 1,
+            65536);
   flags.add_custom("--adapter,--lora", "NAME=DIR", "", "a LoRA adapter (PEFT); may be repeated",
                    [this](std::string_view text) -> Status {
                      const size_t equals = text.find('=');

@@ -13,6 +13,7 @@ int verb_tokenize(Args args);
 int verb_detokenize(Args args);
 int verb_render(Args args);
 int verb_eval(Args args);
+int verb_quantize(Args args);
 int verb_bench(Args args);
 int verb_info(Args args);
 int verb_selftest(Args args);

@@ -36,11 +36,25 @@ struct XLoraConfig {
 
 enum class IsqMethod : uint8_t { kAwq, kGptq, kRtn, kSmoothQuant };
 
+// Quantization of a model while it is loaded. Tensors named by `overrides` get other bits: a
+// pattern is "embed", "head", or a part of a tensor's name; bits 0 leaves the tensor as it is
+// stored; the last override that fits counts. Without one, embedding and output head are rounded to
+// 8 bits.
+struct IsqOverride {
+  std::string pattern;
+  int32_t bits = 8;
+  int32_t group_size = 0;
+};
+
 struct IsqConfig {
   int32_t bits = 4;  // 2, 3, 4 or 8
   IsqMethod method = IsqMethod::kRtn;
   int32_t calibration_samples = 128;  // used by the methods that calibrate
-  int32_t group_size = 0;             // 0: the method's default for these bits
+  int32_t group_size = 0;  // weights under one scale; 0: the default (32; SmoothQuant: a row)
+  bool symmetric = false;  // no zero points. 8 bits are always symmetric
+  bool rotate = false;     // a random block rotation of the inputs first, for 2 and 3 bits
+  uint64_t seed = 0;       // of that rotation
+  std::vector<IsqOverride> overrides;
 };
 
 // Options both backends share.
@@ -50,8 +64,12 @@ struct LoadOptions {
   KvType kv = KvType::kAuto;
   int32_t threads = 0;      // 0: the physical cores this process may use
   int64_t max_seq_len = 0;  // tokens of prompt + answer; 0: what the model was trained for
-  std::string isq;          // in-situ quantization, e.g. "rtn8", "rtn4:g32"; empty: as stored
-  bool offline = false;     // never download, even when MODEL is org/name
+  // In-situ quantization: METHODBITS[:gGROUP][:sym][:rot][:seedN][,PATTERN=BITS[:gGROUP]...] with
+  // the methods rtn, awq, gptq, smoothquant (sq); e.g. "rtn4:g32,down_proj=8". Empty: as stored.
+  std::string isq;
+  std::string calibration;            // text or JSONL file of awq, gptq, sq; empty: a built-in text
+  int32_t calibration_samples = 128;  // pieces of it, of 512 tokens
+  bool offline = false;               // never download, even when MODEL is org/name
   // LoRA adapters: name and folder. "base" and "xlora" are no names.
   std::vector<std::pair<std::string, std::string>> adapters;
   std::string xlora;  // the folder of an X-LoRA; empty: none

@@ -3,6 +3,7 @@
 
 #include "base/str.h"
 #include "device/device.h"
+#include "engine/isq_loader.h"
 #include "engine/model_parts.h"
 #include "tokenizer/chat_template.h"
 
@@ -11,11 +12,7 @@ namespace {
 
 // What the options ask for beyond this build.
 Status check_load_options(const LoadOptions& options) {
-  if (!options.isq.empty()) {
-    return fail(
-        ErrorCode::kUnsupported,
-        concat("isq ", options.isq, ": this build cannot quantize a model while loading it"));
-  }
+  RUVLLM_TRY(check_isq_options(options));
   if (options.threads < 0 || options.threads > 4096) {
     return fail(ErrorCode::kInvalidArgument,
                 concat("threads is ", options.threads, ", expected 0 (automatic) to 4096"));
@@ -45,9 +42,13 @@ Result<TextParts> load_text_parts(const std::string& path) {
   return parts;
 }
 
-Result<ModelParts> load_model_parts(std::string name, std::shared_ptr<const Checkpoint> checkpoint,
-                                    const LoadOptions& options, const LoaderSettings& settings) {
-  RUVLLM_TRY(check_load_options(options));
+namespace {
+
+Result<ModelParts> load_quantized(std::string name, std::shared_ptr<const Checkpoint> checkpoint,
+                                  const Result<const Tokenizer*>& tokenizer,
+                                  const LoadOptions& options, const LoaderSettings& settings) {
+  RUVLLM_ASSIGN(checkpoint,
+                quantize_checkpoint(std::move(checkpoint), tokenizer, options, settings.progress));
   RunnerOptions runner_options;
   runner_options.compute = options.compute;
   runner_options.kv = options.kv;
@@ -64,13 +65,28 @@ Result<ModelParts> load_model_parts(std::string name, std::shared_ptr<const Chec
   return parts;
 }
 
+}  // namespace
+
+Result<ModelParts> load_model_parts(std::string name, std::shared_ptr<const Checkpoint> checkpoint,
+                                    const LoadOptions& options, const LoaderSettings& settings) {
+  RUVLLM_TRY(check_load_options(options));
+  return load_quantized(std::move(name), std::move(checkpoint), nullptr, options, settings);
+}
+
 Result<ModelParts> load_model_parts(const std::string& model, const LoadOptions& options,
                                     const LoaderSettings& settings) {
   RUVLLM_TRY(check_load_options(options));
   RUVLLM_ASSIGN(const std::string path, resolve_model(model, options.offline));
   RUVLLM_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, open_checkpoint(path));
-  RUVLLM_ASSIGN(ModelParts parts, load_model_parts(model, checkpoint, options, settings));
   Result<TextParts> text = load_text_parts(path);
+  Result<const Tokenizer*> tokenizer = nullptr;
+  if (text) {
+    tokenizer = text->tokenizer.get();
+  } else {
+    tokenizer = std::unexpected(text.error());
+  }
+  RUVLLM_ASSIGN(ModelParts parts,
+                load_quantized(model, std::move(checkpoint), tokenizer, options, settings));
   if (text) {
     parts.tokenizer = std::move(text->tokenizer);
     parts.chat_template = std::move(text->chat_template);

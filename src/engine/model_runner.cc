@@ -153,7 +153,9 @@ Result<std::unique_ptr<ModelRunner>> ModelRunner::load(std::shared_ptr<const Che
   RUVLLM_ASSIGN(std::unique_ptr<Ops> ops, make_ops(options));
   // What was repacked is not read again; pages used in place come back on their first use.
   const auto release_pages = [&checkpoint] {
-    for (const MmapFile& file : checkpoint->files) file.release(file.bytes());
+    for (const Checkpoint* at = checkpoint.get(); at != nullptr; at = at->base.get()) {
+      for (const MmapFile& file : at->files) file.release(file.bytes());
+    }
   };
   const auto progress = [&](int64_t done, int64_t total) {
     release_pages();

@@ -40,6 +40,8 @@ struct Checkpoint {
 
   std::vector<MmapFile> files;
   std::vector<std::unique_ptr<std::byte[]>> copies;  // of tensors that lie unaligned in their file
+  // Of a checkpoint made from another: the one whose mapped files its views point into.
+  std::shared_ptr<const Checkpoint> base;
   std::unordered_map<std::string_view, size_t>
       index;  // name -> tensors[i]; keys point into tensors
 };

@@ -26,7 +26,8 @@ constexpr std::string_view kParts[] = {"qweight",
                                        "ruvllm_input_scale",
                                        "ruvllm_permutation",
                                        "ruvllm_hadamard_signs",
-                                       "ruvllm_hadamard_block"};
+                                       "ruvllm_hadamard_block",
+                                       "ruvllm_int8_activations"};
 // Scales of static activation quantization: not used, activations are not rounded so.
 constexpr std::string_view kUnusedParts[] = {"input_scale", "input_zero_point", "output_scale",
                                              "output_zero_point"};
@@ -313,6 +314,7 @@ class Joiner {
     if (find("ruvllm_permutation") != nullptr) {
       RUVLLM_TRY(take("ruvllm_permutation", {DType::kI32}, {packed_.cols}, packed_.permutation));
     }
+    packed_.int8_activations = find("ruvllm_int8_activations") != nullptr;
     if (find("ruvllm_hadamard_signs") == nullptr) return {};
     TensorView block;
     RUVLLM_TRY(take("ruvllm_hadamard_signs", {DType::kI8}, {packed_.cols}, packed_.hadamard_signs));

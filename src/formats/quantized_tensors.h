@@ -12,7 +12,8 @@
 //   plus 2^(b-1); or weight i8 or fp8 [N, K]; weight_scale [N, groups], [N, 1] or [1];
 //   weight_zero_point, packed along N where the weight is packed; weight_g_idx.
 // - ruvllm: as pack-quantized, weight_shape i64 [4] = N, K, bits, group size; and the transform:
-//   input_scale f32 [K], permutation i32 [K], hadamard_signs i8 [K], hadamard_block i32 [1].
+//   input_scale f32 [K], permutation i32 [K], hadamard_signs i8 [K], hadamard_block i32 [1];
+//   int8_activations, present where they were chosen for.
 //
 // Ownership: the results point into the mapped files. Failure: kBadFile naming file and tensor.
 #pragma once

@@ -32,6 +32,15 @@ class TensorFinder {
   bool has(Role role, TensorPlace place = {}) const;
   bool has_bias(Role role, TensorPlace place = {}) const;
 
+  // The tensor of this role, unchecked and not counted as used; null when there is none.
+  const FileTensor* peek(Role role, TensorPlace place = {}) const {
+    return lookup(role, place, false);
+  }
+  // What a tensor of this role is called: the first alternative.
+  std::string name_of(Role role, TensorPlace place = {}) const {
+    return expected_name(role, place, false);
+  }
+
   // The tensor of this role; it must have exactly this shape and hold real numbers.
   Result<const FileTensor*> find(Role role, TensorPlace place,
                                  std::initializer_list<int64_t> shape);

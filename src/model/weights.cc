@@ -81,15 +81,13 @@ void WeightLoader::count(const Weight& weight) {
 
 Result<WeightLoader::Source> WeightLoader::find_matrix(Role role, TensorPlace place, int64_t rows,
                                                        int64_t cols) {
+  // Quantized matrices are [N, K] in every family.
+  const FileTensor* stored = finder_.peek(role, place);
   const bool turned = config_.conv1d_weights && role != Role::kEmbedding &&
-                      role != Role::kPositionEmbedding && role != Role::kLmHead;
+                      role != Role::kPositionEmbedding && role != Role::kLmHead &&
+                      (stored == nullptr || stored->quantized == nullptr);
   if (turned) std::swap(rows, cols);
   RUVLLM_ASSIGN(const FileTensor* tensor, finder_.find(role, place, {rows, cols}));
-  if (turned && tensor->quantized != nullptr) {
-    return fail(ErrorCode::kUnsupported,
-                concat(tensor->file, ": tensor ", printable(tensor->name),
-                       ": a quantized matrix of a family that stores them transposed"));
-  }
   return Source{tensor->view, tensor, turned};
 }
 

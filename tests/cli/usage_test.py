@@ -87,7 +87,7 @@ class Usage(CliTest):
             self.refused(1, words, "generate", "-m", "demo", "--ids", "-", stdin=text)
 
     def test_what_this_build_lacks_is_named(self):
-        self.refused(1, ["--isq", "quantize"], "run", "-m", "demo", "-p", "x", "--isq", "rtn4")
+        self.refused(1, ["isq", "5 bits"], "run", "-m", "demo", "-p", "x", "--isq", "rtn5")
         self.refused(1, ["a-folder", "no such folder"], "run", "-m", "demo", "-p", "x",
                      "--adapter", "a=a-folder")
         self.refused(2, ["--adapter", "NAME=DIR"], "run", "-m", "demo", "--adapter", "a-folder")

@@ -1,0 +1,162 @@
+// Quantization at load, with the demo model: every method near the model itself, the same bytes on
+// any number of threads, cancelled cleanly, saved and read back equal.
+#include <gtest/gtest.h>
+
+#include <unistd.h>
+
+#include <atomic>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+
+#include "base/str.h"
+#include "engine/edge_model.h"
+#include "engine/isq_loader.h"
+#include "engine/quantized_save.h"
+#include "quantize/calibrate.h"
+
+namespace ruvllm {
+namespace {
+
+namespace fs = std::filesystem;
+
+class Isq : public testing::Test {
+ protected:
+  void SetUp() override {
+    const auto path = resolve_model("demo", /*offline=*/true);
+    if (!path) GTEST_SKIP() << "no demo model";
+    path_ = *path;
+    for (int32_t i = 0; i < 96; ++i) ids_.push_back((i * 37 + 11) % 1000);
+  }
+
+  std::vector<float> logits(const std::string& path, const LoadOptions& options) {
+    auto parts = load_model_parts(path, options);
+    EXPECT_TRUE(parts) << (parts ? "" : parts.error().message);
+    if (!parts) return {};
+    EdgeModel model(std::move(*parts));
+    const auto vocab = static_cast<size_t>(model.parts.runner->config().vocab_size);
+    std::vector<float> out;
+    EXPECT_TRUE(model.session.score(ids_, {}, [&](const ScoredRow& row) {
+      out.insert(out.end(), row.logits, row.logits + vocab);
+    }));
+    return out;
+  }
+
+  static LoadOptions exact(const std::string& isq) {
+    LoadOptions options;
+    options.compute = ComputeType::kF32;
+    options.threads = 1;
+    options.isq = isq;
+    options.calibration_samples = 1;
+    return options;
+  }
+
+  std::string path_;
+  std::vector<int32_t> ids_;
+};
+
+double relative_rms(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0.0, whole = 0.0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += std::pow(double{a[i]} - double{b[i]}, 2);
+    whole += std::pow(double{b[i]}, 2);
+  }
+  return std::sqrt(difference / whole);
+}
+
+TEST_F(Isq, MethodsStayNearTheModelAndFewerBitsAreFarther) {
+  const std::vector<float> plain = logits(path_, exact(""));
+  const auto error = [&](const char* isq) {
+    return relative_rms(logits(path_, exact(isq)), plain);
+  };
+  const double rtn8 = error("rtn8");
+  EXPECT_GT(rtn8, 0.0);
+  EXPECT_LT(rtn8, 0.02);
+  EXPECT_LT(error("smoothquant8"), 0.05);
+  const double rtn4 = error("rtn4:g32");
+  EXPECT_GT(rtn4, rtn8);
+  EXPECT_LT(rtn4, 0.2);
+  EXPECT_LT(error("awq4:g32"), 0.2);
+  EXPECT_LT(error("gptq4:g32"), 0.2);
+  // Nothing changes where everything is kept.
+  EXPECT_EQ(error("rtn4,embed=keep,layers=keep,lm_head=keep"), 0.0);
+}
+
+TEST_F(Isq, MistakesAreNamed) {
+  for (const auto& [isq, word] : {std::pair{"rtn5", "5 bits"}, std::pair{"sq4", "smoothquant"}}) {
+    const auto parts = load_model_parts(path_, exact(isq));
+    ASSERT_FALSE(parts);
+    EXPECT_NE(parts.error().message.find(word), std::string::npos) << parts.error().message;
+  }
+  LoadOptions options = exact("awq4");
+  options.calibration = "/no/such/text.jsonl";
+  const auto parts = load_model_parts(path_, options);
+  ASSERT_FALSE(parts);
+  EXPECT_NE(parts.error().message.find("/no/such/text.jsonl"), std::string::npos);
+}
+
+TEST_F(Isq, ThreadsChangeNothingAndCancelEnds) {
+  const auto checkpoint = open_checkpoint(path_);
+  ASSERT_TRUE(checkpoint);
+  const IsqConfig config = *parse_isq("gptq3:g32:rot");
+  const auto matrices = list_matrices(**checkpoint, config);
+  ASSERT_TRUE(matrices);
+  std::vector<QuantizedMatrix> first;
+  for (const int threads : {1, 3}) {
+    CalibrationArgs args{.checkpoint = **checkpoint, .matrices = *matrices};
+    args.samples = {ids_};
+    args.pool = std::make_shared<ThreadPool>(threads);
+    const auto tensors = calibrate(std::move(args));
+    ASSERT_TRUE(tensors) << tensors.error().message;
+    ASSERT_GT(tensors->size(), 4u);
+    for (size_t i = 0; i < tensors->size(); i += 5) {
+      const auto matrix = (*tensors)[i].quantized->read();
+      ASSERT_TRUE(matrix);
+      if (threads == 1) {
+        first.push_back(*matrix);
+      } else {
+        EXPECT_EQ(matrix->codes, first[i / 5].codes) << (*tensors)[i].name;
+        EXPECT_EQ(matrix->scales, first[i / 5].scales) << (*tensors)[i].name;
+        EXPECT_FALSE(matrix->transform.empty());
+      }
+    }
+  }
+  const std::atomic<bool> cancelled{true};
+  CalibrationArgs args{.checkpoint = **checkpoint, .matrices = *matrices};
+  args.samples = {ids_};
+  args.pool = std::make_shared<ThreadPool>(1);
+  args.cancelled = &cancelled;
+  const auto none = calibrate(std::move(args));
+  ASSERT_FALSE(none);
+  EXPECT_EQ(none.error().code, ErrorCode::kUnavailable);
+}
+
+TEST_F(Isq, SavedAndReadBackIsTheSame) {
+  const std::string folder =
+      concat(testing::TempDir(), "isq_saved_", static_cast<int64_t>(::getpid()));
+  fs::remove_all(folder);
+  const LoadOptions options = exact("awq4:g64");
+  auto checkpoint = open_checkpoint(path_);
+  ASSERT_TRUE(checkpoint);
+  const auto text = load_text_parts(path_);
+  ASSERT_TRUE(text);
+  const Result<const Tokenizer*> tokenizer = text->tokenizer.get();
+  IsqSummary summary;
+  const auto quantized =
+      quantize_checkpoint(std::move(*checkpoint), tokenizer, options, {}, &summary);
+  ASSERT_TRUE(quantized) << quantized.error().message;
+  EXPECT_GT(summary.bits_per_weight, 4.0);
+  EXPECT_LT(summary.bits_per_weight, 9.0);
+  const auto saved = save_quantized(**quantized, folder, summary.isq);
+  ASSERT_TRUE(saved) << saved.error().message;
+  EXPECT_EQ(logits(folder, exact("")), logits(path_, options));
+  // Not over a model that is there, and not quantized twice.
+  EXPECT_FALSE(save_quantized(**quantized, folder, summary.isq));
+  const auto twice = load_model_parts(folder, exact("rtn4"));
+  ASSERT_FALSE(twice);
+  EXPECT_NE(twice.error().message.find("isq8"), std::string::npos) << twice.error().message;
+  fs::remove_all(folder);
+}
+
+}  // namespace
+}  // namespace ruvllm

@@ -1,0 +1,143 @@
+#include "quantize/isq_checkpoint.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <set>
+#include <string>
+#include <unordered_map>
+#include <utility>
+
+#include "base/str.h"
+#include "quantize/rotation.h"
+
+namespace ruvllm {
+namespace {
+
+constexpr int32_t kRotationBlock = 256;
+
+std::string_view layout_name(int32_t bits) {
+  switch (bits) {
+    case 2:
+      return "rtn2";
+    case 3:
+      return "rtn3";
+    case 4:
+      return "rtn4";
+    default:
+      return "rtn8";
+  }
+}
+
+// Rounds a matrix of the base checkpoint when it is read.
+class RoundedSource final : public QuantizedSource {
+ public:
+  RoundedSource(IsqMatrix matrix, std::shared_ptr<ThreadPool> pool, uint64_t seed)
+      : matrix_(std::move(matrix)), pool_(std::move(pool)), seed_(seed) {}
+
+  Result<QuantizedMatrix> read() const override {
+    const Grid& grid = matrix_.scheme.grid;
+    QuantizedMatrix out = make_quantized(grid, matrix_.rows(), matrix_.cols());
+    const auto cols = static_cast<size_t>(out.cols);
+    if (matrix_.scheme.rotate) out.transform = make_rotation(out.cols, kRotationBlock, seed_);
+    std::vector<std::vector<float>> lines(static_cast<size_t>(pool_->num_threads()));
+    std::vector<int64_t> broken(lines.size(), -1);
+    pool_->parallel_for(out.rows, [&](int64_t n, int worker) {
+      std::vector<float>& line = lines[static_cast<size_t>(worker)];
+      line.resize(cols);
+      read_matrix_row(matrix_, n, line.data());
+      const bool finite = std::ranges::all_of(line, [](float v) { return std::isfinite(v); });
+      if (!finite) {
+        broken[static_cast<size_t>(worker)] = n;
+        return;
+      }
+      if (!out.transform.empty()) {
+        line = rotate_rows({line.data(), 1, out.cols, out.cols}, out.transform);
+      }
+      round_row(line.data(), grid, n, out);
+    });
+    for (const int64_t row : broken) {
+      if (row < 0) continue;
+      return fail(ErrorCode::kBadFile,
+                  concat("row ", row, " has an element that is not a finite number"));
+    }
+    return out;
+  }
+  std::string_view layout() const override { return layout_name(matrix_.scheme.grid.bits); }
+  uint64_t stored_bytes() const override {
+    return ruvllm::stored_bytes(matrix_.scheme.grid, matrix_.rows(), matrix_.cols());
+  }
+
+ private:
+  static void round_row(const float* line, const Grid& grid, int64_t n, QuantizedMatrix& out) {
+    for (int64_t g = 0; g < out.num_groups(); ++g) {
+      const int64_t begin = g * out.group_size;
+      const int64_t count = std::min(out.group_size, out.cols - begin);
+      const GroupScale group = fit_group(grid, line + begin, count);
+      set_group(out, n, g, group);
+      uint8_t* codes = out.codes.data() + n * out.cols + begin;
+      for (int64_t i = 0; i < count; ++i) codes[i] = encode(grid, group, line[begin + i]);
+    }
+  }
+
+  IsqMatrix matrix_;
+  std::shared_ptr<ThreadPool> pool_;
+  uint64_t seed_;
+};
+
+}  // namespace
+
+Result<std::shared_ptr<const Checkpoint>> make_isq_checkpoint(
+    std::shared_ptr<const Checkpoint> base, const std::vector<IsqMatrix>& matrices,
+    std::vector<FileTensor> ready, std::shared_ptr<ThreadPool> pool, uint64_t seed) {
+  auto out = std::make_shared<Checkpoint>();
+  out->path = base->path;
+  out->format = base->format;
+  out->names = base->names;
+  out->config = base->config;
+  out->generation = base->generation;
+  out->pooling = base->pooling;
+  std::unordered_map<std::string_view, size_t> by_name;
+  for (size_t i = 0; i < ready.size(); ++i) by_name.emplace(ready[i].name, i);
+  // Stored tensors that matrices replace; a stack of experts goes as a whole.
+  std::set<const FileTensor*> replaced;
+  for (const IsqMatrix& matrix : matrices) {
+    if (!matrix.scheme.keep) replaced.insert(matrix.tensor);
+  }
+  for (const FileTensor& tensor : base->tensors) {
+    if (!replaced.contains(&tensor)) out->tensors.push_back(tensor);
+  }
+  for (const IsqMatrix& matrix : matrices) {
+    if (!replaced.contains(matrix.tensor)) continue;
+    if (const auto found = by_name.find(matrix.name); found != by_name.end()) {
+      out->tensors.push_back(std::move(ready[found->second]));
+      continue;
+    }
+    FileTensor tensor;
+    tensor.name = matrix.name;
+    tensor.file = matrix.tensor->file;
+    if (matrix.scheme.keep) {
+      tensor.view = matrix.view;
+    } else {
+      tensor.view = make_view(nullptr, DType::kF32, {matrix.rows(), matrix.cols()});
+      tensor.quantized = std::make_shared<RoundedSource>(matrix, pool, seed);
+    }
+    out->tensors.push_back(std::move(tensor));
+  }
+  for (size_t i = 0; i < out->tensors.size(); ++i) out->index.emplace(out->tensors[i].name, i);
+  out->base = std::move(base);
+  return std::shared_ptr<const Checkpoint>(std::move(out));
+}
+
+IsqSize isq_size(const Checkpoint& checkpoint, const std::vector<IsqMatrix>& matrices) {
+  IsqSize size;
+  for (const IsqMatrix& matrix : matrices) {
+    const FileTensor* tensor = checkpoint.find(matrix.name);
+    if (tensor == nullptr || tensor->quantized == nullptr) continue;
+    size.elements += static_cast<uint64_t>(matrix.rows()) * static_cast<uint64_t>(matrix.cols());
+    size.bytes += tensor->quantized->stored_bytes();
+  }
+  return size;
+}
+
+}  // namespace ruvllm

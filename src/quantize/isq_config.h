@@ -1,0 +1,37 @@
+// What --isq means: its text as an IsqConfig, and what that says about one matrix. Pure functions.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "quantize/grid.h"
+#include "ruvllm/options.h"
+#include "ruvllm/result.h"
+
+namespace ruvllm {
+
+// METHODBITS[:gGROUP][:sym][:rot][:seedN][,PATTERN=BITS[:gGROUP]...]; BITS of a pattern may be
+// "keep". kInvalidArgument naming the part that is wrong and what was expected.
+Result<IsqConfig> parse_isq(std::string_view text);
+// The inverse; equal configurations have equal texts.
+std::string isq_text(const IsqConfig& config);
+// Of a config that was not parsed.
+Status check_isq(const IsqConfig& config);
+
+bool needs_calibration(IsqMethod method);
+
+enum class MatrixKind : uint8_t { kEmbedding, kHead, kLinear };
+
+struct MatrixScheme {
+  bool keep = false;  // as stored
+  IsqMethod method = IsqMethod::kRtn;
+  Grid grid;
+  bool rotate = false;
+};
+MatrixScheme scheme_of(const IsqConfig& config, std::string_view tensor_name, MatrixKind kind);
+
+// Bytes of a matrix [rows, cols] on that grid as it is stored: packed codes, f16 scales, packed
+// zero points.
+uint64_t stored_bytes(const Grid& grid, int64_t rows, int64_t cols);
+
+}  // namespace ruvllm
