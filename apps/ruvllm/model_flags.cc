@@ -82,14 +82,7 @@ void ModelFlags::add_to(FlagSet& flags) {
   flags.add("--calibration-samples", "N", load.calibration_samples, "pieces of 512 tokens of it", 1,
             65536);
   flags.add_custom("--adapter,--lora", "NAME=DIR", "", "a LoRA adapter (PEFT); may be repeated",
-                   [this](std::string_view text) -> Status {
-                     const size_t equals = text.find('=');
-                     if (equals == 0 || equals >= text.size() - 1) {
-                       return fail(ErrorCode::kInvalidArgument, "expected NAME=DIR");
-                     }
-                     load.adapters.emplace_back(text.substr(0, equals), text.substr(equals + 1));
-                     return {};
-                   });
+                   [this](std::string_view text) { return add_adapter(text); });
   flags.add_custom("--use-adapter", "NAME", "",
                    "which adapter: a name, base, xlora, or a sum A:0.5+B:0.5",
                    [this](std::string_view text) -> Status {
@@ -132,6 +125,15 @@ void ModelFlags::add_serving_flags(FlagSet& flags) {
                      paged.enable_prefix_caching = false;
                      return {};
                    });
+}
+
+Status ModelFlags::add_adapter(std::string_view text) {
+  const size_t equals = text.find('=');
+  if (equals == 0 || equals >= text.size() - 1) {
+    return fail(ErrorCode::kInvalidArgument, "expected NAME=DIR");
+  }
+  load.adapters.emplace_back(text.substr(0, equals), text.substr(equals + 1));
+  return {};
 }
 
 std::optional<int> ModelFlags::check(const FlagSet& flags) const {

@@ -25,6 +25,8 @@ struct ModelFlags {
   void add_to(FlagSet& flags);
   // Flags of the serving backend, named as in vLLM.
   void add_serving_flags(FlagSet& flags);
+  // One more of load.adapters, from NAME=DIR.
+  Status add_adapter(std::string_view text);
   // kExitUsage with one line when no model was named.
   std::optional<int> check(const FlagSet& flags) const;
   // The backend with the model loaded.

@@ -41,9 +41,15 @@ void ServeFlags::add_engine_flags(FlagSet& flags) {
                      options.service.allow_priority = text == "priority";
                      return {};
                    });
-  flags.add_refused("--enable-lora", false, "this version has no adapters yet");
-  flags.add_refused("--lora-modules", true, "this version has no adapters yet");
-  flags.add_refused("--max-loras", true, "this version has no adapters yet");
+  flags.add_custom("--enable-lora", "", "", "adapters may be used (they always may)",
+                   [](std::string_view) -> Status { return {}; });
+  flags.add_custom("--lora-modules", "NAME=DIR", "",
+                   "a LoRA adapter (PEFT) that requests choose as their model; may be repeated",
+                   [this](std::string_view text) { return model.add_adapter(text); });
+  flags.add("--max-loras", "N", model.load.max_resident_adapters,
+            "adapters in memory; more are known and read again when needed", 1, 4096);
+  flags.add("--lora-root", "DIR", model.load.adapter_root,
+            "the folder that adapters may be loaded from while the server runs");
 }
 
 void ServeFlags::add_to(FlagSet& flags) {
@@ -73,7 +79,7 @@ void ServeFlags::add_to(FlagSet& flags) {
   flags.add("--shutdown-timeout", "SECONDS", shutdown_timeout, "for running requests after SIGTERM",
             0, 86400);
   flags.add("--enable-lora-updates", service.enable_lora_updates,
-            "open the endpoints that load and unload adapters");
+            "open the endpoints that load and unload adapters; needs --lora-root");
   flags.add("--share-prefix-cache", share_cache, "prompts of different keys may share pages");
   flags.add_custom("--log-format", "text|json", "text", "of the log on stderr",
                    [&service](std::string_view text) -> Status {
@@ -101,6 +107,9 @@ void ServeFlags::settle() {
   service.total_timeout = std::chrono::seconds(request_timeout);
   service.salt_per_key = !share_cache;
   service.access_log = !no_access_log;
+  service.max_loras = model.load.max_resident_adapters;
+  // The served name is the base model, or the X-LoRA; adapters have names of their own.
+  if (model.load.use_adapter.empty() && model.load.xlora.empty()) model.load.use_adapter = "base";
 }
 
 // What a person wants to know now, in one paragraph.
@@ -148,6 +157,11 @@ int verb_serve(Args args) {
   serve.add_to(flags);
   if (const auto status = flags.parse(args)) return *status;
   if (const auto status = serve.model.check(flags)) return *status;
+  if (serve.options.service.enable_lora_updates && serve.model.load.adapter_root.empty()) {
+    return fail_with("serve", Error{ErrorCode::kInvalidArgument,
+                                    "--enable-lora-updates needs --lora-root DIR, the folder that "
+                                    "adapters may be loaded from"});
+  }
   serve.settle();
   Result<std::unique_ptr<LlmBackend>> backend =
       create_backend(serve.model.backend, serve.model.serving);

@@ -84,6 +84,7 @@ struct BackendFeatures {
   bool priority = false;         // RequestOptions::priority
   bool cache_salt = false;       // RequestOptions::cache_salt; also: prompts are cached
   bool deadlines = false;        // RequestOptions::queue_timeout and total_timeout
+  bool adapters = false;         // RequestOptions::adapter; load_adapter, unload_adapter
 };
 
 // Upper bounds (inclusive) of the classes of EngineStats::step_tokens; the last class has none.
@@ -121,6 +122,16 @@ struct EngineStats {
   double seconds_since_step = 0.0;  // since a step ended, or since there is work again; 0: idle
 };
 
+// A LoRA adapter that a backend knows by name.
+struct AdapterInfo {
+  std::string name;
+  std::string path;
+  uint64_t generation = 0;  // no two different adapters ever have the same
+  uint64_t num_bytes = 0;
+  bool resident = false;  // in memory; else it is read again when a request names it
+  int32_t max_rank = 0;
+};
+
 class LlmBackend {
  public:
   virtual ~LlmBackend() = default;
@@ -148,6 +159,9 @@ class LlmBackend {
     if (!options.cache_salt.empty()) {
       return fail(ErrorCode::kUnsupported, "cache_salt is not supported");
     }
+    if (!options.adapter.empty()) {
+      return fail(ErrorCode::kUnsupported, "a request's own adapter is not supported");
+    }
     if (options.queue_timeout.count() != 0 || options.total_timeout.count() != 0) {
       return fail(ErrorCode::kUnsupported, "queue_timeout and total_timeout are not supported");
     }
@@ -158,6 +172,23 @@ class LlmBackend {
   // A snapshot that takes no lock of the engine's loop and well under a millisecond; nullopt when
   // this backend keeps none or no model is loaded.
   virtual std::optional<EngineStats> stats() const { return std::nullopt; }
+  // Adapters come and go while requests run; a request keeps the one it began with. load_adapter
+  // reads and checks the files first (see docs/adapters.md), so it may take seconds; it holds up no
+  // request. A name that is known is refused unless `replace`. kNotFound, kInvalidArgument,
+  // kBadFile, kOutOfMemory, kUnavailable (all resident ones are in use).
+  virtual Status load_adapter(const std::string& name, const std::string& path, bool replace) {
+    static_cast<void>(name), static_cast<void>(path), static_cast<void>(replace);
+    return fail(ErrorCode::kUnsupported, "this backend loads no adapters while it runs");
+  }
+  virtual Status unload_adapter(const std::string& name) {
+    static_cast<void>(name);
+    return fail(ErrorCode::kUnsupported, "this backend unloads no adapters while it runs");
+  }
+  virtual std::vector<AdapterInfo> adapters() const { return {}; }  // by name
+  virtual bool has_adapter(std::string_view name) const {
+    static_cast<void>(name);
+    return false;
+  }
   // One vector per text: the mean of the hidden states after the final norm over the text's tokens
   // (special ones included), L2-normalized. A text longer than max_seq_len is an error.
   virtual Result<std::vector<float>> get_embeddings(const std::string& text) = 0;

@@ -73,6 +73,12 @@ struct LoadOptions {
   // LoRA adapters: name and folder. "base" and "xlora" are no names.
   std::vector<std::pair<std::string, std::string>> adapters;
   std::string xlora;  // the folder of an X-LoRA; empty: none
+  // Adapters that load_adapter() reads must lie inside this folder, links resolved; empty:
+  // anywhere.
+  std::string adapter_root;
+  // Of adapters in memory; the least recently used beyond it are read again when needed.
+  uint64_t adapter_memory_bytes = uint64_t{1} << 30;
+  int32_t max_resident_adapters = 64;
   // What requests are computed with: a name, "base", "xlora", or a sum such as "a:0.5+b:0.5".
   // Empty: the X-LoRA or the one adapter there is, else the plain model.
   std::string use_adapter;

@@ -94,6 +94,9 @@ struct RequestOptions {
   std::string trace_parent;
   // Lower goes first; equal ones in the order they came. 0 in a backend without priorities.
   int64_t priority = 0;
+  // What the request is computed with: the name of an adapter, "base", "xlora", or a weighted sum
+  // such as "a:0.5+b:0.5". Empty: as the model was loaded (LoadOptions::use_adapter).
+  std::string adapter;
   // Cached prompt pages are shared only between requests of the same salt.
   std::string cache_salt;
   // Ends the request with FinishReason::kDeadline when it has not begun to be computed, or has not

@@ -77,6 +77,16 @@ Status refuse_unsupported(const GenerateParams& params) {
   return fail(ErrorCode::kUnsupported, "the edge backend does not support prompt_logprobs");
 }
 
+Status refuse_unsupported(const RequestOptions& options) {
+  const char* name = nullptr;
+  if (options.priority != 0) name = "priority";
+  if (!options.cache_salt.empty()) name = "cache_salt";
+  if (options.queue_timeout.count() != 0) name = "queue_timeout";
+  if (options.total_timeout.count() != 0) name = "total_timeout";
+  if (name == nullptr) return {};
+  return fail(ErrorCode::kUnsupported, concat("the edge backend does not support ", name));
+}
+
 }  // namespace
 
 Result<GenerationSetup> EdgeBackend::prepare(const EdgeModel& model, const Prompt& prompt,
@@ -89,7 +99,9 @@ Result<GenerateResult> EdgeBackend::generate_detailed(const Prompt& prompt,
                                                       const GenerateParams& params) {
   RUVLLM_ASSIGN(std::shared_ptr<EdgeModel> model, this->model());
   RUVLLM_ASSIGN(GenerationSetup setup, prepare(*model, prompt, params));
-  EdgeRun run(std::move(model), std::move(setup), std::make_shared<CancelFlag>());
+  SequenceAdapter adapter = model->parts.adapters.chosen;
+  EdgeRun run(std::move(model), std::move(setup), std::move(adapter),
+              std::make_shared<CancelFlag>());
   while (auto event = run.next_event()) {
     if (auto* done = std::get_if<Done>(&*event)) return std::move(done->result);
     if (auto* error = std::get_if<Error>(&*event)) return std::unexpected(std::move(*error));
@@ -104,11 +116,47 @@ Result<std::string> EdgeBackend::generate(const Prompt& prompt, const GeneratePa
 
 Result<std::unique_ptr<TokenStream>> EdgeBackend::generate_stream(const Prompt& prompt,
                                                                   const GenerateParams& params) {
+  return generate_stream(prompt, params, RequestOptions());
+}
+
+Result<std::unique_ptr<TokenStream>> EdgeBackend::generate_stream(const Prompt& prompt,
+                                                                  const GenerateParams& params,
+                                                                  const RequestOptions& options) {
+  RUVLLM_TRY(refuse_unsupported(options));
   RUVLLM_ASSIGN(std::shared_ptr<EdgeModel> model, this->model());
+  SequenceAdapter adapter = model->parts.adapters.chosen;
+  if (!options.adapter.empty()) {
+    RUVLLM_ASSIGN(adapter, model->parts.adapters.select(options.adapter));
+  }
   RUVLLM_ASSIGN(GenerationSetup setup, prepare(*model, prompt, params));
   return make_token_stream([&](std::shared_ptr<CancelFlag> flag) {
-    return std::make_unique<EdgeRun>(std::move(model), std::move(setup), std::move(flag));
+    return std::make_unique<EdgeRun>(std::move(model), std::move(setup), std::move(adapter),
+                                     std::move(flag));
   });
+}
+
+BackendFeatures EdgeBackend::features() const {
+  return {.sampling_masks = true, .stop_in_output = true, .special_tokens = true, .adapters = true};
+}
+
+Status EdgeBackend::load_adapter(const std::string& name, const std::string& path, bool replace) {
+  RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
+  return model->parts.adapters.add(name, path, replace, AdapterStore::Source::kRequest);
+}
+
+Status EdgeBackend::unload_adapter(const std::string& name) {
+  RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
+  return model->parts.adapters.remove(name);
+}
+
+std::vector<AdapterInfo> EdgeBackend::adapters() const {
+  const auto model = this->model();
+  return model ? (*model)->parts.adapters.list() : std::vector<AdapterInfo>();
+}
+
+bool EdgeBackend::has_adapter(std::string_view name) const {
+  const auto model = this->model();
+  return model && (*model)->parts.adapters.contains(name);
 }
 
 Result<std::vector<float>> EdgeBackend::get_embeddings(const std::string& text) {
@@ -133,6 +181,7 @@ Result<std::vector<float>> EdgeBackend::embed(const Prompt& prompt) {
   model->remember(flag);
   const Turnstile::Turn turn = model->turnstile.enter(flag->value());
   if (!turn) return fail(ErrorCode::kUnavailable, "the model was unloaded");
+  model->session.set_adapter(model->parts.adapters.chosen);
   HiddenPool pool(model->parts.pooling(), static_cast<int64_t>(ids.size()),
                   model->parts.runner->config().hidden_size);
   RUVLLM_TRY(

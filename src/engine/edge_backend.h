@@ -36,10 +36,14 @@ class EdgeBackend final : public LlmBackend {
                                            const GenerateParams& params) override;
   Result<std::unique_ptr<TokenStream>> generate_stream(const Prompt& prompt,
                                                        const GenerateParams& params) override;
-  using LlmBackend::generate_stream;
-  BackendFeatures features() const override {
-    return {.sampling_masks = true, .stop_in_output = true, .special_tokens = true};
-  }
+  Result<std::unique_ptr<TokenStream>> generate_stream(const Prompt& prompt,
+                                                       const GenerateParams& params,
+                                                       const RequestOptions& options) override;
+  BackendFeatures features() const override;
+  Status load_adapter(const std::string& name, const std::string& path, bool replace) override;
+  Status unload_adapter(const std::string& name) override;
+  std::vector<AdapterInfo> adapters() const override;
+  bool has_adapter(std::string_view name) const override;
   Result<std::vector<float>> get_embeddings(const std::string& text) override;
   Result<std::vector<std::vector<float>>> get_embeddings_batch(
       const std::vector<Prompt>& inputs) override;

@@ -12,9 +12,12 @@ double seconds_since(std::chrono::steady_clock::time_point start) {
 
 }  // namespace
 
-EdgeRun::EdgeRun(std::shared_ptr<EdgeModel> model, GenerationSetup setup,
+EdgeRun::EdgeRun(std::shared_ptr<EdgeModel> model, GenerationSetup setup, SequenceAdapter adapter,
                  std::shared_ptr<CancelFlag> flag)
-    : model_(std::move(model)), generation_(std::move(setup)), flag_(std::move(flag)) {
+    : model_(std::move(model)),
+      generation_(std::move(setup)),
+      adapter_(std::move(adapter)),
+      flag_(std::move(flag)) {
   flag_->set_hook([model = model_] { model->turnstile.wake(); });
   model_->remember(flag_);
 }
@@ -25,6 +28,7 @@ Status EdgeRun::compute_logits() {
   KvSession& session = model_->session;
   if (!started_) {
     started_ = true;
+    session.set_adapter(std::move(adapter_));
     RUVLLM_ASSIGN(logits_, session.prefill(generation_.prompt(), flag_->value()));
     timings.prefill_tokens = session.num_tokens() - session.num_reused();
     timings.prefill_seconds = seconds_since(start);

@@ -16,7 +16,7 @@ namespace ruvllm {
 
 class EdgeRun final : public EventSource {
  public:
-  EdgeRun(std::shared_ptr<EdgeModel> model, GenerationSetup setup,
+  EdgeRun(std::shared_ptr<EdgeModel> model, GenerationSetup setup, SequenceAdapter adapter,
           std::shared_ptr<CancelFlag> flag);
 
   std::optional<StreamEvent> next_event() override;
@@ -27,6 +27,7 @@ class EdgeRun final : public EventSource {
 
   std::shared_ptr<EdgeModel> model_;
   Generation generation_;
+  SequenceAdapter adapter_;
   std::shared_ptr<CancelFlag> flag_;
   Turnstile::Turn turn_;
   std::span<const float> logits_;  // of the next token; the runner's memory

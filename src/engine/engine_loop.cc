@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/str.h"
 #include "kv/salt.h"
 
 namespace ruvllm {
@@ -52,7 +53,7 @@ EngineLoop::EngineLoop(const ModelParts& parts, const EnginePlan& plan)
       inbox_(std::make_shared<ServingInbox>(static_cast<size_t>(plan.max_running) +
                                             static_cast<size_t>(plan.max_waiting))),
       scheduler_(scheduler_config(plan, *parts.runner)),
-      runner_(*parts.runner, parts.adapters.chosen, plan.share_prefixes) {
+      runner_(*parts.runner, plan.share_prefixes) {
   stats_.counters.kv_page_tokens = plan.block_tokens;
   stats_.counters.kv_pages_total = plan.num_blocks;
   stats_.counters.max_running = plan.max_running;
@@ -108,8 +109,13 @@ SequenceSpec EngineLoop::spec_of(const ServingRequest& request) const {
   spec.queue_deadline_us = deadline(request.options.queue_timeout);
   spec.deadline_us = deadline(request.options.total_timeout);
   spec.max_chunk = plan_limits_.max_chunk;
-  set_salt(spec.keys[0], request.options.cache_salt, salt_seed_);
-  if (parts_.adapters.chosen.table() != nullptr) spec.keys[0].adapter_set = 1;
+  // Pages of different adapters never meet: adapter_set parts them from the base's, and the salt's
+  // hash those of one adapter from another's.
+  const std::string& adapter = request.adapter.cache_key;
+  const std::string& salt = request.options.cache_salt;
+  spec.keys[0].adapter_set = adapter.empty() ? 0 : 1;
+  set_salt(spec.keys[0], adapter.empty() ? salt : concat(adapter.size(), ":", adapter, salt),
+           salt_seed_);
   if (request.is_generation()) {
     spec.max_tokens = length + request.generation->max_new_tokens();
     spec.ends_with_prompt = request.generation->finished();
@@ -208,6 +214,7 @@ void EngineLoop::deliver() {
     }
     if (!delivery.last) continue;
     request.generation.reset();  // it refers to the model
+    request.adapter = {};        // its memory may be wanted
     inbox_->request_ended();
     request.events.finish(*std::move(delivery.last));
   }
@@ -216,8 +223,10 @@ void EngineLoop::deliver() {
 
 // --- One step ---
 
-RowUse EngineLoop::use_of(SequenceId sequence) const {
-  return requests_.at(sequence)->is_generation() ? RowUse::kScorePrompt : RowUse::kHidden;
+SequenceUse EngineLoop::use_of(SequenceId sequence) const {
+  const ServingRequest& request = *requests_.at(sequence);
+  return {request.is_generation() ? RowUse::kScorePrompt : RowUse::kHidden,
+          request.adapter.table()};
 }
 
 void EngineLoop::start_requests(Clock::time_point now) {

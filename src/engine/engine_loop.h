@@ -57,7 +57,7 @@ class EngineLoop {
   void take_hidden(const RequestPtr& request, const StepOutput& output);
   void take_logits(const RequestPtr& request, const StepOutput& output);
   void sample(const RequestPtr& request, std::span<const float> logits);
-  RowUse use_of(SequenceId sequence) const;
+  SequenceUse use_of(SequenceId sequence) const;
   SequenceSpec spec_of(const ServingRequest& request) const;
 
   void end(const RequestPtr& request, FinishReason reason);

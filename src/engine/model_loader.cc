@@ -59,7 +59,7 @@ Result<ModelParts> load_quantized(std::string name, std::shared_ptr<const Checkp
   runner_options.progress = settings.progress;
   ModelParts parts;
   RUVLLM_ASSIGN(parts.runner, ModelRunner::load(checkpoint, runner_options));
-  RUVLLM_ASSIGN(parts.adapters, load_model_adapters(options, *checkpoint, *parts.runner));
+  RUVLLM_ASSIGN(parts.adapters, load_model_adapters(options, checkpoint, *parts.runner));
   parts.name = std::move(name);
   parts.checkpoint = std::move(checkpoint);
   return parts;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <memory>
+#include <string>
 
 #include "lora/lora_adapter.h"
 #include "lora/xlora.h"
@@ -13,6 +14,9 @@ namespace ruvllm {
 struct SequenceAdapter {
   std::shared_ptr<const LoraMix> mix;
   std::shared_ptr<XLoraGate> xlora;  // then `mix` is null
+  // Names it for caches: the same text under the same key gives the same keys and values. Empty:
+  // the base model.
+  std::string cache_key = {};
 
   // The terms of the (second) pass, or null: none.
   const LoraTable* table() const {

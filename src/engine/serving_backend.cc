@@ -146,7 +146,29 @@ BackendFeatures ServingBackend::features() const {
   features.priority = true;
   features.cache_salt = true;
   features.deadlines = true;
+  features.adapters = true;
   return features;
+}
+
+Status ServingBackend::load_adapter(const std::string& name, const std::string& path,
+                                    bool replace) {
+  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
+  return model->parts.adapters.add(name, path, replace, AdapterStore::Source::kRequest);
+}
+
+Status ServingBackend::unload_adapter(const std::string& name) {
+  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
+  return model->parts.adapters.remove(name);
+}
+
+std::vector<AdapterInfo> ServingBackend::adapters() const {
+  const auto model = this->model();
+  return model ? (*model)->parts.adapters.list() : std::vector<AdapterInfo>();
+}
+
+bool ServingBackend::has_adapter(std::string_view name) const {
+  const auto model = this->model();
+  return model && (*model)->parts.adapters.contains(name);
 }
 
 std::optional<EngineStats> ServingBackend::stats() const {
@@ -165,6 +187,13 @@ Result<RequestPtr> ServingBackend::make_request(const Model& model, const Prompt
   setup.scratch = model.scratch;
   auto request = std::make_shared<ServingRequest>(wants_tokens ? kMaxQueuedTokens : 0);
   request->options = options;
+  request->adapter = model.parts.adapters.chosen;
+  if (!options.adapter.empty()) {
+    RUVLLM_ASSIGN(request->adapter, model.parts.adapters.select(options.adapter));
+    if (request->adapter.xlora != nullptr) {
+      return fail(ErrorCode::kUnsupported, "the serving backend does not run X-LoRA yet");
+    }
+  }
   request->wants_tokens = wants_tokens;
   request->generation.emplace(std::move(setup));
   return request;
@@ -210,6 +239,7 @@ Result<std::vector<std::vector<float>>> ServingBackend::get_embeddings_batch(
   std::vector<RequestPtr> requests;
   for (const Prompt& input : inputs) {
     auto request = std::make_shared<ServingRequest>(0);
+    request->adapter = model->parts.adapters.chosen;
     RUVLLM_ASSIGN(request->text, model->parts.prompt_ids(input));
     request->pool.emplace(model->parts.pooling(), static_cast<int64_t>(request->text.size()),
                           model->parts.runner->config().hidden_size);

@@ -46,6 +46,11 @@ class ServingBackend final : public LlmBackend {
   Result<std::vector<std::vector<float>>> get_embeddings_batch(
       const std::vector<Prompt>& inputs) override;
 
+  Status load_adapter(const std::string& name, const std::string& path, bool replace) override;
+  Status unload_adapter(const std::string& name) override;
+  std::vector<AdapterInfo> adapters() const override;
+  bool has_adapter(std::string_view name) const override;
+
   // How the loaded model runs.
   Result<EnginePlan> plan() const;
 

@@ -17,6 +17,7 @@
 
 #include "engine/generation.h"
 #include "engine/pooling.h"
+#include "engine/sequence_adapter.h"
 #include "engine/serving_events.h"
 #include "ruvllm/request.h"
 #include "sched/request_state.h"
@@ -33,6 +34,7 @@ struct ServingRequest {
   }
 
   RequestOptions options;
+  SequenceAdapter adapter;
   Clock::time_point submitted = Clock::now();
   std::optional<Generation> generation;  // or:
   std::vector<int32_t> text;             // to embed

@@ -1,12 +1,15 @@
 #include "engine/serving_step.h"
 
+#include <algorithm>
+
 namespace ruvllm {
 
-void ServingStep::add_span(const PlanSpan& span, RowUse use) {
+void ServingStep::add_span(const PlanSpan& span, SequenceUse sequence_use) {
+  const RowUse use = span.all_rows ? sequence_use.rows : RowUse::kNone;
   sequences_.push_back(
       {int64_t{span.first_row}, int64_t{span.num_rows}, span.first_position, span.block_table});
   regimes_.push_back(span.regime);
-  tables_.push_back(adapter_.table());
+  tables_.push_back(sequence_use.adapter);
   for (int32_t i = 0; i < span.num_rows; ++i) {
     const bool samples = span.samples && i == span.num_rows - 1;
     if (!samples && use == RowUse::kNone) continue;
@@ -20,7 +23,7 @@ void ServingStep::add_span(const PlanSpan& span, RowUse use) {
   }
 }
 
-void ServingStep::run(const StepPlan& plan, FunctionRef<RowUse(SequenceId)> use_of) {
+void ServingStep::run(const StepPlan& plan, FunctionRef<SequenceUse(SequenceId)> use_of) {
   for (const BlockCopy& copy : plan.copies) runner_.copy_kv_block(copy.from, copy.to);
   sequences_.clear();
   regimes_.clear();
@@ -30,7 +33,7 @@ void ServingStep::run(const StepPlan& plan, FunctionRef<RowUse(SequenceId)> use_
   outputs_.clear();
   hidden_outputs_.clear();
   for (const PlanSpan& span : plan.spans) {
-    add_span(span, span.all_rows ? use_of(span.sequence) : RowUse::kNone);
+    add_span(span, use_of(span.sequence));
   }
   const auto num_logits = static_cast<int64_t>(rows_.size());
   rows_.insert(rows_.end(), hidden_rows_.begin(), hidden_rows_.end());
@@ -39,7 +42,8 @@ void ServingStep::run(const StepPlan& plan, FunctionRef<RowUse(SequenceId)> use_
   batch.ids = plan.ids;
   batch.sequences = sequences_;
   batch.rope_regimes = regimes_;
-  if (adapter_.table() != nullptr) batch.adapters = tables_;
+  const auto is_adapter = [](const LoraTable* table) { return table != nullptr; };
+  if (std::ranges::any_of(tables_, is_adapter)) batch.adapters = tables_;
   batch.output_rows = rows_;
   batch.num_logit_rows = num_logits;
   batch.want_hidden = !hidden_rows_.empty();

@@ -63,8 +63,9 @@ Result<std::string> AdapterStore::inside_root(const std::string& path) const {
   const std::string real = resolved(wanted);
   // The same words whether it exists or not: who asks learns nothing about the rest of the disk.
   const auto refuse = [&] {
-    return fail(ErrorCode::kInvalidArgument,
-                concat(printable(path, 200), ": no folder inside the adapters' root folder"));
+    return fail(
+        ErrorCode::kInvalidArgument,
+        concat("'", printable(path, 200), "' is no folder inside the adapters' root folder"));
   };
   if (root.empty() || real.empty() || !is_inside(real, root)) return refuse();
   for (const char* file : {"/adapter_config.json", "/adapter_model.safetensors"}) {
@@ -124,12 +125,16 @@ Status AdapterStore::make_room(uint64_t bytes) {
   }
 }
 
-Result<uint64_t> AdapterStore::add(const std::string& name, const std::string& path, bool replace) {
+Result<uint64_t> AdapterStore::add(const std::string& name, const std::string& path, bool replace,
+                                   Source source) {
   if (name.empty() || name.size() > kMaxNameBytes) {
     return fail(ErrorCode::kInvalidArgument, concat("an adapter's name has ", name.size(),
                                                     " bytes, expected 1 to ", kMaxNameBytes));
   }
-  RUVLLM_ASSIGN(const std::string folder, inside_root(path));
+  std::string folder = path;
+  if (source == Source::kRequest) {
+    RUVLLM_ASSIGN(folder, inside_root(path));
+  }
   RUVLLM_STORE_LOCK(load_mutex_);
   {
     RUVLLM_STORE_LOCK(mutex_);
@@ -156,6 +161,7 @@ Result<uint64_t> AdapterStore::add(const std::string& name, const std::string& p
   }
   Entry& entry = entries_[name];
   entry.path = folder;
+  entry.source = source;
   entry.generation = ++last_generation_;
   entry.fingerprint = loaded.fingerprint;
   entry.num_bytes = loaded.num_bytes;
@@ -193,6 +199,7 @@ Result<StoredAdapter> AdapterStore::acquire(const std::string& name) {
   RUVLLM_STORE_LOCK(load_mutex_);
   std::string path;
   uint64_t generation = 0;
+  Source source = Source::kRequest;
   {
     RUVLLM_STORE_LOCK(mutex_);  // somebody may have loaded, removed or replaced it meanwhile
     const auto entry = entries_.find(name);
@@ -202,8 +209,11 @@ Result<StoredAdapter> AdapterStore::acquire(const std::string& name) {
     }
     path = entry->second.path;
     generation = entry->second.generation;
+    source = entry->second.source;
   }
-  RUVLLM_ASSIGN(path, inside_root(path));
+  if (source == Source::kRequest) {
+    RUVLLM_ASSIGN(path, inside_root(path));
+  }
   RUVLLM_ASSIGN(Loaded loaded, load(path));
   RUVLLM_STORE_LOCK(mutex_);
   const auto entry = entries_.find(name);
@@ -228,6 +238,11 @@ std::vector<AdapterInfo> AdapterStore::list() const {
   }
   std::ranges::sort(out, {}, &AdapterInfo::name);
   return out;
+}
+
+bool AdapterStore::contains(std::string_view name) const {
+  RUVLLM_STORE_LOCK(mutex_);
+  return entries_.contains(std::string(name));
 }
 
 uint64_t AdapterStore::resident_bytes() const {

@@ -20,6 +20,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -28,6 +29,7 @@
 #endif
 
 #include "lora/lora_adapter.h"
+#include "ruvllm/backend.h"
 #include "ruvllm/result.h"
 
 namespace ruvllm {
@@ -44,30 +46,26 @@ struct StoredAdapter {
   uint64_t generation = 0;
 };
 
-struct AdapterInfo {
-  std::string name;
-  std::string path;
-  uint64_t generation = 0;
-  uint64_t num_bytes = 0;
-  bool resident = false;
-  int32_t max_rank = 0;
-};
-
 class AdapterStore {
  public:
   AdapterStore(std::shared_ptr<const Checkpoint> base, AdapterStoreOptions options);
 
   // Reads and checks the adapter and makes the name known. A name that is known already: refused
-  // unless `replace`; then the old one goes when the new one has been read.
-  Result<uint64_t> add(const std::string& name, const std::string& path, bool replace = false);
+  // unless `replace`; then the old one goes when the new one has been read. kOperator: the path
+  // comes from who runs the program, and may be outside of the root.
+  enum class Source : uint8_t { kRequest, kOperator };
+  Result<uint64_t> add(const std::string& name, const std::string& path, bool replace = false,
+                       Source source = Source::kRequest);
   Status remove(const std::string& name);
   Result<StoredAdapter> acquire(const std::string& name);
   std::vector<AdapterInfo> list() const;  // by name
+  bool contains(std::string_view name) const;
   uint64_t resident_bytes() const;
 
  private:
   struct Entry {
     std::string path;
+    Source source = Source::kRequest;
     uint64_t generation = 0;
     uint64_t fingerprint = 0;
     uint64_t num_bytes = 0;

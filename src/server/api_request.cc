@@ -184,14 +184,15 @@ void read_common(Fields& fields, const ModelFacts& facts, GenerationRequest& req
 
 }  // namespace
 
-Api<void> check_model(const Json& body, const ModelFacts& facts) {
+Api<std::string> read_model(const Json& body, const ModelFacts& facts) {
   const Json* model = body.find("model");
-  if (model == nullptr || model->is_null()) return {};
+  if (model == nullptr || model->is_null()) return std::string();
   const std::string* name = model->as_string();
   if (name == nullptr) {
     return bad_request("model", concat("model is ", model->type_name(), ", expected a string"));
   }
-  if (std::find(facts.names.begin(), facts.names.end(), *name) != facts.names.end()) return {};
+  if (std::ranges::find(facts.names, *name) != facts.names.end()) return std::string();
+  if (facts.is_adapter && facts.is_adapter(*name)) return *name;
   return std::unexpected<ApiError>(
       ApiError{404,
                concat("the model ", printable(*name, 200), " does not exist; this server has ",
@@ -200,8 +201,10 @@ Api<void> check_model(const Json& body, const ModelFacts& facts) {
 }
 
 Api<CompletionRequest> read_completion(const Json& body, const ModelFacts& facts) {
-  if (auto ok = check_model(body, facts); !ok) return std::unexpected(std::move(ok).error());
+  Api<std::string> adapter = read_model(body, facts);
+  if (!adapter) return std::unexpected(std::move(adapter).error());
   CompletionRequest request;
+  request.adapter = *std::move(adapter);
   Fields fields(body);
   request.echo = fields.flag("echo", false);
   request.max_tokens = fields.integer("max_tokens", 16, 0, INT32_MAX);
@@ -222,10 +225,12 @@ Api<CompletionRequest> read_completion(const Json& body, const ModelFacts& facts
 }
 
 Api<ChatRequest> read_chat(const Json& body, const ModelFacts& facts) {
-  if (auto ok = check_model(body, facts); !ok) return std::unexpected(std::move(ok).error());
+  Api<std::string> adapter = read_model(body, facts);
+  if (!adapter) return std::unexpected(std::move(adapter).error());
   Api<ChatRequest> messages = read_messages(body);
   if (!messages) return messages;
   ChatRequest request = *std::move(messages);
+  request.adapter = *std::move(adapter);
   request.is_chat = true;
   Fields fields(body);
   request.max_tokens = fields.integer("max_tokens", 1, INT32_MAX);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <variant>
@@ -22,6 +23,7 @@ struct ModelFacts {
   int64_t max_seq_len = 0;
   int32_t vocab_size = 0;
   BackendFeatures features;
+  std::function<bool(std::string_view)> is_adapter;  // empty: there are none
 };
 
 constexpr int32_t kMaxChoices = 128;   // n
@@ -36,6 +38,7 @@ constexpr size_t kMaxBadWords = 256;
 
 // What both kinds of request have in common.
 struct GenerationRequest {
+  std::string adapter;  // the model that the request names is this adapter; "": a base name
   bool is_chat = false;
   GenerateParams params;  // max_tokens is set by max_tokens_for()
   int32_t n = 1;
@@ -71,8 +74,8 @@ struct ChatRequest : GenerationRequest {
   std::string final_content;  // of the last message
 };
 
-// The model a request names: absent or ours, else 404.
-Api<void> check_model(const Json& body, const ModelFacts& facts);
+// The adapter a request names as its model; "" when it names none or the base model. Else 404.
+Api<std::string> read_model(const Json& body, const ModelFacts& facts);
 
 Api<CompletionRequest> read_completion(const Json& body, const ModelFacts& facts);
 Api<ChatRequest> read_chat(const Json& body, const ModelFacts& facts);

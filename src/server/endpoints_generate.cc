@@ -53,7 +53,9 @@ struct EmbeddingRequest {
 
 Api<EmbeddingRequest> read_embeddings(const Json& body, LlmBackend& backend,
                                       const ModelFacts& facts, int32_t hidden_size) {
-  if (auto ok = check_model(body, facts); !ok) return std::unexpected(std::move(ok).error());
+  const Api<std::string> adapter = read_model(body, facts);
+  if (!adapter) return std::unexpected(adapter.error());
+  if (!adapter->empty()) return bad_request("model", "embeddings are of the base model only");
   Fields fields(body);
   const std::string format = fields.text("encoding_format", 1, 16).value_or("float");
   if (format != "float" && format != "base64") {

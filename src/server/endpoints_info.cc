@@ -1,4 +1,5 @@
 // Endpoints that tell: models, tokens, health, metrics; and those that do not exist yet.
+#include <algorithm>
 #include <charconv>
 
 #include "base/json.h"
@@ -13,13 +14,21 @@ namespace {
 
 constexpr double kHungSeconds = 30.0;  // a step that takes longer, with work waiting
 
-std::string model_card(const ModelFacts& facts, std::string_view name) {
+// `root`: what was loaded; `parent`: the base model of an adapter, else "".
+std::string model_card(const ModelFacts& facts, std::string_view name, std::string_view root,
+                       std::string_view parent) {
   std::string out = "{\"id\":";
   append_json_string(out, name);
   out += concat(",\"object\":\"model\",\"created\":", facts.created,
                 ",\"owned_by\":\"ruvllm\",\"root\":");
-  append_json_string(out, facts.root);
-  return concat(out, ",\"parent\":null,\"max_model_len\":", facts.max_seq_len, "}");
+  append_json_string(out, root);
+  out += ",\"parent\":";
+  if (parent.empty()) {
+    out += "null";
+  } else {
+    append_json_string(out, parent);
+  }
+  return concat(out, ",\"max_model_len\":", facts.max_seq_len, "}");
 }
 
 // %XX in a path; nullopt when malformed.
@@ -43,7 +52,7 @@ std::optional<std::string> percent_decoded(std::string_view text) {
 Api<Json> body_for_model(const std::string& text, const ModelFacts& facts) {
   Api<Json> body = parse_body(text);
   if (!body) return body;
-  if (auto ok = check_model(*body, facts); !ok) return std::unexpected(std::move(ok).error());
+  if (auto ok = read_model(*body, facts); !ok) return std::unexpected(std::move(ok).error());
   return body;
 }
 
@@ -60,7 +69,12 @@ void Service::models(const std::shared_ptr<Exchange>& exchange) {
   std::string out = "{\"object\":\"list\",\"data\":[";
   for (const std::string& name : context->facts.names) {
     if (&name != context->facts.names.data()) out += ',';
-    out += model_card(context->facts, name);
+    out += model_card(context->facts, name, context->facts.root, "");
+  }
+  // An adapter's path is the operator's business: its root is its name.
+  for (const AdapterInfo& adapter : backend_.adapters()) {
+    out += ',';
+    out += model_card(context->facts, adapter.name, adapter.name, context->facts.names.front());
   }
   respond_json(*exchange, out + "]}");
 }
@@ -70,7 +84,13 @@ void Service::model(const std::shared_ptr<Exchange>& exchange) {
   constexpr size_t kPrefix = std::string_view("/v1/models/").size();
   const auto name = percent_decoded(std::string_view(exchange->request.path).substr(kPrefix));
   for (const std::string& known : context->facts.names) {
-    if (name && *name == known) return respond_json(*exchange, model_card(context->facts, known));
+    if (name && *name == known) {
+      return respond_json(*exchange, model_card(context->facts, known, context->facts.root, ""));
+    }
+  }
+  if (name && backend_.has_adapter(*name)) {
+    return respond_json(*exchange,
+                        model_card(context->facts, *name, *name, context->facts.names.front()));
   }
   exchange->respond(error_response(
       {404, "this server has no model of that name", "model", "model_not_found", 0}));
@@ -188,13 +208,64 @@ void Service::metrics(const std::shared_ptr<Exchange>& exchange) {
   exchange->respond(response);
 }
 
-void Service::lora(const std::shared_ptr<Exchange>& exchange) {
+// The adapter a body names, or nullopt after an answer. `path`: also lora_path, read into it.
+std::optional<std::string> Service::read_adapter(const std::shared_ptr<Exchange>& exchange,
+                                                 std::string* path, bool* replace) {
   if (!options_.enable_lora_updates) {
-    return exchange->respond(error_response(
+    exchange->respond(error_response(
         {403, "adapters cannot be changed: start the server with --enable-lora-updates", "", "",
          0}));
+    return std::nullopt;
   }
-  exchange->respond(error_response({501, "this version has no adapters yet", "", "", 0}));
+  const Api<Json> body = parse_body(exchange->request.body);
+  if (!body) return exchange->respond(error_response(body.error())), std::nullopt;
+  Fields fields(*body);
+  constexpr size_t kMaxNameBytes = 256;
+  constexpr size_t kMaxPathBytes = 4096;
+  std::optional<std::string> name = fields.text("lora_name", 1, kMaxNameBytes);
+  if (!name) fields.fail("lora_name", "is missing");
+  if (path != nullptr) {
+    std::optional<std::string> text = fields.text("lora_path", 1, kMaxPathBytes);
+    if (!text) fields.fail("lora_path", "is missing");
+    *path = text.value_or("");
+    *replace = fields.flag("load_inplace", false);
+  }
+  if (!fields.ok()) return exchange->respond(error_response(*fields.error())), std::nullopt;
+  return name;
+}
+
+void Service::load_lora(const std::shared_ptr<Exchange>& exchange) {
+  std::string path;
+  bool replace = false;
+  const std::optional<std::string> name = read_adapter(exchange, &path, &replace);
+  if (!name) return;
+  const auto context = this->context();
+  if (std::ranges::find(context->facts.names, *name) != context->facts.names.end()) {
+    return exchange->respond(
+        error_response({400, concat("lora_name ", printable(*name), " is the base model's name"),
+                        "lora_name", "", 0}));
+  }
+  if (const Status added = backend_.load_adapter(*name, path, replace); !added) {
+    ApiError error = from_engine(added.error());
+    if (error.status == 500) error.status = 400;  // its files are bad: the client's to correct
+    return exchange->respond(error_response(error));
+  }
+  HttpResponse response;
+  response.content_type = "text/plain; charset=utf-8";
+  response.body = concat("the adapter ", printable(*name), " is loaded");
+  exchange->respond(response);
+}
+
+void Service::unload_lora(const std::shared_ptr<Exchange>& exchange) {
+  const std::optional<std::string> name = read_adapter(exchange, nullptr, nullptr);
+  if (!name) return;
+  if (const Status removed = backend_.unload_adapter(*name); !removed) {
+    return exchange->respond(error_response(from_engine(removed.error())));
+  }
+  HttpResponse response;
+  response.content_type = "text/plain; charset=utf-8";
+  response.body = concat("the adapter ", printable(*name), " is unloaded");
+  exchange->respond(response);
 }
 
 void Service::not_yet(const std::shared_ptr<Exchange>& exchange) {

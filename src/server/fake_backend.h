@@ -48,7 +48,7 @@ class FakeBackend final : public LlmBackend {
     bool silent = false;      // streams give nothing until they are cancelled
     bool notifies = true;
     std::optional<Error> refuses;  // generate_stream fails
-    BackendFeatures features = {true, true, true, true, true, true, true, true};
+    BackendFeatures features = {true, true, true, true, true, true, true, true, true};
   } behaviour;
 
   std::atomic<int> num_streams{0};  // alive
@@ -56,7 +56,8 @@ class FakeBackend final : public LlmBackend {
   std::atomic<bool> alive{true};
   GenerateParams last_params;  // of the latest generate_stream
   RequestOptions last_options;
-  std::mutex mutex;
+  std::string adapter;  // the one there is; empty: none
+  mutable std::mutex mutex;
 
   Status load_model(const std::string&, const LoadOptions&) override { return {}; }
   void unload_model() override {}
@@ -71,6 +72,28 @@ class FakeBackend final : public LlmBackend {
   }
   Result<const Tokenizer*> tokenizer() const override { return &tokenizer_; }
   Result<const ChatTemplate*> chat_template() const override { return &template_; }
+  Status load_adapter(const std::string& name, const std::string& path, bool) override {
+    if (path != "good") return fail(ErrorCode::kBadFile, "a bad adapter");
+    const std::scoped_lock lock(mutex);
+    adapter = name;
+    return {};
+  }
+  Status unload_adapter(const std::string& name) override {
+    const std::scoped_lock lock(mutex);
+    if (adapter != name) return fail(ErrorCode::kNotFound, "no adapter of that name");
+    adapter.clear();
+    return {};
+  }
+  std::vector<AdapterInfo> adapters() const override {
+    const std::scoped_lock lock(mutex);
+    std::vector<AdapterInfo> out;
+    if (!adapter.empty()) out.emplace_back().name = adapter;
+    return out;
+  }
+  bool has_adapter(std::string_view name) const override {
+    const std::scoped_lock lock(mutex);
+    return !adapter.empty() && adapter == name;
+  }
   Result<std::string> generate(const Prompt&, const GenerateParams&) override { return "x"; }
   Result<GenerateResult> generate_detailed(const Prompt&, const GenerateParams&) override {
     GenerateResult result;

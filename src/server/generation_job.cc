@@ -44,7 +44,8 @@ GenerationJob::GenerationJob(std::shared_ptr<Exchange> exchange, GenerationReque
       context_(std::move(context)),
       slot_(std::move(slot)),
       writer_(request_, *context_->tokenizer, answer_id(*exchange_, request_),
-              context_->facts.names.front(), unix_seconds()),
+              request_.adapter.empty() ? context_->facts.names.front() : request_.adapter,
+              unix_seconds()),
       cached_tokens_(prompts_.size()),
       last_write_(Clock::now()) {
   for (size_t i = 0; i < prompts_.size(); ++i) {
@@ -72,6 +73,7 @@ Api<void> GenerationJob::start_choice(Choice& choice) {
     options.trace_parent = *trace;
   }
   options.priority = request_.priority;
+  options.adapter = request_.adapter;
   if (context_->facts.features.cache_salt) {
     // Per key and per request: neither can reach the other's pages.
     options.cache_salt = exchange_->cache_salt;
@@ -88,7 +90,7 @@ Api<void> GenerationJob::start_choice(Choice& choice) {
   if (!stream) return std::unexpected(from_engine(stream.error()));
   choice.stream = *std::move(stream);
   choice.is_running = true;
-  context_->metrics->sequence_began();
+  context_->metrics->sequence_began(request_.adapter);
   if (!choice.stream->set_notify(notify_)) needs_polling_ = true;
   return {};
 }
@@ -201,8 +203,8 @@ void GenerationJob::on_done(Choice& choice, GenerateResult&& result) {
     return fail({500, "the engine could not finish this request", "", "", 0});
   }
   const bool is_stop = result.finish_reason == FinishReason::kStop;
-  context_->metrics->sequence_ended(is_stop ? ServerMetrics::Finish::kStop
-                                            : ServerMetrics::Finish::kLength);
+  context_->metrics->sequence_ended(
+      request_.adapter, is_stop ? ServerMetrics::Finish::kStop : ServerMetrics::Finish::kLength);
   SequenceRecord record;
   record.queue_seconds = result.timings.queue_seconds;
   record.prefill_seconds = result.timings.prefill_seconds;
@@ -241,7 +243,7 @@ void GenerationJob::end_all(ServerMetrics::Finish reason) {
     if (!choice.is_running) continue;
     choice.is_running = false;
     choice.is_done = true;
-    context_->metrics->sequence_ended(reason);
+    context_->metrics->sequence_ended(request_.adapter, reason);
   }
   // Cancel all before any is waited for.
   for (Choice& choice : choices_) {

@@ -129,7 +129,22 @@ void ServerMetrics::set_routes(std::vector<std::string> names) {
   routes_.back()->name = "none";  // refused before a route took it
 }
 
-void ServerMetrics::sequence_ended(Finish finish) {
+void ServerMetrics::sequence_began(const std::string& adapter) {
+  active_.fetch_add(1, std::memory_order_relaxed);
+  if (adapter.empty()) return;
+  const std::scoped_lock lock(adapters_mutex_);
+  if (++adapters_[adapter] == 1) adapters_changed_ = unix_seconds();
+}
+
+void ServerMetrics::sequence_ended(const std::string& adapter, Finish finish) {
+  if (!adapter.empty()) {
+    const std::scoped_lock lock(adapters_mutex_);
+    const auto use = adapters_.find(adapter);
+    if (use != adapters_.end() && --use->second == 0) {
+      adapters_.erase(use);
+      adapters_changed_ = unix_seconds();
+    }
+  }
   active_.fetch_sub(1, std::memory_order_relaxed);
   finished_[static_cast<size_t>(finish)].fetch_add(1, std::memory_order_relaxed);
 }
@@ -208,10 +223,19 @@ void ServerMetrics::append_engine(std::string& out, const Gauges& gauges) const 
                        stats.kv_pages_total, "\",enable_prefix_caching=\"True\""),
                 "1");
   append_head(out, "vllm:lora_requests_info", "gauge", "Running adapters; value: time of change.");
+  std::string running;
+  double changed = 0.0;
+  {
+    const std::scoped_lock lock(adapters_mutex_);
+    for (const auto& [name, count] : adapters_) {
+      running += concat(running.empty() ? "" : ",", escaped(name));
+    }
+    changed = adapters_changed_;
+  }
   append_sample(out, "vllm:lora_requests_info",
-                concat("model_name=\"", model_, "\",engine=\"0\",max_lora=\"0\"",
-                       ",running_lora_adapters=\"\",waiting_lora_adapters=\"\""),
-                number(std::floor(started_)));
+                concat("model_name=\"", model_, "\",engine=\"0\",max_lora=\"", max_loras_,
+                       "\",running_lora_adapters=\"", running, "\",waiting_lora_adapters=\"\""),
+                number(std::floor(changed)));
   single("vllm:num_preemptions", "counter", "Sequences sent back to the queue.",
          of(stats.preemptions));
   single("vllm:prompt_tokens", "counter", "Prompt tokens of admitted sequences.",

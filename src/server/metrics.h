@@ -2,14 +2,16 @@
 //
 // Names, labels, types and buckets are those of vLLM (vllm:*), so that its dashboards, routers and
 // autoscalers work unchanged; what is our own begins with ruvllm_. One series per gauge.
-// Everything is an atomic that is written with relaxed order: recording and reading take no lock.
+// Everything but the names of adapters is an atomic that is written with relaxed order.
 // Counts of one scrape may be a few events apart; none ever falls.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
@@ -57,8 +59,11 @@ class ServerMetrics {
 
   enum class Finish : uint8_t { kStop, kLength, kAbort, kError };
 
-  void sequence_began() { active_.fetch_add(1, std::memory_order_relaxed); }
-  void sequence_ended(Finish finish);
+  // `adapter`: its name, "" for the base model.
+  void sequence_began(const std::string& adapter);
+  void sequence_ended(const std::string& adapter, Finish finish);
+  // Before the first request.
+  void set_max_loras(int32_t count) { max_loras_ = count; }
   void record(const SequenceRecord& record);
   void first_token(double seconds) { time_to_first_token_.observe(seconds); }
   void token_gap(double seconds) { inter_token_.observe(seconds); }
@@ -89,6 +94,11 @@ class ServerMetrics {
   int64_t max_seq_len_;
   double started_;
   std::vector<double> token_bounds_;
+
+  mutable std::mutex adapters_mutex_;        // held only by requests with an adapter, and a scrape
+  std::map<std::string, int64_t> adapters_;  // sequences that use it; none has 0
+  double adapters_changed_ = started_;       // unix time of the last first or last use
+  int32_t max_loras_ = 0;
 
   std::atomic<int64_t> active_{0};
   std::array<std::atomic<uint64_t>, 4> finished_ = {};

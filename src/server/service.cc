@@ -23,8 +23,8 @@ const Service::Route Service::kRoutes[] = {
     {"POST", "/v1/responses", Access::kKey, Where::kIoThread, &Service::not_yet},
     {"POST", "/tokenize", Access::kKey, Where::kWorker, &Service::tokenize},
     {"POST", "/detokenize", Access::kKey, Where::kWorker, &Service::detokenize},
-    {"POST", "/v1/load_lora_adapter", Access::kAdmin, Where::kIoThread, &Service::lora},
-    {"POST", "/v1/unload_lora_adapter", Access::kAdmin, Where::kIoThread, &Service::lora},
+    {"POST", "/v1/load_lora_adapter", Access::kAdmin, Where::kSlow, &Service::load_lora},
+    {"POST", "/v1/unload_lora_adapter", Access::kAdmin, Where::kWorker, &Service::unload_lora},
     {"GET", "/health", Access::kOpen, Where::kIoThread, &Service::health},
     {"GET", "/health/ready", Access::kOpen, Where::kIoThread, &Service::health},
     {"GET", "/health/live", Access::kOpen, Where::kIoThread, &Service::live},
@@ -116,10 +116,12 @@ Status Service::open() {
   context->facts.max_seq_len = info.max_seq_len;
   context->facts.vocab_size = info.vocab_size;
   context->facts.features = backend_.features();
+  context->facts.is_adapter = [this](std::string_view name) { return backend_.has_adapter(name); };
   if (!options_.allow_priority) context->facts.features.priority = false;
   context->queue_timeout = options_.queue_timeout;
   context->total_timeout = options_.total_timeout;
   metrics_ = std::make_unique<ServerMetrics>(context->facts.names.front(), info.max_seq_len);
+  metrics_->set_max_loras(options_.max_loras);
   std::vector<std::string> routes;
   for (const Route& route : kRoutes) routes.emplace_back(route.path);
   metrics_->set_routes(std::move(routes));

@@ -30,6 +30,7 @@ struct ServiceOptions {
   std::vector<std::string> cors_origins;  // empty: no cross-origin access
   int32_t max_requests = 1024;            // running and waiting; more get 429
   bool enable_lora_updates = false;
+  int32_t max_loras = 0;        // in memory at a time; for metrics
   bool allow_priority = false;  // requests may say how urgent they are
   bool salt_per_key = true;     // prompts of different keys share no cache
   std::chrono::milliseconds queue_timeout{0};
@@ -109,7 +110,10 @@ class Service final : public HttpHandler {
   void version(const std::shared_ptr<Exchange>& exchange);
   void load(const std::shared_ptr<Exchange>& exchange);
   void metrics(const std::shared_ptr<Exchange>& exchange);
-  void lora(const std::shared_ptr<Exchange>& exchange);
+  std::optional<std::string> read_adapter(const std::shared_ptr<Exchange>& exchange,
+                                          std::string* path, bool* replace);
+  void load_lora(const std::shared_ptr<Exchange>& exchange);
+  void unload_lora(const std::shared_ptr<Exchange>& exchange);
   void not_yet(const std::shared_ptr<Exchange>& exchange);
 
   const ServiceOptions options_;

@@ -61,7 +61,19 @@ TEST_F(ServiceTest, LoraEndpointsAreClosedAndNeedAnAdmin) {
   ServiceOptions options;
   options.enable_lora_updates = true;
   start(options);
-  EXPECT_EQ(post("/v1/load_lora_adapter", "{}").status, 501);
+  EXPECT_EQ(post("/v1/load_lora_adapter", "{}").status, 400);
+  EXPECT_EQ(post("/v1/load_lora_adapter", R"({"lora_name":"x","lora_path":"bad"})").status, 400);
+  EXPECT_EQ(post("/v1/load_lora_adapter", R"({"lora_name":"fake","lora_path":"good"})").status,
+            400);
+  EXPECT_EQ(post("/v1/load_lora_adapter", R"({"lora_name":"x","lora_path":"good"})").status, 200);
+  EXPECT_NE(ask(request("GET", "/v1/models", "")).body.find(R"("parent":"fake")"),
+            std::string::npos);
+  EXPECT_EQ(post("/v1/completions", R"({"model":"x","prompt":"a"})").status, 200);
+  EXPECT_EQ(backend_.last_options.adapter, "x");
+  EXPECT_EQ(post("/v1/embeddings", R"({"model":"x","input":"a"})").status, 400);
+  EXPECT_EQ(post("/v1/unload_lora_adapter", R"({"lora_name":"x"})").status, 200);
+  EXPECT_EQ(post("/v1/unload_lora_adapter", R"({"lora_name":"x"})").status, 404);
+  EXPECT_EQ(post("/v1/completions", R"({"model":"x","prompt":"a"})").status, 404);
 }
 
 TEST_F(ServiceTest, AFullQueueIs429) {
@@ -184,7 +196,7 @@ TEST_F(ServiceTest, KeyFileIsReadAgain) {
   };
   EXPECT_EQ(status_with("sk-old", "GET", "/v1/models"), 200);
   EXPECT_EQ(status_with("sk-old", "POST", "/v1/load_lora_adapter"), 403);
-  EXPECT_EQ(status_with("sk-boss", "POST", "/v1/load_lora_adapter"), 501);
+  EXPECT_EQ(status_with("sk-boss", "POST", "/v1/load_lora_adapter"), 400);
   // sha256 of "sk-new"
   write("sha256:zz\n");
   EXPECT_FALSE(service_->reload_keys().has_value());

@@ -93,7 +93,7 @@ class Usage(CliTest):
         self.refused(2, ["--adapter", "NAME=DIR"], "run", "-m", "demo", "--adapter", "a-folder")
         self.refused(1, ["nobody", "--adapter"], "run", "-m", "demo", "-p", "x",
                      "--use-adapter", "nobody")
-        self.refused(1, ["quantize"], "quantize", "-m", "demo")
+        self.refused(2, ["--isq"], "quantize", "-m", "demo")
         if "  serve " not in self.ok("--help").stdout:  # built without RUVLLM_SERVING
             self.refused(1, ["serv"], "serve", "-m", "demo")
             self.refused(1, ["serving"], "run", "-m", "demo", "-p", "x", "--backend", "serving")

@@ -3,10 +3,12 @@
 Environment: RUVLLM_BINARY (the command), RUVLLM_MODELS (folder of the demo model).
 """
 
+import array
 import contextlib
 import http.client
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -22,6 +24,30 @@ SKIPPED = 77  # ctest's SKIP_RETURN_CODE
 def skip(why):
     print("skipped:", why)
     sys.exit(SKIPPED)
+
+
+def write_adapter(folder, config, seed=1, rank=4):
+    """A LoRA adapter in PEFT's format for a Llama-like model, with random numbers that matter.
+
+    config: the model's config.json, parsed."""
+    hidden, layers = config["hidden_size"], config["num_hidden_layers"]
+    values = random.Random(seed)
+    tensors, data = {}, b""
+    for layer in range(layers):
+        for name, shape, scale in (("lora_A", [rank, hidden], 0.1), ("lora_B", [hidden, rank], 0.5)):
+            piece = array.array("f", (values.gauss(0.0, scale) for _ in range(shape[0] * shape[1])))
+            tensors[f"base_model.model.model.layers.{layer}.self_attn.o_proj.{name}.weight"] = {
+                "dtype": "F32", "shape": shape,
+                "data_offsets": [len(data), len(data) + 4 * len(piece)]}
+            data += piece.tobytes()
+    header = json.dumps(tensors).encode()
+    header += b" " * (-len(header) % 8)
+    os.makedirs(folder)
+    with open(os.path.join(folder, "adapter_model.safetensors"), "wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header + data)
+    with open(os.path.join(folder, "adapter_config.json"), "w", encoding="utf-8") as file:
+        json.dump({"peft_type": "LORA", "r": rank, "lora_alpha": rank, "task_type": "CAUSAL_LM",
+                   "target_modules": ["o_proj"]}, file)
 
 
 def backend_flags():

@@ -10,6 +10,7 @@ from $RUVLLM_CONFORMANCE_PYTHON, from build/conformance-venv, or from the runnin
 --all also runs what is slow (time-outs of minutes) and the soak tests.
 """
 
+import json
 import os
 import pathlib
 import shlex
@@ -17,14 +18,14 @@ import subprocess
 import sys
 import tempfile
 
-from common import BINARY, Server, backend_flags, skip
+from common import BINARY, Server, backend_flags, skip, write_adapter
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHARED = pathlib.Path(os.environ.get("RUVLLM_SHARED", ROOT.parent / "shared"))
 SUITE = SHARED / "conformance"
 VENV = ROOT / "build" / "conformance-venv"
 # What later versions bring.
-LATER = ["structured", "json_mode", "tools", "responses", "lora"]
+LATER = ["structured", "json_mode", "tools", "responses"]
 SLOW = ["slow", "soak"]
 KEY = "sk-conformance"
 
@@ -78,13 +79,18 @@ def main():
 
 
 def run(python, flags, engine, model, run_all, arguments):
-    flags += ["--served-model-name", "demo"]
+    adapters = os.path.join(os.path.dirname(model), "adapters")
+    config = json.loads(pathlib.Path(model, "config.json").read_text(encoding="utf-8"))
+    write_adapter(os.path.join(adapters, "suite"), config)
+    flags += ["--served-model-name", "demo", "--enable-lora", "--enable-lora-updates",
+              "--lora-root", adapters]
     without = LATER + ([] if run_all else SLOW)
     with Server(*flags, key=KEY, model=model) as server:
         environment = os.environ | {
             "RUVLLM_BASE_URL": f"http://127.0.0.1:{server.port}",
             "RUVLLM_API_KEY": KEY,
             "RUVLLM_STRICT": "1",
+            "RUVLLM_LORA_PATH": os.path.join(adapters, "suite"),
             "RUVLLM_SERVER_PID": str(server.process.pid),
             "RUVLLM_SERVE_CMD": shlex.join([os.path.abspath(BINARY), "serve", "-m", model, *engine,
                                             "--served-model-name", "demo",

@@ -4,6 +4,7 @@ middle of a request, come in thousands; and its life: keys, TLS, signals, ports.
 
 import json
 import os
+import pathlib
 import resource
 import signal
 import socket
@@ -14,8 +15,9 @@ import tempfile
 import time
 import unittest
 
-from common import BINARY, Server, until
+from common import BINARY, Server, backend_flags, until, write_adapter
 
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 ENDLESS = {"prompt": "Once", "max_tokens": 1900, "ignore_eos": True, "temperature": 1.0}
 
 
@@ -114,6 +116,68 @@ class BadClients(unittest.TestCase):
             self.server.get("/metrics")
             took.append(time.perf_counter() - began)
         self.assertLess(sorted(took)[15], 0.02)  # with a new connection each
+
+
+class Adapters(unittest.TestCase):
+    """LoRA adapters: given at the start, loaded and unloaded while the server runs."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        models = pathlib.Path(os.environ.get("RUVLLM_MODELS", ROOT / "models"))
+        config = json.loads((models / "demo" / "config.json").read_text(encoding="utf-8"))
+        cls.root = os.path.join(cls.folder.name, "root")
+        for seed, name in enumerate(("a", "b"), start=1):
+            write_adapter(os.path.join(cls.root, name), config, seed=seed)
+        write_adapter(os.path.join(cls.folder.name, "outside"), config, seed=3)
+        cls.server = Server(*backend_flags(), "--lora-modules",
+                            "given=" + os.path.join(cls.folder.name, "outside"),
+                            "--enable-lora-updates", "--lora-root", cls.root)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.server.__exit__()
+        cls.folder.cleanup()
+
+    def post(self, path, **body):
+        status, _, answer = self.server.request("POST", path, body)
+        return status, answer.decode()
+
+    def text(self, model):
+        return self.server.complete(model=model, max_tokens=24)["choices"][0]["text"]
+
+    def test_they_come_and_go(self):
+        base = self.text("demo")
+        given = self.text("given")
+        self.assertNotEqual(base, given)
+        self.assertEqual(self.post("/v1/load_lora_adapter", lora_name="x", lora_path="a")[0], 200)
+        cards = {c["id"]: c for c in json.loads(self.server.get("/v1/models"))["data"]}
+        self.assertEqual({k: c["parent"] for k, c in cards.items()},
+                         {"demo": None, "given": "demo", "x": "demo"})
+        first = self.text("x")
+        self.assertNotIn(first, (base, given))
+        self.assertEqual(self.post("/v1/load_lora_adapter", lora_name="x", lora_path="b")[0], 400)
+        self.assertEqual(self.post("/v1/load_lora_adapter", lora_name="x", lora_path="b",
+                                   load_inplace=True)[0], 200)
+        self.assertNotEqual(self.text("x"), first)
+        self.assertEqual(self.post("/v1/unload_lora_adapter", lora_name="x")[0], 200)
+        self.assertEqual(self.post("/v1/unload_lora_adapter", lora_name="x")[0], 404)
+        self.assertEqual(self.post("/v1/completions", model="x", prompt="Once")[0], 404)
+        self.assertEqual(self.text("demo"), base)
+        self.assertEqual(self.text("given"), given)
+
+    def test_a_path_outside_the_folder_is_refused(self):
+        outside = os.path.join(self.folder.name, "outside")
+        for path in ("../outside", outside, "..", "missing"):
+            status, answer = self.post("/v1/load_lora_adapter", lora_name="y", lora_path=path)
+            self.assertEqual(status, 400, answer)
+            self.assertIn("no folder inside", answer)
+
+    def test_the_endpoints_need_a_folder(self):
+        done = subprocess.run([BINARY, "serve", "-m", "demo", "--port", "0",
+                               "--enable-lora-updates"], capture_output=True, text=True)
+        self.assertNotEqual(done.returncode, 0)
+        self.assertIn("--lora-root", done.stderr)
 
 
 class Life(unittest.TestCase):

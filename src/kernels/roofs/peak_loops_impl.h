@@ -14,7 +14,9 @@ inline __attribute__((always_inline)) Vector run_chains(int64_t rounds, Vector s
 #pragma GCC unroll 16
     for (int i = 0; i < kChains; ++i) {
       sum[i] = step(sum[i]);
+#if defined(__x86_64__)
       __asm__("" : "+x"(sum[i]));
+#endif
     }
   }
   Vector total = sum[0];
