@@ -114,6 +114,7 @@ TEST(EdgeBackend, AnswersAndReportsWhy) {
   result = fake.backend.generate_detailed("q|", params);
   EXPECT_EQ(result->text, "naï");
   EXPECT_EQ(result->ids.back(), 'v');
+  EXPECT_EQ(result->matched_stop_id, 'v');
 
   params = greedy(20);
   params.ignore_eos = true;

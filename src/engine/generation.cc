@@ -108,6 +108,9 @@ Result<Token> Generation::step(std::span<const float> logits) {
     result_.matched_stop = stop_filter_.matched_stop();
     finish(FinishReason::kStop);
   } else if (is_stop_id) {
+    if (std::ranges::find(params_.stop_token_ids, token.id) != params_.stop_token_ids.end()) {
+      result_.matched_stop_id = token.id;
+    }
     finish(FinishReason::kStop);
   } else if (result_.completion_tokens >= max_new_tokens_) {
     finish(FinishReason::kLength);
