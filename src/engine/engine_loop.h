@@ -3,7 +3,7 @@
 // kCancelled. Nothing a single request does or asks can end the loop or another request.
 //
 // On a CPU the step's threads are all the machine has, so planning is not overlapped with
-// computing: it costs far below a hundredth of a step (EngineStats::schedule_seconds_sum).
+// computing. What it costs is in EngineStats::schedule_seconds_sum.
 //
 // Ownership: refers to the model's parts, which must outlive it, and is the only user of their
 // runner. Threads: inbox() and stats() from any.
