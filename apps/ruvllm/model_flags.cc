@@ -154,6 +154,13 @@ Result<std::unique_ptr<LlmBackend>> ModelFlags::open_backend() const {
 Result<std::shared_ptr<EdgeModel>> ModelFlags::open_model() const {
   // Says what is wrong with the backend or the flags exactly as open_backend() would.
   RUVLLM_ASSIGN(const std::unique_ptr<LlmBackend> probe, create_backend(backend));
+#if defined(RUVLLM_HAS_EDGE)
+  if (backend != BackendKind::kEdge) {
+    return fail(ErrorCode::kUnsupported,
+                "--backend serving: this verb computes one sequence at a time, which is edge "
+                "(generate and serve run the serving backend)");
+  }
+#endif
   LoaderSettings settings;
   if (stderr_is_terminal()) {
     settings.progress = [](int64_t done, int64_t total) {

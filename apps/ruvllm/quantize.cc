@@ -23,6 +23,7 @@ Result<Report> run(const ModelFlags& flags, const std::string& out) {
   Report report;
   RUVLLM_ASSIGN(const std::string path, resolve_model(flags.model, flags.load.offline));
   RUVLLM_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, open_checkpoint(path));
+  RUVLLM_TRY(check_save_target(*checkpoint, out));
   const Result<TextParts> text = load_text_parts(path);
   Result<const Tokenizer*> tokenizer = nullptr;
   if (text) {

@@ -41,7 +41,8 @@ void ServeFlags::add_engine_flags(FlagSet& flags) {
                      options.service.allow_priority = text == "priority";
                      return {};
                    });
-  flags.add_custom("--enable-lora", "", "", "adapters may be used (they always may)",
+  flags.add_custom("--enable-lora", "", "",
+                   "accepted for vLLM's command lines: adapters need no switch here",
                    [](std::string_view) -> Status { return {}; });
   flags.add_custom("--lora-modules", "NAME=DIR", "",
                    "a LoRA adapter (PEFT) that requests choose as their model; may be repeated",

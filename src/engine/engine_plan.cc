@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/str.h"
+#include "quantize/isq_config.h"
 
 namespace ruvllm {
 namespace {
@@ -43,6 +44,12 @@ Status check_serving_config(const ServingConfig& config) {
   RUVLLM_TRY(out_of_range("max_concurrent_requests", config.max_concurrent_requests, 1, 4096));
   RUVLLM_TRY(out_of_range("max_waiting_requests", config.max_waiting_requests, 0, 1 << 19));
   RUVLLM_TRY(out_of_range("max_batched_tokens", config.max_batched_tokens, 2, 1 << 16));
+  if (config.isq.size() > 1) {
+    return fail(ErrorCode::kInvalidArgument, concat("isq has ", config.isq.size(),
+                                                    " configurations, expected one (with "
+                                                    "overrides for single tensors)"));
+  }
+  for (const IsqConfig& isq : config.isq) RUVLLM_TRY(check_isq(isq));
   if (!config.xlora.empty()) {
     return fail(ErrorCode::kUnsupported, "xlora: name it in LoadOptions (--xlora DIR)");
   }

@@ -22,19 +22,7 @@ using test::hash_token;
 // A backend over a FakeRunner that the test can look into.
 struct Fake {
   explicit Fake(test::NextToken next, int64_t max_seq_len = 256)
-      : backend(
-            [this, next, max_seq_len](const std::string& name,
-                                      const LoadOptions&) -> Result<ModelParts> {
-              if (name == "missing") return fail(ErrorCode::kNotFound, "missing: no such model");
-              ModelParts parts;
-              parts.name = name;
-              auto owned = std::make_unique<FakeRunner>(max_seq_len, next);
-              runner = owned.get();
-              parts.runner = std::move(owned);
-              if (name != "textless") parts.tokenizer = std::make_unique<ByteTokenizer>();
-              return parts;
-            },
-            [](const Tokenizer&, bool) { return std::make_unique<ByteDecoder>(); }) {
+      : backend(test::fake_loader(runner, std::move(next), max_seq_len), test::byte_decoders()) {
     EXPECT_TRUE(backend.load_model("fake", {}));
   }
 

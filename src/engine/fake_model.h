@@ -158,6 +158,26 @@ class FakeRunner final : public ModelRunner {
   std::vector<float> hidden_;
 };
 
+// Loads a FakeRunner, which the test finds in `runner`; "missing" is no model, "textless" has no
+// tokenizer.
+inline ModelLoader fake_loader(FakeRunner*& runner, NextToken next, int64_t max_seq_len) {
+  return [&runner, next = std::move(next), max_seq_len](const std::string& name,
+                                                        const LoadOptions&) -> Result<ModelParts> {
+    if (name == "missing") return fail(ErrorCode::kNotFound, "missing: no such model");
+    ModelParts parts;
+    parts.name = name;
+    auto owned = std::make_unique<FakeRunner>(max_seq_len, next);
+    runner = owned.get();
+    parts.runner = std::move(owned);
+    if (name != "textless") parts.tokenizer = std::make_unique<ByteTokenizer>();
+    return parts;
+  };
+}
+
+inline DecoderFactory byte_decoders() {
+  return [](const Tokenizer&, bool) { return std::make_unique<ByteDecoder>(); };
+}
+
 // Answers every prompt with `text`, then EOS. The answer begins after the last BOS or '|'.
 inline NextToken answer_with(std::string text) {
   return [text = std::move(text)](const std::vector<int32_t>& tokens) -> int32_t {

@@ -37,18 +37,6 @@ Status write_text(const std::string& path, std::string_view text) {
   return fail(ErrorCode::kIo, concat(path, ": cannot write: ", std::strerror(error)));
 }
 
-Status prepare_folder(const std::string& folder) {
-  if (::mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST) {
-    return fail(ErrorCode::kIo, concat(folder, ": cannot create: ", std::strerror(errno)));
-  }
-  for (const char* name : {"/config.json", "/model.safetensors", "/model.safetensors.index.json"}) {
-    if (!file_exists(folder + name)) continue;
-    return fail(ErrorCode::kInvalidArgument,
-                concat(folder, ": holds a model already (", name + 1, "); choose another folder"));
-  }
-  return {};
-}
-
 Result<std::string> config_with_quantization(const std::string& source, const std::string& isq) {
   const std::string path = source + "/config.json";
   RUVLLM_ASSIGN(const std::string text, read_text_file(path, kMaxCopiedBytes));
@@ -66,14 +54,26 @@ Result<std::string> config_with_quantization(const std::string& source, const st
 
 }  // namespace
 
-Result<SavedModel> save_quantized(const Checkpoint& checkpoint, const std::string& folder,
-                                  const std::string& isq) {
+Status check_save_target(const Checkpoint& checkpoint, const std::string& folder) {
   if (checkpoint.format != "safetensors") {
     return fail(ErrorCode::kUnsupported,
                 concat(checkpoint.path, ": only models in Hugging Face folders can be saved"));
   }
+  for (const char* name : {"/config.json", "/model.safetensors", "/model.safetensors.index.json"}) {
+    if (!file_exists(folder + name)) continue;
+    return fail(ErrorCode::kInvalidArgument,
+                concat(folder, ": holds a model already (", name + 1, "); choose another folder"));
+  }
+  return {};
+}
+
+Result<SavedModel> save_quantized(const Checkpoint& checkpoint, const std::string& folder,
+                                  const std::string& isq) {
+  RUVLLM_TRY(check_save_target(checkpoint, folder));
   RUVLLM_ASSIGN(const std::string config, config_with_quantization(checkpoint.path, isq));
-  RUVLLM_TRY(prepare_folder(folder));
+  if (::mkdir(folder.c_str(), 0777) != 0 && errno != EEXIST) {
+    return fail(ErrorCode::kIo, concat(folder, ": cannot create: ", std::strerror(errno)));
+  }
   SavedModel saved;
   SafetensorsWriter writer;
   writer.add_metadata("format", "pt");

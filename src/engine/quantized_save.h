@@ -16,6 +16,10 @@ struct SavedModel {
   uint64_t num_matrices = 0;
 };
 
+// Whether save_quantized() could write this model there, before the work is done: what it would
+// refuse, in the same words.
+Status check_save_target(const Checkpoint& checkpoint, const std::string& folder);
+
 // `isq`: how it was made, kept in the quantization_config for people.
 Result<SavedModel> save_quantized(const Checkpoint& checkpoint, const std::string& folder,
                                   const std::string& isq);

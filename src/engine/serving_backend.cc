@@ -7,6 +7,7 @@
 #include "base/str.h"
 #include "base/system_memory.h"
 #include "engine/serving_stream.h"
+#include "quantize/isq_config.h"
 
 namespace ruvllm {
 namespace {
@@ -30,25 +31,6 @@ Status check_request_options(const RequestOptions& options) {
 }
 
 }  // namespace
-
-std::string isq_spec(const IsqConfig& config) {
-  const char* method = "rtn";
-  switch (config.method) {
-    case IsqMethod::kAwq:
-      method = "awq";
-      break;
-    case IsqMethod::kGptq:
-      method = "gptq";
-      break;
-    case IsqMethod::kRtn:
-      break;
-    case IsqMethod::kSmoothQuant:
-      method = "smoothquant";
-      break;
-  }
-  return config.group_size > 0 ? concat(method, config.bits, ":g", config.group_size)
-                               : concat(method, config.bits);
-}
 
 struct ServingBackend::Model {
   Model(ModelParts model_parts, const EnginePlan& engine_plan)
@@ -78,7 +60,10 @@ Status ServingBackend::load_model(const std::string& model, const LoadOptions& o
   RUVLLM_TRY(check_serving_config(config_));
   unload_model();
   LoadOptions load = options;
-  if (load.isq.empty() && !config_.isq.empty()) load.isq = isq_spec(config_.isq.front());
+  if (load.isq.empty() && !config_.isq.empty()) {
+    load.isq = isq_text(config_.isq.front());
+    load.calibration_samples = config_.isq.front().calibration_samples;
+  }
   if (load.device == DeviceKind::kAuto) load.device = config_.device;
   RUVLLM_ASSIGN(ModelParts parts, loader_(model, load));
   if (parts.adapters.chosen.xlora != nullptr) {

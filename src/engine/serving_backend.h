@@ -69,7 +69,4 @@ class ServingBackend final : public LlmBackend {
   std::shared_ptr<Model> model_;
 };
 
-// What LoadOptions::isq says for this configuration, e.g. "rtn4:g32".
-std::string isq_spec(const IsqConfig& config);
-
 }  // namespace ruvllm

@@ -308,5 +308,32 @@ TEST(ServingBackend, SaltsSeparateAndCachedTokensAreCounted) {
   EXPECT_EQ(run(""), 0);
 }
 
+TEST(ServingBackend, TheConfigurationsQuantizationReachesTheLoader) {
+  ServingConfig config = small_config();
+  IsqConfig isq;
+  isq.method = IsqMethod::kGptq;
+  isq.bits = 3;
+  isq.group_size = 64;
+  isq.symmetric = isq.rotate = true;
+  isq.seed = 7;
+  isq.calibration_samples = 9;
+  isq.overrides = {{"down_proj", 8, 32}, {"head", 0, 0}};
+  config.isq = {isq};
+  LoadOptions seen;
+  const auto loader = [&](const std::string&, const LoadOptions& options) -> Result<ModelParts> {
+    seen = options;
+    return fail(ErrorCode::kNotFound, "no model");
+  };
+  EXPECT_FALSE(ServingBackend(config, loader, test::byte_decoders()).load_model("x", {}));
+  EXPECT_EQ(seen.isq, "gptq3:g64:sym:rot:seed7,down_proj=8:g32,head=keep");
+  EXPECT_EQ(seen.calibration_samples, 9);
+
+  config.isq = {isq, isq};
+  EXPECT_FALSE(check_serving_config(config));
+  config.isq = {isq};
+  config.isq[0].bits = 5;
+  EXPECT_FALSE(check_serving_config(config));
+}
+
 }  // namespace
 }  // namespace ruvllm

@@ -13,10 +13,6 @@
 
 namespace ruvllm::test {
 
-inline DecoderFactory byte_decoders() {
-  return [](const Tokenizer&, bool) { return std::make_unique<ByteDecoder>(); };
-}
-
 inline ServingConfig small_config(int32_t blocks = 64, int32_t running = 8) {
   ServingConfig config;
   config.paged_attention.block_size = 8;
@@ -31,20 +27,8 @@ inline ServingConfig small_config(int32_t blocks = 64, int32_t running = 8) {
 struct ServingFake {
   explicit ServingFake(NextToken next, const ServingConfig& config = small_config(),
                        int64_t max_seq_len = 256, std::function<void(EnginePlan&)> adjust = {})
-      : backend(
-            config,
-            [this, next, max_seq_len](const std::string& name,
-                                      const LoadOptions&) -> Result<ModelParts> {
-              if (name == "missing") return fail(ErrorCode::kNotFound, "missing: no such model");
-              ModelParts parts;
-              parts.name = name;
-              auto owned = std::make_unique<FakeRunner>(max_seq_len, next);
-              runner = owned.get();
-              parts.runner = std::move(owned);
-              parts.tokenizer = std::make_unique<ByteTokenizer>();
-              return parts;
-            },
-            byte_decoders(), std::move(adjust)) {
+      : backend(config, fake_loader(runner, std::move(next), max_seq_len), byte_decoders(),
+                std::move(adjust)) {
     const Status status = backend.load_model("fake", {});
     EXPECT_TRUE(status) << (status ? "" : status.error().message);
   }

@@ -6,20 +6,13 @@
 #include <cmath>
 
 #include "base/rng.h"
+#include "tensor/random_quantized.h"
 
 namespace ruvllm {
 namespace {
 
 QuantizedMatrix make_matrix(int64_t rows, int64_t cols, int32_t bits, int64_t group) {
-  QuantizedMatrix m;
-  m.rows = rows;
-  m.cols = cols;
-  m.bits = bits;
-  m.group_size = group;
-  for (int64_t i = 0; i < rows * cols; ++i) {
-    m.codes.push_back(
-        static_cast<uint8_t>(random_bits(1, 0, static_cast<uint64_t>(i)) & ((1u << bits) - 1)));
-  }
+  QuantizedMatrix m = test::random_codes(bits, rows, cols, group, 1);
   for (int64_t i = 0; i < rows * m.num_groups(); ++i) {
     m.scales.push_back(0.1f + static_cast<float>(random_uniform(2, 0, static_cast<uint64_t>(i))));
     m.zeros.push_back(static_cast<int16_t>(i % 5));

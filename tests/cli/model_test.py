@@ -213,6 +213,10 @@ class Stories(CliTest):
         self.assertIn("do not hold this model", self.ok("info", self.GGUF, "--fit", "1M").stdout)
         self.assertIn("5 layers", self.ok("info", STORIES / "hf").stdout)
 
+    def test_serving_is_no_choice_where_one_sequence_is_computed(self):
+        self.refused(1, ["serving"], "logits", "-m", self.GGUF, "--ids", "-", "--out", "/dev/null",
+                     "--backend", "serving", stdin="[[1]]")
+
     def test_bench(self):
         out = self.ok_json("bench", "-m", self.GGUF, "--pp", "64", "--tg", "8", "--batch", "1,4",
                            "--depth", "0,100", "--reps", "2", "--json")
@@ -234,6 +238,30 @@ class Stories(CliTest):
         self.assertEqual([r["quant"] for r in shape["rows"][::2]], ["bf16", "q8_0", "q4_0"])
         self.refused(1, ["depth", "context of 512"], "bench", "-m", self.GGUF, "--depth", "5000",
                      "--json")
+
+
+class Quantize(CliTest):
+    """Quantization while loading and saved: the same answer."""
+
+    ASK = ["-p", "What is the opposite of hot?", "--temperature", "0", "--repetition-penalty", "1",
+           "-n", "12", "--json"]
+
+    def test_saved_is_loaded(self):
+        with tempfile.TemporaryDirectory() as folder:
+            out = pathlib.Path(folder) / "saved"
+            report = self.ok_json("quantize", "-m", "demo", "--isq", "rtn8", "-o", out, "--json")
+            self.assertEqual(report["isq"], "rtn8")
+            self.assertTrue(8.0 < report["bits_per_weight"] < 8.6, report)
+            at_load = self.ok_json("run", "-m", "demo", "--isq", "rtn8", *self.ASK)
+            self.assertEqual(self.ok_json("run", "-m", out, *self.ASK)["text"], at_load["text"])
+            self.refused(1, ["holds a model already"], "quantize", "-m", "demo", "--isq", "rtn8",
+                         "-o", out)
+
+    @needs_golden
+    def test_what_cannot_be_saved_is_refused_before_the_work(self):
+        with tempfile.TemporaryDirectory() as folder:
+            self.refused(1, ["only models in Hugging Face folders"], "quantize", "-m", Stories.GGUF,
+                         "--isq", "gptq4", "-o", pathlib.Path(folder) / "saved")
 
 
 if __name__ == "__main__":

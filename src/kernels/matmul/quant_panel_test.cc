@@ -14,6 +14,7 @@
 #include "kernels/matmul/quant_pack.h"
 #include "kernels/matmul/quant_panel_formats.h"
 #include "tensor/dequantize.h"
+#include "tensor/random_quantized.h"
 
 namespace ruvllm::kernels {
 namespace {
@@ -378,15 +379,7 @@ TEST(QuantPanel, PlainProductIsNearTheExactOne) {
 // A matrix of any codes; zero points beyond the codes' range too.
 QuantizedMatrix random_matrix(int32_t bits, int64_t rows, int64_t cols, int64_t group_size,
                               uint64_t seed) {
-  QuantizedMatrix matrix;
-  matrix.rows = rows;
-  matrix.cols = cols;
-  matrix.bits = bits;
-  matrix.group_size = group_size;
-  for (int64_t i = 0; i < rows * cols; ++i) {
-    const uint64_t bits_of = random_bits(seed, 1, static_cast<uint64_t>(i));
-    matrix.codes.push_back(static_cast<uint8_t>(bits_of & ((1U << bits) - 1)));
-  }
+  QuantizedMatrix matrix = test::random_codes(bits, rows, cols, group_size, seed);
   for (int64_t i = 0; i < rows * matrix.num_groups(); ++i) {
     const auto at = static_cast<uint64_t>(i);
     matrix.scales.push_back(static_cast<float>(random_uniform(seed, 2, at) - 0.3));

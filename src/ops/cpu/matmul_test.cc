@@ -13,6 +13,7 @@
 #include "ops/cpu/cpu_ops.h"
 #include "tensor/dequantize.h"
 #include "tensor/quantized_matrix.h"
+#include "tensor/random_quantized.h"
 
 namespace ruvllm {
 namespace {
@@ -319,18 +320,10 @@ class FixedSource final : public QuantizedSource {
   QuantizedMatrix matrix_;
 };
 
-QuantizedMatrix random_codes(int32_t bits, int64_t rows, int64_t cols, int64_t group_size,
-                             uint64_t seed) {
-  QuantizedMatrix matrix;
-  matrix.rows = rows;
-  matrix.cols = cols;
-  matrix.bits = bits;
-  matrix.group_size = group_size;
+QuantizedMatrix random_symmetric(int32_t bits, int64_t rows, int64_t cols, int64_t group_size,
+                                 uint64_t seed) {
+  QuantizedMatrix matrix = test::random_codes(bits, rows, cols, group_size, seed);
   matrix.zero = 1 << (bits - 1);
-  for (int64_t i = 0; i < rows * cols; ++i) {
-    matrix.codes.push_back(
-        static_cast<uint8_t>(random_bits(seed, 1, static_cast<uint64_t>(i)) & ((1U << bits) - 1)));
-  }
   matrix.scales = random_floats(seed, rows * matrix.num_groups(), 0.1f);
   return matrix;
 }
@@ -352,8 +345,8 @@ TEST(CpuMatmul, CodesBecomePanelsAndKeepTheirTransforms) {
   std::vector<FixedSource> sources;
   int index = 0;
   for (const int32_t bits : {8, 4, 3, 2, 4, 8}) {
-    QuantizedMatrix matrix = random_codes(bits, 9 + 5 * index, k, index % 2 == 0 ? 64 : k,
-                                          static_cast<uint64_t>(40 + index));
+    QuantizedMatrix matrix = random_symmetric(bits, 9 + 5 * index, k, index % 2 == 0 ? 64 : k,
+                                              static_cast<uint64_t>(40 + index));
     if (index % 3 == 1) matrix.transform = scaled;
     if (index % 3 == 2) matrix.transform = rotated;
     ASSERT_TRUE(is_valid(matrix));
