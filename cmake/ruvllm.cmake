@@ -67,6 +67,9 @@ set(RUVLLM_ISA_FLAGS_avx512vnni ${RUVLLM_ISA_FLAGS_avx512} -mavx512vnni)
 set(RUVLLM_ISA_FLAGS_avx512bf16 ${RUVLLM_ISA_FLAGS_avx512vnni} -mavx512bf16)
 set(RUVLLM_ISA_FLAGS_amx ${RUVLLM_ISA_FLAGS_avx512bf16} -mamx-tile -mamx-int8 -mamx-bf16)
 
+# Folders that run once per start and not per token: compiled for size.
+set(RUVLLM_COLD_MODULES formats lora)
+
 # src/NAME becomes the static library ruvllm_NAME of all its *.cc (subfolders too), its *_test.cc
 # one GoogleTest program NAME_test, its *_fuzz.cc one libFuzzer program each, its *_bench.cc one
 # Google Benchmark program NAME_bench. DEPS: folders it uses; their libraries are linked publicly.
@@ -100,6 +103,9 @@ function(ruvllm_module name)
     add_library(${lib} STATIC ${sources})
     target_include_directories(${lib} PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/src>)
     target_compile_options(${lib} PRIVATE -fno-exceptions -fno-rtti)
+    if(name IN_LIST RUVLLM_COLD_MODULES)
+      target_compile_options(${lib} PRIVATE $<$<CONFIG:Release>:-Os>)
+    endif()
     target_link_libraries(${lib} PRIVATE $<BUILD_INTERFACE:ruvllm_flags> PUBLIC ${libraries})
     foreach(source ${sources})
       if(source MATCHES "_(avx2|avxvnni|avx512|avx512vnni|avx512bf16|amx)\\.cc$")
