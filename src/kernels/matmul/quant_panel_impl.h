@@ -355,13 +355,19 @@ struct PanelTile {
   }
 };
 
-// Products of up to four panels with all rows of x, tile by tile.
+// Products of neighbouring panels with all rows of x, tile by tile.
+//
+// Few rows: panels pass from memory once, in pairs, each pair by all tiles of x. Many rows: x no
+// longer fits the second-level cache, so kTilesInL2 tiles of it at a time meet all the panels
+// (which fit it), in chunks of columns short enough that a tile and a pair of panels share the
+// first level.
 template <class S, class Fmt>
-struct PanelRows {
+struct PanelBlock {
   static constexpr int kRows = S::kRows;
+  static constexpr int64_t kRowsInL2 = 8 * S::kTileX;
   const QuantPanelArgs* args;
   int64_t first_panel;
-  int64_t num_panels;  // 1..4
+  int64_t num_panels;
   // The panels after these are fetched meanwhile, in equal parts by all tiles.
   const uint8_t* ahead;
   int64_t lines_left;
@@ -399,28 +405,48 @@ struct PanelRows {
     }
   }
 
+  // The tiles of rows [t, last_t) with panels p and p + 1.
+  RUVLLM_INLINE void tiles(int64_t t, int64_t last_t, int64_t p, int64_t first, int64_t last) {
+    for (; t + S::kTileX <= last_t; t += S::kTileX) tile<S::kTileX, 2>(t, p, first, last);
+    const int64_t rest = t < last_t ? next_tile_rows(last_t - t, S::kTileX) : 0;
+    if constexpr (S::kTileX > 4) {
+      if (rest == S::kTileX) tile<S::kTileX, 2>(t, p, first, last);
+    }
+    if (rest == 4) tile<4, 2>(t, p, first, last);
+  }
+
+  // Panels [p, last_p), chunk by chunk of the columns.
+  RUVLLM_INLINE void panels(int64_t p, int64_t last_p, int64_t chunk) {
+    for (int64_t first = 0; first < args->groups; first += chunk) {
+      const int64_t last = first + chunk < args->groups ? first + chunk : args->groups;
+      for (int64_t t = 0; t < args->num_x; t += kRowsInL2) {
+        const int64_t last_t = t + kRowsInL2 < args->num_x ? t + kRowsInL2 : args->num_x;
+        for (int64_t pair = p; pair < last_p; pair += 2) tiles(t, last_t, pair, first, last);
+      }
+    }
+  }
+
   void run() {
-    const int64_t whole = args->num_x / S::kTileX * S::kTileX;
-    const int64_t rest = args->num_x > whole ? next_tile_rows(args->num_x - whole, S::kTileX) : 0;
-    const int64_t end = args->groups;
-    // Two panels and a tile of x stay in L1 beside each other: with 16-bit codes only in chunks of
-    // columns. The others fit, or nearly so, and lose more by the shorter streams.
-    int64_t chunk = DotForm<S, Fmt>::kWide && whole > S::kTileX ? 16 : end;
+    const bool many = args->num_x > kRowsInL2;
+    // Few rows with 8-bit codes: x is small, and shorter streams of the panels lose more than the
+    // first level gains. 16-bit codes of x are too much for it even then.
+    constexpr bool kWide = DotForm<S, Fmt>::kWide;
+    int64_t chunk = kWide ? 16 : 32;
+    if (!many && (!kWide || args->num_x <= S::kTileX)) chunk = args->groups;
     if constexpr (Fmt::kGrouped) {  // whole scales
       chunk = (chunk + args->scale_groups - 1) / args->scale_groups * args->scale_groups;
     }
-    for (int64_t p = 0; p < num_panels; p += 2) {
-      for (int64_t first = 0; first < end; first += chunk) {
-        const int64_t last = first + chunk < end ? first + chunk : end;
-        for (int64_t t = 0; t < whole; t += S::kTileX) tile<S::kTileX, 2>(t, p, first, last);
-        if constexpr (S::kTileX > 4) {
-          if (rest == S::kTileX) tile<S::kTileX, 2>(whole, p, first, last);
-        }
-        if (rest == 4) tile<4, 2>(whole, p, first, last);
-      }
+    const int64_t step = many ? num_panels : 2;
+    for (int64_t p = 0; p < num_panels; p += step) {
+      panels(p, p + step < num_panels ? p + step : num_panels, chunk);
     }
-    if (rest == 2) tile<2, 4>(whole, 0, 0, end);
-    if (rest == 1) tile<1, 4>(whole, 0, 0, end);
+    // One or two rows that are left.
+    const int64_t rest = args->num_x % S::kTileX;
+    const int64_t whole = args->num_x - rest;
+    for (int64_t p = 0; p < num_panels; p += 4) {
+      if (rest == 2) tile<2, 4>(whole, p, 0, args->groups);
+      if (rest == 1) tile<1, 4>(whole, p, 0, args->groups);
+    }
   }
 };
 
@@ -428,16 +454,18 @@ template <class S, class Fmt>
 void panel_product(const QuantPanelArgs* args) {
   const int64_t tiles = (args->num_x + S::kTileX - 1) / S::kTileX;
   const int64_t passes = (args->num_x <= 2 ? 1 : 2 * tiles) * args->groups;
-  for (int64_t p = 0; p < args->num_panels; p += 4) {
-    PanelRows<S, Fmt> rows;
-    rows.args = args;
-    rows.first_panel = p;
-    rows.num_panels = args->num_panels - p < 4 ? args->num_panels - p : 4;
-    rows.ahead = args->panels + (p + 4) * args->panel_bytes;
-    const int64_t panels_ahead = args->num_panels - p - 4;
-    rows.lines_left = (panels_ahead < 4 ? panels_ahead : 4) * args->panel_bytes / 64;
-    rows.lines = (rows.lines_left + passes - 1) / passes;
-    rows.run();
+  // Where the products take longer than memory does, nothing needs to be fetched ahead.
+  const int64_t step = args->num_x > PanelBlock<S, Fmt>::kRowsInL2 ? args->num_panels : 4;
+  for (int64_t p = 0; p < args->num_panels; p += step) {
+    PanelBlock<S, Fmt> block;
+    block.args = args;
+    block.first_panel = p;
+    block.num_panels = args->num_panels - p < step ? args->num_panels - p : step;
+    block.ahead = args->panels + (p + step) * args->panel_bytes;
+    const int64_t next = p + step < args->num_panels ? args->num_panels - p - step : 0;
+    block.lines_left = (next < 4 ? next : 4) * args->panel_bytes / 64;
+    block.lines = (block.lines_left + passes - 1) / passes;
+    block.run();
   }
 }
 

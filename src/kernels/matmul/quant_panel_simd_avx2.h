@@ -15,9 +15,7 @@ struct Simd {
   static I load(const uint8_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
   // 4 bytes at p to every lane.
   static I broadcast_4(const void* p) {
-    int32_t v;
-    __builtin_memcpy(&v, p, sizeof v);
-    return _mm256_set1_epi32(v);
+    return _mm256_castps_si256(_mm256_broadcast_ss((const float*)p));
   }
   static F broadcast_f32(const void* p) { return _mm256_broadcast_ss((const float*)p); }
   static I and_bytes(I a, int mask) { return _mm256_and_si256(a, _mm256_set1_epi8((char)mask)); }

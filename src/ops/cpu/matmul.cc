@@ -22,11 +22,17 @@ constexpr int64_t kStreamTasksPerThread = 4;
 constexpr uint64_t kLeastStreamBytes = 64 * 1024;
 // And at most this many panels, or eights of rows.
 constexpr int64_t kMostUnitsPerTask = 512;
-// Panels (of tile_w rows) per task of a product with many rows: widened, they stay in L2.
-constexpr int64_t kPanelsPerTask = 8;
 constexpr int64_t kMaxRowsPerTask = 64;
-// The same for integer weights, in their panels.
-constexpr int64_t kQuantPanelsPerTask = 4;
+// A product with many rows is cut into about this many tasks per thread. Large tasks read x less
+// often from the last-level cache; the panels of the largest (of tile_w rows, widened, or of
+// integer weights) still fit L2.
+constexpr int64_t kTileTasksPerThread = 4;
+struct PanelsPerTask {
+  int64_t least;
+  int64_t most;
+};
+constexpr PanelsPerTask kFloatPanelsPerTask{8, 32};
+constexpr PanelsPerTask kQuantPanelsPerTask{4, 16};
 
 int64_t round_up(int64_t n, int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
@@ -211,8 +217,10 @@ class TaskList {
 
   int64_t rows_per_task(const WeightPart& part) const {
     const bool panels = part.form == PartForm::kQuantPanels;
-    if (num_x_ > 1)
-      return panels ? part.panel_rows * kQuantPanelsPerTask : tile_w_ * kPanelsPerTask;
+    if (num_x_ > 1) {
+      return panels ? tile_rows(part, part.panel_rows, kQuantPanelsPerTask)
+                    : tile_rows(part, tile_w_, kFloatPanelsPerTask);
+    }
     const int64_t unit = panels ? part.panel_rows : 8;
     const int64_t tasks = kStreamTasksPerThread * num_threads_;
     const int64_t even = (part.num_rows + tasks * unit - 1) / (tasks * unit);
@@ -241,6 +249,12 @@ class TaskList {
   }
 
  private:
+  int64_t tile_rows(const WeightPart& part, int64_t panel_rows, PanelsPerTask limits) const {
+    const int64_t panels = (part.num_rows + panel_rows - 1) / panel_rows;
+    const int64_t even = panels / (kTileTasksPerThread * num_threads_) / limits.least;
+    return std::clamp(even * limits.least, limits.least, limits.most) * panel_rows;
+  }
+
   std::span<const WeightPart> parts_;
   int64_t num_x_;
   int64_t tile_w_;
@@ -380,13 +394,13 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
   }
   const int64_t panel_rows = matmul_->quant_panel.panel_rows;
   const int64_t task_rows =
-      std::max<int64_t>(kernel.tile_w * kPanelsPerTask, panel_rows * kQuantPanelsPerTask);
+      std::max(kernel.tile_w * kFloatPanelsPerTask.most, panel_rows * kQuantPanelsPerTask.most);
   const int64_t sums =
       std::max((round_up(rows, 32) + 16) * task_rows, kMostUnitsPerTask * panel_rows);
   for (MatmulState::Worker& worker : matmul_->workers) {
     worker.sums.get<float>(sums);
     worker.transformed.get<float>(limits.max_columns);
-    worker.panel.get<float>(kPanelsPerTask * kernel.tile_w * kFloatBlock);
+    worker.panel.get<float>(kFloatPanelsPerTask.most * kernel.tile_w * kFloatBlock);
     worker.decoded.get<float>(std::max<int64_t>(limits.max_columns, kernel.tile_w * kFloatBlock));
   }
 }
