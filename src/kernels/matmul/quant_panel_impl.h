@@ -77,6 +77,10 @@ struct GroupDot {
   static RUVLLM_INLINE I begin(const uint32_t* x, int t, int half) {
     if constexpr (Form::kZeroLog2 < 0) return S::zero();
     if constexpr (Form::kNarrow) return S::shift_left_16(lanes(x, t, half), Form::kZeroLog2);
+    if constexpr (!Fmt::kHalves) {
+      const I sum = S::broadcast_4(x + (Form::kCodeWords + 1) * MX + t);
+      return S::sub_32(S::zero(), S::shift_left_32(sum, Form::kZeroLog2));
+    }
     return S::shift_left_32(S::widen_pairs(lanes(x, t, half)), Form::kZeroLog2);
   }
 
