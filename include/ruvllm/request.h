@@ -146,6 +146,7 @@ struct GenerateResult {
   int64_t prompt_tokens = 0;
   int64_t completion_tokens = 0;
   int64_t cached_prompt_tokens = 0;  // of prompt_tokens: found in the cache, not computed
+  int32_t preemptions = 0;           // times its KV pages were wanted elsewhere, and it waited
   FinishReason finish_reason = FinishReason::kStop;
   std::string matched_stop;                  // the stop string that ended the text, if one did
   std::optional<int32_t> matched_stop_id;    // the one of stop_token_ids that ended it, if one did

@@ -245,10 +245,25 @@ void EngineLoop::start_requests(Clock::time_point now) {
   }
 }
 
+void EngineLoop::note_preempted() {
+  for (const SequenceId sequence : plan_.preempted) {
+    ServingRequest& request = *requests_.at(sequence);
+    if (request.is_generation()) ++request.generation->result().preemptions;
+  }
+}
+
+void EngineLoop::check_pages() const {
+  const int32_t every = plan_limits_.check_every;
+  if (every == 0 || scheduler_.counters().steps % static_cast<uint64_t>(every) != 0) return;
+  const Status status = scheduler_.check_integrity();
+  RUVLLM_CHECK(status, status ? "" : status.error().message);
+}
+
 bool EngineLoop::step() {
   const Clock::time_point begin = Clock::now();
   if (plan_limits_.pace_prefill) scheduler_.set_prefill_limit(pacer_.limit());
   scheduler_.plan(plan_);
+  note_preempted();
   if (plan_.empty()) {
     stats_.set_busy(false);  // all that runs waits for its consumers
     return false;
@@ -265,6 +280,7 @@ bool EngineLoop::step() {
   pacer_.observe(plan_.num_decode_rows, plan_.num_prefill_rows, seconds);
   stats_.count_step(plan_.num_rows(), seconds, seconds_between(planned, computed),
                     schedule_seconds);
+  check_pages();
   publish();
   deliver();
   return true;

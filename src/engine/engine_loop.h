@@ -53,6 +53,8 @@ class EngineLoop {
   void end_overdue();
   bool step();
   void start_requests(Clock::time_point now);
+  void note_preempted();
+  void check_pages() const;
   void take_output(const StepOutput& output);
   void take_hidden(const RequestPtr& request, const StepOutput& output);
   void take_logits(const RequestPtr& request, const StepOutput& output);

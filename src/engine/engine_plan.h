@@ -25,6 +25,7 @@ struct EnginePlan {
   bool prefix_caching = true;
   bool share_prefixes = true;
   bool pace_prefill = true;  // keep steps short for those who decode
+  int32_t check_every = 0;   // steps between checks that all pages add up (tests); 0: never
 
   int64_t pool_tokens() const { return int64_t{num_blocks} * block_tokens; }
   uint64_t pool_bytes() const { return static_cast<uint64_t>(num_blocks) * block_bytes; }

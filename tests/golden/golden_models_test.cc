@@ -6,51 +6,16 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "base/str.h"
-#include "base/test_util.h"
 #include "golden_util.h"
 
 namespace ruvllm::test {
 namespace {
 
-struct ModelCase {
-  std::string model;   // what is opened: a folder or a .gguf file
-  std::string folder;  // holds expected.safetensors and meta.json
-  std::string name;
-  bool reference_ops = false;
-};
-
-std::vector<ModelCase> model_cases() {
-  std::vector<ModelCase> cases;
-  std::vector<std::string> roots = {source_dir() + "/tests/fixtures/models"};
-  if (const auto shared = shared_dir()) roots.insert(roots.begin(), *shared + "/golden/models");
-  std::vector<std::string> gguf_folders = {source_dir() + "/tests/fixtures/gguf"};
-  if (const char* made = std::getenv("RUVLLM_GOLDEN_GGUF")) gguf_folders.emplace_back(made);
-  for (const std::string& root : roots) {
-    for (const std::string& name : subfolders(root)) {
-      if (!file_exists(concat(root, "/", name, "/expected.safetensors"))) continue;
-      const std::string folder = concat(root, "/", name);
-      for (const bool reference : {true, false}) {
-        cases.push_back({folder, folder, name, reference});
-        for (const std::string& from : gguf_folders) {
-          const std::string gguf = concat(from, "/", name, ".gguf");
-          if (file_exists(gguf)) cases.push_back({gguf, folder, name + "_gguf", reference});
-        }
-      }
-    }
-  }
-  return cases;
-}
-
 std::string case_name(const testing::TestParamInfo<ModelCase>& info) {
   return info.param.name + (info.param.reference_ops ? "_reference" : "_cpu");
 }
-
-// The tolerance of golden/README.md: 5e-5 of the logits' standard deviation.
-constexpr double kTolerance = 5e-5;
-constexpr double kLogprobTolerance = 1e-4;
 
 class GoldenModel : public testing::TestWithParam<ModelCase> {
  protected:
@@ -59,11 +24,7 @@ class GoldenModel : public testing::TestWithParam<ModelCase> {
     options.kv_block_tokens = page;
     return load_runner(open_model(GetParam().model), options);
   }
-  double logits_std() const {
-    const Json meta = read_json(GetParam().folder + "/meta.json");
-    const Json* value = meta.find("logits_std");
-    return value != nullptr ? value->as_double().value_or(0.0) : 0.0;
-  }
+  double logits_std() const { return GetParam().logits_std(); }
 };
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(GoldenModel);
 

@@ -5,9 +5,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 #include <limits>
 
+#include "base/str.h"
+#include "base/test_util.h"
 #include "formats/safetensors.h"
 
 namespace ruvllm::test {
@@ -82,6 +85,35 @@ std::vector<std::string> subfolders(const std::string& path) {
   }
   std::sort(names.begin(), names.end());
   return names;
+}
+
+double ModelCase::logits_std() const {
+  const Json meta = read_json(folder + "/meta.json");
+  const Json* value = meta.find("logits_std");
+  EXPECT_NE(value, nullptr) << folder;
+  return value != nullptr ? value->as_double().value_or(0.0) : 0.0;
+}
+
+std::vector<ModelCase> model_cases() {
+  std::vector<ModelCase> cases;
+  std::vector<std::string> roots = {source_dir() + "/tests/fixtures/models"};
+  if (const auto shared = shared_dir()) roots.insert(roots.begin(), *shared + "/golden/models");
+  std::vector<std::string> gguf_folders = {source_dir() + "/tests/fixtures/gguf"};
+  if (const char* made = std::getenv("RUVLLM_GOLDEN_GGUF")) gguf_folders.emplace_back(made);
+  for (const std::string& root : roots) {
+    for (const std::string& name : subfolders(root)) {
+      if (!file_exists(concat(root, "/", name, "/expected.safetensors"))) continue;
+      const std::string folder = concat(root, "/", name);
+      for (const bool reference : {true, false}) {
+        cases.push_back({folder, folder, name, reference});
+        for (const std::string& from : gguf_folders) {
+          const std::string gguf = concat(from, "/", name, ".gguf");
+          if (file_exists(gguf)) cases.push_back({gguf, folder, name + "_gguf", reference});
+        }
+      }
+    }
+  }
+  return cases;
 }
 
 std::shared_ptr<Checkpoint> open_model(const std::string& path) {

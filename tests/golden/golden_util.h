@@ -34,6 +34,22 @@ Json read_json(const std::string& path);  // null on failure, which is also repo
 bool file_exists(const std::string& path);
 std::vector<std::string> subfolders(const std::string& path);  // sorted names; empty when absent
 
+// The tolerance of golden/README.md: 5e-5 of the logits' standard deviation.
+constexpr double kTolerance = 5e-5;
+constexpr double kLogprobTolerance = 1e-4;
+
+struct ModelCase {
+  std::string model;   // what is opened: a folder or a .gguf file
+  std::string folder;  // holds expected.safetensors and meta.json
+  std::string name;
+  bool reference_ops = false;
+
+  double logits_std() const;  // 0, and a test failure, when meta.json does not say
+};
+
+// All models with expected values that are on this machine, for both devices.
+std::vector<ModelCase> model_cases();
+
 // Loads a model; a failure is reported as a test failure and gives null.
 std::unique_ptr<ModelRunner> load_runner(std::shared_ptr<const Checkpoint> checkpoint,
                                          const RunnerOptions& options);
