@@ -11,7 +11,7 @@
 //   codes       8 bits: u8[8][R][4], columns 4j + i of row r at [j][r][i];
 //               else nibbles u8[4][R][4], the low ones columns 4j + i, the high ones 16 + 4j + i
 // Grouped formats (codes of QuantizedMatrix: I8, I4, I3, I2) have instead
-//   before every `scale_groups` groups: scales f32[R], zero points i16[R]
+//   before every `scale_groups` groups: scales f32[R], zero points i16[R] (magnitudes <= 32,000)
 //   codes       8 and 4 bits: as above; 2 bits: u8[2][R][4], in plane p bits 2j, 2j+1 are the code
 //   of
 //               column 16p + 4j + i; 3 bits: first u8[R][4], bit j of byte [r][i] is bit 2 of the

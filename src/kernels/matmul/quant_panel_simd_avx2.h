@@ -13,6 +13,7 @@ struct Simd {
   static I zero() { return _mm256_setzero_si256(); }
   static F zero_f32() { return _mm256_setzero_ps(); }
   static I load(const uint8_t* p) { return _mm256_loadu_si256((const __m256i*)p); }
+  static void store(void* p, I v) { _mm256_storeu_si256((__m256i*)p, v); }
   // 4 bytes at p to every lane.
   static I broadcast_4(const void* p) {
     return _mm256_castps_si256(_mm256_broadcast_ss((const float*)p));
@@ -26,7 +27,9 @@ struct Simd {
   // Bytes 0 and 2, or 1 and 3, of each lane as two 16-bit numbers.
   static I even_bytes(I a) { return _mm256_and_si256(a, _mm256_set1_epi16(0xff)); }
   static I odd_bytes(I a) { return _mm256_srli_epi16(a, 8); }
+  static I set1_16(int v) { return _mm256_set1_epi16((short)v); }
   static I add_16(I a, I b) { return _mm256_add_epi16(a, b); }
+  static I sub_16(I a, I b) { return _mm256_sub_epi16(a, b); }
   static I sub_32(I a, I b) { return _mm256_sub_epi32(a, b); }
   // Sums of products of neighbours: unsigned by signed bytes to 16 bits; 16-bit ones to 32 bits.
   static I dot_pairs_8(I w, I x) { return _mm256_maddubs_epi16(w, x); }

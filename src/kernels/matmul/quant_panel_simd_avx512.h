@@ -11,6 +11,7 @@ struct Simd {
   static I zero() { return _mm512_setzero_si512(); }
   static F zero_f32() { return _mm512_setzero_ps(); }
   static I load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  static void store(void* p, I v) { _mm512_storeu_si512(p, v); }
   // 4 bytes at p to every lane.
   static I broadcast_4(const void* p) {
     int32_t v;
@@ -30,7 +31,9 @@ struct Simd {
   // Bytes 0 and 2, or 1 and 3, of each lane as two 16-bit numbers.
   static I even_bytes(I a) { return _mm512_and_si512(a, _mm512_set1_epi16(0xff)); }
   static I odd_bytes(I a) { return _mm512_srli_epi16(a, 8); }
+  static I set1_16(int v) { return _mm512_set1_epi16((short)v); }
   static I add_16(I a, I b) { return _mm512_add_epi16(a, b); }
+  static I sub_16(I a, I b) { return _mm512_sub_epi16(a, b); }
   static I sub_32(I a, I b) { return _mm512_sub_epi32(a, b); }
   // Sums of products of neighbours: unsigned by signed bytes to 16 bits; 16-bit ones to 32 bits.
   static I dot_pairs_8(I w, I x) { return _mm512_maddubs_epi16(w, x); }

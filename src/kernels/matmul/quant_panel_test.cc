@@ -291,37 +291,48 @@ std::vector<float> product(const QuantPanelKernel& kernel, DType dtype,
   return out;
 }
 
+// All kernels of this machine on random rows and activations, against the plain one.
+void expect_all_equal(DType dtype, int64_t num_x, int64_t num_rows, int64_t cols) {
+  const auto rows = random_rows(dtype, num_rows, cols, 21);
+  const auto x = activations(num_x, cols, 9, num_x == 5);
+  const auto want = product(generic::kQuantPanel, dtype, rows, num_rows, x, num_x, cols);
+  for (const auto& [level, kernel] : quant_panel_kernels()) {
+    if (!isa_supported(level)) continue;
+    const auto got = product(*kernel, dtype, rows, num_rows, x, num_x, cols);
+    for (size_t i = 0; i < want.size(); ++i) {
+      ASSERT_TRUE(same(got[i], want[i]))
+          << isa_name(level) << " " << dtype_info(dtype).name << " [" << num_x << ", " << num_rows
+          << ", " << cols << "] at " << i << ": " << got[i] << ", expected " << want[i];
+    }
+  }
+}
+
 TEST(QuantPanel, EveryKernelEqualsThePlainOne) {
   for (const auto& [level, kernel] : quant_panel_kernels()) {
     if (!isa_supported(level)) {
       std::printf("not run here: %s\n", std::string(isa_name(level)).c_str());
-      continue;
     }
-    for (const DType dtype : kFormats) {
-      const int64_t unit = dtype_info(dtype).block_elements;
-      for (const int64_t num_x : {1, 2, 3, 4, 5, 7, 8, 9, 17}) {
-        for (const int64_t num_rows : {1, 8, 9, 16, 17, 33}) {
-          const int64_t cols = unit * (1 + (num_x + num_rows) % 3);
-          const auto rows = random_rows(dtype, num_rows, cols, 21);
-          const auto x = activations(num_x, cols, 9, num_x == 5);
-          const auto want = product(generic::kQuantPanel, dtype, rows, num_rows, x, num_x, cols);
-          const auto got = product(*kernel, dtype, rows, num_rows, x, num_x, cols);
-          for (size_t i = 0; i < want.size(); ++i) {
-            ASSERT_TRUE(same(got[i], want[i]))
-                << isa_name(level) << " " << dtype_info(dtype).name << " [" << num_x << ", "
-                << num_rows << ", " << cols << "] at " << i << ": " << got[i] << ", expected "
-                << want[i];
-          }
-        }
+  }
+  for (const DType dtype : kFormats) {
+    const int64_t unit = dtype_info(dtype).block_elements;
+    for (const int64_t num_x : {1, 2, 3, 4, 5, 7, 8, 9, 17}) {
+      for (const int64_t num_rows : {1, 8, 9, 16, 17, 33}) {
+        expect_all_equal(dtype, num_x, num_rows, unit * (1 + (num_x + num_rows) % 3));
       }
     }
+  }
+}
+
+// Several blocks of rows of x and chunks of columns, the last ones not whole.
+TEST(QuantPanel, EveryKernelEqualsThePlainOneWithManyRows) {
+  for (const DType dtype : kFormats) {
+    for (const int64_t num_x : {35, 66}) expect_all_equal(dtype, num_x, 25, 1280);
   }
 }
 
 // The largest sums: every code at its end and every activation +-127, with scale 1.
 TEST(QuantPanel, ExtremeCodesDoNotOverflow) {
   const int64_t cols = 256;
-  std::vector<float> x(static_cast<size_t>(cols), 1.0f);
   for (const auto& [level, kernel] : quant_panel_kernels()) {
     if (!isa_supported(level)) continue;
     for (const DType dtype : kFormats) {
@@ -335,11 +346,13 @@ TEST(QuantPanel, ExtremeCodesDoNotOverflow) {
         std::vector<std::byte> row(row_size(dtype, cols));
         for (int64_t g = 0; g < cols / 32; ++g) write_quant_group(layout, group, g, row.data());
         for (const float sign : {1.0f, -1.0f}) {
-          for (float& v : x) v = sign;
           const float code = static_cast<float>(group.codes[0]) - static_cast<float>(layout.zero);
-          const auto got = product(*kernel, dtype, row, 1, x, 1, cols);
-          EXPECT_NEAR(got[0], sign * code * 256.0f, std::abs(code) * 256.0f * 1e-6f)
-              << isa_name(level) << " " << dtype_info(dtype).name;
+          for (const int64_t num_x : {1, 40}) {
+            std::vector<float> rows_of_x(static_cast<size_t>(num_x * cols), sign);
+            const auto got = product(*kernel, dtype, row, 1, rows_of_x, num_x, cols);
+            EXPECT_NEAR(got.back(), sign * code * 256.0f, std::abs(code) * 256.0f * 1e-6f)
+                << isa_name(level) << " " << dtype_info(dtype).name << ", " << num_x << " rows";
+          }
         }
       }
     }
@@ -393,10 +406,9 @@ struct GroupedCase {
   int64_t rows, cols, group_size;
 };
 constexpr GroupedCase kGroupedCases[] = {
-    {8, 9, 96, 32},   {8, 3, 160, 64},  {8, 17, 64, 64},   {4, 8, 256, 128},
-    {4, 33, 160, 32}, {4, 5, 800, 800}, {3, 16, 224, 64},  {3, 10, 96, 32},
-    {2, 7, 128, 64},  {2, 40, 96, 96},  {8, 4, 1600, 512}, {3, 20, 1056, 96},
-};
+    {8, 9, 96, 32},    {8, 3, 160, 64},   {8, 17, 64, 64},   {4, 8, 256, 128},   {4, 33, 160, 32},
+    {4, 5, 800, 800},  {3, 16, 224, 64},  {3, 10, 96, 32},   {2, 7, 128, 64},    {2, 40, 96, 96},
+    {8, 4, 1600, 512}, {3, 20, 1056, 96}, {8, 20, 1152, 96}, {8, 9, 1088, 1088}, {4, 9, 2080, 160}};
 
 TEST(GroupedPanels, PackingIsLossless) {
   for (const auto& [bits, rows, cols, group_size] : kGroupedCases) {
@@ -458,7 +470,7 @@ std::vector<float> grouped_product(const QuantPanelKernel& kernel, const Quantiz
 TEST(GroupedPanels, EveryKernelEqualsThePlainOneAndThatTheExactProduct) {
   for (const auto& [bits, rows, cols, group_size] : kGroupedCases) {
     const QuantizedMatrix matrix = random_matrix(bits, rows, cols, group_size, 6);
-    for (const int64_t num_x : {1, 2, 3, 4, 5, 9, 14}) {
+    for (const int64_t num_x : {1, 2, 3, 4, 5, 9, 14, 37, 67}) {
       std::vector<float> x(static_cast<size_t>(num_x * cols));
       for (size_t i = 0; i < x.size(); ++i) {
         x[i] = static_cast<float>(2.0 * random_uniform(5, 5, i) - 1.0);

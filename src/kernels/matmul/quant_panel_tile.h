@@ -1,0 +1,351 @@
+// One tile of quant_panel.h's products: MX rows of x times NV panels. See quant_panel_impl.h.
+#pragma once
+
+#include "kernels/matmul/quant_panel.h"
+#include "kernels/matmul/quant_panel_formats.h"
+
+namespace ruvllm::kernels {
+namespace {
+
+// Codes of the columns 4j ... 4j + 3 of a group. `high` and `codes`: its planes.
+template <class S, class Fmt>
+RUVLLM_INLINE typename S::I load_codes(const uint8_t* high, const uint8_t* codes, int j) {
+  constexpr int kVector = S::kRows * 4;
+  if constexpr (Fmt::kBits == 8) return S::load(codes + j * kVector);
+  if constexpr (Fmt::kBits <= 3) {
+    const typename S::I plane = S::load(codes + (j / 4) * kVector);
+    const typename S::I low = S::and_bytes(S::shift_right_16(plane, 2 * (j & 3)), 3);
+    if constexpr (Fmt::kBits == 2) return low;
+    const typename S::I top = S::load(high);
+    const typename S::I bit = j < 2 ? S::shift_left_16(top, 2 - j) : S::shift_right_16(top, j - 2);
+    return S::or_bits(low, S::and_bytes(bit, 4));
+  }
+  const typename S::I both = S::load(codes + (j & 3) * kVector);
+  const typename S::I low = S::and_bytes(j < 4 ? both : S::shift_right_16(both, 4), 15);
+  if constexpr (Fmt::kBits == 4) return low;
+  if constexpr (Fmt::kBits == 5) {
+    const typename S::I plane = S::load(high);
+    const typename S::I bit =
+        j < 4 ? S::shift_left_16(plane, 4 - j) : S::shift_right_16(plane, j - 4);
+    return S::or_bits(low, S::and_bytes(bit, 16));
+  }
+  const typename S::I plane = S::load(high + (j / 4) * kVector);
+  const int at = 2 * (j & 3);
+  const typename S::I bits =
+      at < 4 ? S::shift_left_16(plane, 4 - at) : S::shift_right_16(plane, at - 4);
+  return S::or_bits(low, S::and_bytes(bits, 48));
+}
+
+// How the dots of a format are computed on S.
+template <class S, class Fmt>
+struct DotForm {
+  static constexpr bool kWide = Fmt::kBits == 8 && !S::kHasDot;    // int16 activations
+  static constexpr bool kNarrow = Fmt::kBits != 8 && !S::kHasDot;  // 16-bit sums
+  static constexpr int kCodeWords = kWide ? 16 : 8;
+  static constexpr int kWords = kCodeWords + 4;
+  // What is subtracted from the codes (as a power of two; -1: nothing) while they are summed: 5-bit
+  // codes with a minimum would not fit the 16-bit sums either.
+  static constexpr bool kBorrowed = kNarrow && Fmt::kBits == 5 && Fmt::kZeroLog2 < 0;
+  static constexpr int kZeroLog2 = kBorrowed ? 4 : Fmt::kZeroLog2;
+};
+
+// Integer dots of one tile and group: [MX][NV].
+template <class S, class Fmt, int MX, int NV>
+struct GroupDot {
+  using I = typename S::I;
+  using Form = DotForm<S, Fmt>;
+
+  // -(sum of the codes of x) in 16-bit lanes. half: 0, 1, or 2 for both.
+  static RUVLLM_INLINE I lanes(const uint32_t* x, int t, int half) {
+    const uint32_t* at = x + (Form::kCodeWords + 2) * MX + t;
+    if (half < 2) return S::broadcast_4(at + half * MX);
+    return S::add_16(S::broadcast_4(at), S::broadcast_4(at + MX));
+  }
+  // Where a dot of row t begins.
+  static RUVLLM_INLINE I begin(const uint32_t* x, int t, int half) {
+    if constexpr (Form::kZeroLog2 < 0) return S::zero();
+    if constexpr (Form::kNarrow) return S::shift_left_16(lanes(x, t, half), Form::kZeroLog2);
+    if constexpr (!Fmt::kHalves) {
+      const I sum = S::broadcast_4(x + (Form::kCodeWords + 1) * MX + t);
+      return S::sub_32(S::zero(), S::shift_left_32(sum, Form::kZeroLog2));
+    }
+    return S::shift_left_32(S::widen_pairs(lanes(x, t, half)), Form::kZeroLog2);
+  }
+
+  static RUVLLM_INLINE void run_wide(const uint8_t* const* codes, const uint32_t* x,
+                                     I (&dot)[MX][NV]) {
+#pragma GCC unroll 16
+    for (int step = 0; step < 16; ++step) {
+      I w[NV];
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) {
+        const I four = S::load(codes[n] + step / 2 * S::kRows * 4);
+        w[n] = step % 2 == 0 ? S::even_bytes(four) : S::odd_bytes(four);
+      }
+#pragma GCC unroll 8
+      for (int t = 0; t < MX; ++t) {
+        const I pair = S::broadcast_4(x + step * MX + t);
+#pragma GCC unroll 4
+        for (int n = 0; n < NV; ++n) {
+          if (step == 0) dot[t][n] = begin(x, t, 2);
+          S::add_dot_pairs_16(dot[t][n], w[n], pair);
+        }
+      }
+    }
+  }
+
+  // The fours [kFirst, kFirst + kCount) of the columns; half as in lanes().
+  template <int kFirst, int kCount, int kHalf>
+  static RUVLLM_INLINE void run(const uint8_t* const* high, const uint8_t* const* codes,
+                                const uint32_t* x, I (&dot)[MX][NV]) {
+    if constexpr (Form::kWide) return run_wide(codes, x, dot);
+#pragma GCC unroll 8
+    for (int step = 0; step < kCount; ++step) {
+      const int j = kFirst + step;
+      I w[NV];
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) w[n] = load_codes<S, Fmt>(high[n], codes[n], j);
+#pragma GCC unroll 8
+      for (int t = 0; t < MX; ++t) {
+        const I four = S::broadcast_4(x + j * MX + t);
+#pragma GCC unroll 4
+        for (int n = 0; n < NV; ++n) {
+          if constexpr (!S::kHasDot && Form::kZeroLog2 < 0) {
+            if (step == 0) {
+              dot[t][n] = S::dot_pairs_8(w[n], four);
+              continue;
+            }
+          } else {
+            if (step == 0) dot[t][n] = begin(x, t, kHalf);
+          }
+          if constexpr (S::kHasDot) {
+            dot[t][n] = S::dot_fours(dot[t][n], w[n], four);
+          } else {
+            S::add_dot_pairs_8(dot[t][n], w[n], four);
+          }
+        }
+      }
+    }
+    if constexpr (Form::kNarrow) {
+#pragma GCC unroll 8
+      for (int t = 0; t < MX; ++t) {
+#pragma GCC unroll 4
+        for (int n = 0; n < NV; ++n) {
+          dot[t][n] = S::widen_pairs(dot[t][n]);
+          if constexpr (Form::kBorrowed) {
+            const I borrowed = S::shift_left_32(S::widen_pairs(lanes(x, t, kHalf)), 4);
+            dot[t][n] = S::sub_32(dot[t][n], borrowed);
+          }
+        }
+      }
+    }
+  }
+};
+
+struct GroupRange {
+  int64_t first;
+  int64_t count;
+  int64_t scale_groups;  // grouped formats only
+};
+
+template <class S, class Fmt, int MX, int NV>
+struct PanelTile {
+  using I = typename S::I;
+  using F = typename S::F;
+  using Dot = GroupDot<S, Fmt, MX, NV>;
+  using Form = DotForm<S, Fmt>;
+  static constexpr int kRows = S::kRows;
+
+  // sums[t][n] += dot * (scale * scale_x).
+  static RUVLLM_INLINE void add_scaled(I (&dot)[MX][NV], const F (&scale)[NV], const uint32_t* x,
+                                       float* sums) {
+#pragma GCC unroll 8
+    for (int t = 0; t < MX; ++t) {
+      const F scale_x = S::broadcast_f32(x + Form::kCodeWords * MX + t);
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) {
+        float* sum = sums + (t * NV + n) * kRows;
+        S::store_f32(sum,
+                     S::fma(S::to_f32(dot[t][n]), S::mul(scale[n], scale_x), S::load_f32(sum)));
+      }
+    }
+  }
+
+  static RUVLLM_INLINE void add_minimums(const F (&minimum)[NV], const uint32_t* x, float* sums) {
+#pragma GCC unroll 8
+    for (int t = 0; t < MX; ++t) {
+      const uint32_t* scale_x = x + Form::kCodeWords * MX + t;
+      const F total = S::mul(S::broadcast_f32(scale_x), S::to_f32(S::broadcast_4(scale_x + MX)));
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) {
+        float* sum = sums + (t * NV + n) * kRows;
+        S::store_f32(sum, S::fma(minimum[n], total, S::load_f32(sum)));
+      }
+    }
+  }
+
+  // One group of all panels; returns where the next begins. d, m: the two-level factors.
+  static RUVLLM_INLINE void group(const uint8_t* (&w)[NV], const F (&d)[NV], const F (&m)[NV],
+                                  const uint32_t* x, float* sums) {
+    constexpr int kMinimums = kRows * (Fmt::kTwoLevel ? (Fmt::kHalves ? 2 : 1) : 2);
+    constexpr int kHigh = kMinimums + (Fmt::kMinimum ? kRows * (Fmt::kTwoLevel ? 1 : 2) : 0);
+    constexpr int kCodes = kHigh + kRows * (Fmt::kBits == 5 ? 4 : Fmt::kBits == 6 ? 8 : 0);
+    const uint8_t* high[NV];
+    const uint8_t* codes[NV];
+    const uint8_t* scales[NV];
+#pragma GCC unroll 4
+    for (int n = 0; n < NV; ++n) {
+      scales[n] = w[n];
+      high[n] = w[n] + kHigh;
+      codes[n] = w[n] + kCodes;
+      w[n] += Fmt::group_bytes(kRows);
+    }
+    I dot[MX][NV];
+    F scale[NV];
+    if constexpr (Fmt::kHalves) {
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+        if (half == 0) {
+          Dot::template run<0, 4, 0>(high, codes, x, dot);
+        } else {
+          Dot::template run<4, 4, 1>(high, codes, x, dot);
+        }
+#pragma GCC unroll 4
+        for (int n = 0; n < NV; ++n) scale[n] = S::mul(d[n], S::load_i8(scales[n] + half * kRows));
+        add_scaled(dot, scale, x, sums);
+      }
+      return;
+    }
+    Dot::template run<0, 8, 2>(high, codes, x, dot);
+#pragma GCC unroll 4
+    for (int n = 0; n < NV; ++n) {
+      if constexpr (Fmt::kTwoLevel) {
+        scale[n] = S::mul(d[n], S::load_u8(scales[n]));
+      } else {
+        scale[n] = S::load_f16(scales[n]);
+      }
+    }
+    add_scaled(dot, scale, x, sums);
+    if constexpr (Fmt::kMinimum) {
+      F minimum[NV];
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) {
+        if constexpr (Fmt::kTwoLevel) {
+          minimum[n] = S::negate(S::mul(m[n], S::load_u8(scales[n] + kMinimums)));
+        } else {
+          minimum[n] = S::load_f16(scales[n] + kMinimums);
+        }
+      }
+      add_minimums(minimum, x, sums);
+    }
+  }
+
+  // One group of a grouped format: adds to parts: [MX][NV][R]. head: the scales and zero points.
+  static RUVLLM_INLINE void add_part(const uint8_t* (&w)[NV], const uint8_t* const* head,
+                                     const uint32_t* x, float* parts) {
+    const uint8_t* high[NV];
+    const uint8_t* codes[NV];
+    I zero[NV];
+#pragma GCC unroll 4
+    for (int n = 0; n < NV; ++n) {
+      high[n] = w[n];
+      codes[n] = w[n] + (Fmt::kBits == 3 ? kRows * 4 : 0);
+      w[n] += Fmt::group_bytes(kRows);
+    }
+    I dot[MX][NV];
+    Dot::template run<0, 8, 2>(high, codes, x, dot);
+#pragma GCC unroll 4
+    for (int n = 0; n < NV; ++n) zero[n] = S::load_i16(head[n] + 4 * kRows);
+#pragma GCC unroll 8
+    for (int t = 0; t < MX; ++t) {
+      const uint32_t* scale_x = x + Form::kCodeWords * MX + t;
+      const I sum_x = S::broadcast_4(scale_x + MX);
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) {
+        float* part = parts + (t * NV + n) * kRows;
+        const I counted = S::sub_32(dot[t][n], S::dot_pairs_16(zero[n], sum_x));
+        S::store_f32(part,
+                     S::fma(S::to_f32(counted), S::broadcast_f32(scale_x), S::load_f32(part)));
+      }
+    }
+  }
+
+  // sums += parts * scale, and parts = 0.
+  static RUVLLM_INLINE void end_scale(const uint8_t* const* head, float* parts, float* sums) {
+    for (int i = 0; i < MX * NV; ++i) {
+      const F scale = S::load_f32((const float*)head[i % NV]);
+      S::store_f32(sums + i * kRows,
+                   S::fma(S::load_f32(parts + i * kRows), scale, S::load_f32(sums + i * kRows)));
+      S::store_f32(parts + i * kRows, S::zero_f32());
+    }
+  }
+
+  // run() of grouped formats; `first` is a multiple of scale_groups.
+  static void run_grouped(const uint8_t* const* panels, const uint32_t* x, const GroupRange& range,
+                          const uint8_t* ahead, int64_t lines, float* sums) {
+    alignas(64) float parts[MX * NV * kRows];
+    const uint8_t* w[NV];
+    const uint8_t* head[NV];
+    for (int n = 0; n < NV; ++n) {
+      w[n] = panels[n] + range.first * Fmt::group_bytes(kRows) +
+             range.first / range.scale_groups * Fmt::header_bytes(kRows);
+      head[n] = w[n];
+    }
+    for (int i = 0; i < MX * NV; ++i) S::store_f32(parts + i * kRows, S::zero_f32());
+    x += range.first * Form::kWords * MX;
+    int64_t left = 0;  // groups under the scale
+    for (int64_t g = 0; g < range.count; ++g) {
+      if (left == 0) {
+        for (int n = 0; n < NV; ++n) {
+          head[n] = w[n];
+          w[n] += Fmt::header_bytes(kRows);
+        }
+        left = range.scale_groups;
+      }
+      for (int64_t i = 0; i < lines; ++i, ahead += 64) __builtin_prefetch(ahead, 0, 2);
+      add_part(w, head, x, parts);
+      x += Form::kWords * MX;
+      __asm__ volatile("" ::: "memory");
+      if (--left == 0 || g + 1 == range.count) end_scale(head, parts, sums);
+    }
+  }
+
+  // Adds the groups of the range to sums: [MX][NV][R]. panels: NV pointers. x: the tile. Meanwhile
+  // `lines` cache lines a group are fetched from `ahead` on.
+  static void run(const uint8_t* const* panels, const uint32_t* x, const GroupRange& range,
+                  const uint8_t* ahead, int64_t lines, float* sums) {
+    if constexpr (Fmt::kGrouped) {
+      return run_grouped(panels, x, range, ahead, lines, sums);
+    } else {
+      const int64_t first = range.first;
+      const uint8_t* w[NV];
+      F d[NV];
+      F m[NV];
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) {
+        w[n] = panels[n] + first * Fmt::group_bytes(kRows) + first / 8 * Fmt::super_bytes(kRows);
+        d[n] = m[n] = S::zero_f32();
+      }
+      x += first * Form::kWords * MX;
+      for (int64_t g = first; g < first + range.count; ++g) {
+        if constexpr (Fmt::kTwoLevel) {
+          if (g % 8 == 0) {
+#pragma GCC unroll 4
+            for (int n = 0; n < NV; ++n) {
+              d[n] = S::load_f16(w[n]);
+              if constexpr (Fmt::kMinimum) m[n] = S::load_f16(w[n] + 2 * kRows);
+              w[n] += Fmt::super_bytes(kRows);
+            }
+          }
+        }
+        for (int64_t i = 0; i < lines; ++i, ahead += 64) __builtin_prefetch(ahead, 0, 2);
+        group(w, d, m, x, sums);
+        x += Form::kWords * MX;
+        __asm__ volatile("" ::: "memory");  // the sums stay in memory
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace ruvllm::kernels
