@@ -129,8 +129,8 @@ function(ruvllm_module name)
   if(RUVLLM_TESTS AND tests)
     add_executable(${name}_test ${tests})
     target_compile_options(${name}_test PRIVATE -O1)  # tests wait for the compiler, not for loops
-    target_compile_definitions(${name}_test PRIVATE RUVLLM_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
-    target_link_libraries(${name}_test PRIVATE ${lib} ruvllm_flags GTest::gtest GTest::gtest_main)
+    target_link_libraries(${name}_test
+      PRIVATE ${lib} ruvllm_test_paths ruvllm_flags GTest::gtest GTest::gtest_main)
     add_test(NAME ${name} COMMAND ${name}_test)
   endif()
   if(RUVLLM_FUZZ)

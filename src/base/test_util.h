@@ -9,18 +9,22 @@
 
 namespace ruvllm::test {
 
+// The root of the source tree. In one file that the build writes, so that every other object is the
+// same in every checkout and a compiler cache serves them all.
+extern const char* const kSourceDir;
+
 // The folder with the reference data, or nullopt when this machine has none: $RUVLLM_SHARED, or
 // `shared` beside the source tree.
 inline std::optional<std::string> shared_dir() {
   const char* from_env = std::getenv("RUVLLM_SHARED");
-  const std::string path = from_env != nullptr ? from_env : RUVLLM_SOURCE_DIR "/../shared";
+  const std::string path = from_env != nullptr ? from_env : std::string(kSourceDir) + "/../shared";
   struct stat info = {};
   if (::stat((path + "/golden/README.md").c_str(), &info) != 0) return std::nullopt;
   return path;
 }
 
 inline std::string source_dir() {
-  return RUVLLM_SOURCE_DIR;
+  return kSourceDir;
 }
 
 // A fresh folder for files of one test; the caller need not remove it.

@@ -7,6 +7,7 @@
 
 #include "base/rng.h"
 #include "base/str.h"
+#include "base/test_util.h"
 #include "engine/serving_test_util.h"
 
 namespace ruvllm {
@@ -23,7 +24,7 @@ struct Case {
 };
 
 std::unique_ptr<ServingBackend> open(const Case& c) {
-  const std::string path = std::string(RUVLLM_SOURCE_DIR) + "/models/demo";
+  const std::string path = test::source_dir() + "/models/demo";
   struct stat info = {};
   if (stat((path + "/model.safetensors").c_str(), &info) != 0) return nullptr;
   ServingConfig config;
