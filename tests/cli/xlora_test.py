@@ -1,5 +1,6 @@
 """X-LoRA on the demo model as its users see it: a folder with experts at relative paths, in PEFT's layout
-(made here, of fixed random numbers), and the scripts that measure adapters and draw gates."""
+(made here, of fixed random numbers), the scripts that measure adapters and draw gates, and the trained
+adapters of models/."""
 
 import json
 import pathlib
@@ -102,6 +103,64 @@ class XLora(CliTest):
         self.assertEqual(table[0], "| text | tokens | base | one | X-LoRA |")
         self.assertEqual(len(table), 3)
         self.assertEqual(table[2].count("%"), 2)
+
+
+# Of each domain, written for this test, in the order of the experts.
+DOMAINS = {
+    "prose": "The old gentleman sat down before the fire, and for some time he said nothing; but at last he turned\n"
+             "to his daughter, and asked her, in a voice that trembled a little, whether she had seen the letter\n"
+             "which had come from London in the morning. She answered that she had not, and went to the window.\n",
+    "code": "    def close(self, wait=True):\n        \"\"\"Close the stream and release its buffer.\"\"\"\n"
+            "        if self._file is None:\n            raise ValueError('the stream is closed')\n"
+            "        for name, value in self._items.items():\n            self._file.write(name, value)\n"
+            "        self._file = None\n        return self\n",
+    "qa": "<|user|>What is 3 plus 9?<|end|><|assistant|>12<|end|><|user|>Which is larger, 4 or 17?<|end|>"
+          "<|assistant|>17<|end|><|user|>What is the opposite of hot?<|end|><|assistant|>cold<|end|>",
+}
+TRAINED = [DEMO.parent / f"demo-{name}" for name in (*DOMAINS, "xlora")]
+
+
+@needs_demo
+@unittest.skipUnless(all((folder / "adapter_model.safetensors").exists() for folder in TRAINED), "no trained adapters")
+class TrainedAdapters(CliTest):
+    @classmethod
+    def setUpClass(cls):
+        cls.folder = tempfile.TemporaryDirectory()
+        cls.root = pathlib.Path(cls.folder.name)
+        for name, text in DOMAINS.items():
+            (cls.root / f"{name}.txt").write_text(text)
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.folder.cleanup()
+
+    def test_they_take_at_most_4_mb(self):
+        self.assertLessEqual(sum(f.stat().st_size for folder in TRAINED for f in folder.iterdir()), 4 << 20)
+
+    def test_the_mix_answers_a_question(self):
+        done = self.ok("run", "-m", "demo", "--xlora", TRAINED[-1], "-p", "What is 3 + 4?", "--temperature", "0")
+        self.assertEqual(done.stdout.strip(" .\n"), "7")
+
+    def test_the_router_prefers_the_adapter_of_the_domain(self):
+        ids, out = self.root / "ids.json", self.root / "gates.safetensors"
+        texts = [self.ok("tokenize", "-m", "demo", "--text", text).stdout.strip() for text in DOMAINS.values()]
+        ids.write_text("[" + ",".join(texts) + "]")
+        self.ok("logits", "-m", "demo", "--xlora", TRAINED[-1], "--ids", ids, "--gates", "--last", "1", "--out", out)
+        tensors = read_safetensors(out)
+        for domain, name in enumerate(DOMAINS):
+            (tokens, modules, experts), gates = tensors[f"gates.{domain}"]
+            self.assertEqual(experts, len(DOMAINS))
+            means = [sum(gates[i::experts]) / (tokens * modules) for i in range(experts)]
+            self.assertEqual(max(range(experts), key=means.__getitem__), domain, f"{name}: {means}")
+
+    def test_an_adapter_and_the_mix_beat_the_base_in_the_domain(self):
+        for i, name in enumerate(DOMAINS):
+            text = self.root / f"{name}.txt"
+            evaluate = lambda *flags, text=text: self.ok_json(
+                "eval", "-m", "demo", "--text", text, "--ctx", "16", "--json", *flags)["ppl"]
+            base = evaluate()
+            self.assertLess(evaluate("--adapter", f"{name}={TRAINED[i]}"), base, name)
+            self.assertLess(evaluate("--xlora", TRAINED[-1]), base, name)
 
 
 if __name__ == "__main__":
