@@ -2,7 +2,7 @@
 
 Works with any causal model of transformers. Texts are UTF-8 files; special tokens in them are read as
 tokens. Perplexity is measured as `ruvllm eval` does: chunks of `ctx` tokens that begin with BOS (if
-the model has one), the second half of each scored; the numbers agree with the engine's.
+the model has one), the second half of each scored but its first token; the numbers are the engine's.
 """
 
 import json
@@ -75,7 +75,7 @@ def perplexity(logits_of, tokens, bos, ctx=512, max_chunks=None, rows=4):
     chunks = tokens[:len(tokens) // ctx * ctx].view(-1, ctx)[:max_chunks].clone()
     if bos is not None:
         chunks[:, 0] = bos
-    losses = torch.cat([token_losses(logits_of, c, ctx // 2) for c in chunks.split(rows)])
+    losses = torch.cat([token_losses(logits_of, c, ctx // 2 + 1) for c in chunks.split(rows)])
     return math.exp(losses.mean().item())
 
 
