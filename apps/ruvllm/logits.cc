@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/str.h"
+#include "engine/gate_recorder.h"
 #include "formats/safetensors_writer.h"
 #include "io.h"
 #include "model_flags.h"
@@ -27,15 +28,6 @@ struct SequenceOutput {
   std::vector<float> gates;   // [T, L, n]
 };
 
-// A row of gates for every module, also when one row serves them all.
-void append_gates(const XLora& xlora, const float* row, std::vector<float>& out) {
-  const int64_t n = xlora.num_experts();
-  for (int64_t module = 0; module < xlora.num_modules(); ++module) {
-    const float* first = row + (xlora.layerwise ? module * n : 0);
-    out.insert(out.end(), first, first + n);
-  }
-}
-
 Status run_sequence(EdgeModel& model, std::span<const int32_t> ids, const LogitsFlags& flags,
                     SequenceOutput& output) {
   const ModelConfig& config = model.parts.runner->config();
@@ -49,7 +41,10 @@ Status run_sequence(EdgeModel& model, std::span<const int32_t> ids, const Logits
     if (row.position >= first) {
       output.logits.insert(output.logits.end(), row.logits, row.logits + config.vocab_size);
     }
-    if (flags.gates) append_gates(*model.parts.adapters.xlora_model(), row.gates, output.gates);
+    if (flags.gates) {
+      GateRecorder::append_gates(model.session.adapter().xlora->xlora(), GateDetail::kModules,
+                                 row.gates, output.gates);
+    }
     if (flags.hidden) {
       output.hidden.insert(output.hidden.end(), row.hidden, row.hidden + config.hidden_size);
     }
@@ -83,7 +78,7 @@ Status write_logits(EdgeModel& model, const std::vector<std::vector<int32_t>>& l
     RUVLLM_TRY(writer.add(concat("logits.", i), DType::kF32, {rows, config.vocab_size},
                           std::as_bytes(std::span(output.logits))));
     if (flags.gates) {
-      const XLora& xlora = *model.parts.adapters.xlora_model();
+      const XLora& xlora = model.session.adapter().xlora->xlora();
       RUVLLM_TRY(
           writer.add(concat("gates.", i), DType::kF32,
                      {static_cast<int64_t>(ids->size()), xlora.num_modules(), xlora.num_experts()},

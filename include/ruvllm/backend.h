@@ -132,6 +132,19 @@ struct AdapterInfo {
   int32_t max_rank = 0;
 };
 
+// An X-LoRA that a backend knows by name, or a sum of adapters that has a name.
+struct XLoraInfo {
+  std::string name;
+  std::string path;                  // of its folder; empty: a sum
+  std::vector<std::string> experts;  // their names; of a sum: its adapters
+  int32_t num_modules = 0;           // that some expert touches
+  bool layerwise = false;            // gates differ from module to module
+  int32_t top_k = 0;                 // experts kept per token and module; 0: all
+  float temperature = 1.0f;
+  XLoraMixingMode mixing_mode = XLoraMixingMode::kGated;
+  std::string sum;  // "a:0.5+b:0.5"; empty: it has a router
+};
+
 class LlmBackend {
  public:
   virtual ~LlmBackend() = default;
@@ -184,10 +197,30 @@ class LlmBackend {
     static_cast<void>(name);
     return fail(ErrorCode::kUnsupported, "this backend unloads no adapters while it runs");
   }
-  virtual std::vector<AdapterInfo> adapters() const { return {}; }  // by name
+  virtual std::vector<AdapterInfo> adapters() const { return {}; }  // X-LoRAs too, by name
   virtual bool has_adapter(std::string_view name) const {
     static_cast<void>(name);
     return false;
+  }
+  // X-LoRAs, by the same rules; unload_adapter() takes their names too. `config` changes what the
+  // folder says, see LoadOptions::xlora_config. XLoraManager (xlora_manager.h) is made of these.
+  virtual Status load_xlora(const std::string& name, const std::string& path,
+                            const std::optional<XLoraConfig>& config, bool replace) {
+    static_cast<void>(name), static_cast<void>(path), static_cast<void>(config);
+    static_cast<void>(replace);
+    return fail(ErrorCode::kUnsupported, "this backend loads no X-LoRA while it runs");
+  }
+  virtual std::vector<XLoraInfo> xloras() const { return {}; }  // by name
+  // What requests are computed with from now on that name nothing; as RequestOptions::adapter.
+  virtual Status set_default_adapter(const std::string& selection) {
+    static_cast<void>(selection);
+    return fail(ErrorCode::kUnsupported, "this backend does not change its default adapter");
+  }
+  virtual std::string default_adapter() const { return "base"; }
+  // The gates (GateDetail::kModules) of the token that an X-LoRA routed last, of whichever request;
+  // no row before the first. "": of the default. kNotFound.
+  virtual Result<GateTrace> last_gates(const std::string& name) const {
+    return fail(ErrorCode::kNotFound, "no X-LoRA " + name);
   }
   // One vector per text: the mean of the hidden states after the final norm over the text's tokens
   // (special ones included), L2-normalized. A text longer than max_seq_len is an error.

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -28,9 +29,9 @@ struct PagedAttentionConfig {
 enum class XLoraMixingMode : uint8_t { kAdditive, kConcatenate, kGated };
 
 struct XLoraConfig {
-  std::vector<std::string> adapters;
-  int32_t top_k = 2;
-  float temperature = 1.0f;
+  std::vector<std::string> adapters;  // kGated: empty, or the experts' names in order
+  int32_t top_k = 2;                  // experts that are kept per token and module; 0: all
+  float temperature = 1.0f;           // of the softmax over experts
   XLoraMixingMode mixing_mode = XLoraMixingMode::kGated;
 };
 
@@ -73,6 +74,9 @@ struct LoadOptions {
   // LoRA adapters: name and folder. "base" and "xlora" are no names.
   std::vector<std::pair<std::string, std::string>> adapters;
   std::string xlora;  // the folder of an X-LoRA; empty: none
+  // Changes what its folder says (top_k, temperature); with kAdditive and kConcatenate there is no
+  // folder, and `adapters` above are added up: XLoraConfig::adapters, each NAME or NAME:WEIGHT.
+  std::optional<XLoraConfig> xlora_config;
   // Adapters that load_adapter() reads must lie inside this folder, links resolved; empty:
   // anywhere.
   std::string adapter_root;
@@ -92,7 +96,7 @@ struct ServingConfig {
   int32_t max_waiting_requests = 1024;  // beyond the concurrent ones; more are refused
   uint64_t kv_cache_memory_bytes = 0;   // of the page pool; 0: by max_blocks and free memory
   std::vector<IsqConfig> isq;           // empty: as stored
-  std::vector<XLoraConfig> xlora;       // empty: none
+  std::vector<XLoraConfig> xlora;       // at most one: LoadOptions::xlora_config; empty: none
   DeviceKind device = DeviceKind::kAuto;
 
   static ServingConfig for_cuda() {

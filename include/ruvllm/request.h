@@ -16,6 +16,10 @@
 
 namespace ruvllm {
 
+// How much of X-LoRA's gates an answer says: one number per token and expert (the mean over the
+// modules), or one per token, module and expert.
+enum class GateDetail : uint8_t { kNone, kMean, kModules };
+
 // Sampling order: repetition penalty, frequency/presence penalty, temperature, top_k, top_p, min_p;
 // each filter sees the softmax of what the one before left. temperature 0 is the argmax of the
 // logits (after penalties); ties go to the smallest id.
@@ -54,6 +58,10 @@ struct GenerateParams {
   // Scores the prompt: -1: no; k: the log probability and rank of each prompt token after the
   // first, plus the k best. Computed for every position even when the prompt is cached.
   int32_t prompt_logprobs = -1;
+
+  // With X-LoRA: which expert spoke, in GenerateResult::gates. Computed for every position even
+  // when the prompt is cached. Without X-LoRA there is nothing to say, which is no error.
+  GateDetail gates = GateDetail::kNone;
 
   // Greedy decoding of the unmodified distribution.
   static GenerateParams greedy(int32_t max_tokens) {
@@ -131,6 +139,17 @@ struct PromptToken {
   std::vector<TokenLogprob> top_logprobs;  // best first
 };
 
+// What X-LoRA's router decided. Row p belongs to token p of prompt and answer: it was read with
+// these gates, and the token after it was spoken with them. So the first token of the answer was
+// spoken with row prompt_tokens - 1; the last one was never read, and has no row.
+struct GateTrace {
+  std::vector<std::string> experts;  // [n]
+  std::vector<std::string> modules;  // [L] with GateDetail::kModules, else empty
+  int64_t num_rows = 0;
+  // [num_rows, n], the mean over the modules; with kModules [num_rows, L, n].
+  std::vector<float> values;
+};
+
 struct Timings {
   double queue_seconds = 0.0;  // from the call to the first step that computed something for it
   double prefill_seconds = 0.0;
@@ -151,6 +170,7 @@ struct GenerateResult {
   std::string matched_stop;                  // the stop string that ended the text, if one did
   std::optional<int32_t> matched_stop_id;    // the one of stop_token_ids that ended it, if one did
   std::vector<PromptToken> prompt_logprobs;  // [prompt_tokens] when asked for, else empty
+  std::optional<GateTrace> gates;            // when asked for and computed with X-LoRA
   Timings timings;
 };
 

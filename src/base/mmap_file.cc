@@ -4,12 +4,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <limits>
+#include <new>
 #include <utility>
 
+#include "base/file_faults.h"
+#include "base/read_file.h"
 #include "base/str.h"
 
 #if !defined(__wasm__)
@@ -30,6 +34,13 @@ struct Descriptor {
   }
 };
 
+std::atomic<FileFaultHook> g_fault_hook{nullptr};
+
+bool has_fault(const std::string& path, FileFault fault) {
+  const FileFaultHook hook = g_fault_hook.load(std::memory_order_relaxed);
+  return hook != nullptr && hook(path) == fault;
+}
+
 std::unexpected<Error> open_error(const std::string& path) {
   const int error = errno;
   const auto code = error == ENOENT || error == ENOTDIR ? ErrorCode::kNotFound : ErrorCode::kIo;
@@ -39,6 +50,10 @@ std::unexpected<Error> open_error(const std::string& path) {
 // Opens a regular file for reading and gives its size.
 Result<uint64_t> regular_file_size(const std::string& path, int fd) {
   if (fd < 0) return open_error(path);
+  if (has_fault(path, FileFault::kOpen)) {
+    errno = EIO;
+    return open_error(path);
+  }
   struct stat info = {};
   if (::fstat(fd, &info) != 0) return open_error(path);
   if (!S_ISREG(info.st_mode)) return fail(ErrorCode::kIo, concat(path, ": is not a regular file"));
@@ -47,6 +62,7 @@ Result<uint64_t> regular_file_size(const std::string& path, int fd) {
 
 Status read_all(const std::string& path, int fd, char* out, size_t size) {
   size_t done = 0;
+  if (has_fault(path, FileFault::kRead)) fd = -1;  // read() fails
   while (done < size) {
     const ssize_t n = ::read(fd, out + done, size - done);
     if (n < 0 && errno == EINTR) continue;
@@ -71,6 +87,11 @@ Result<MmapFile> MmapFile::open(const std::string& path) {
   if (result.size_ == 0) return result;
 #if !defined(__wasm__)
   void* data = ::mmap(nullptr, result.size_, PROT_READ, MAP_SHARED, file.fd, 0);
+  if (data != MAP_FAILED && has_fault(path, FileFault::kRead)) {
+    ::munmap(data, result.size_);
+    data = MAP_FAILED;
+    errno = EIO;
+  }
   if (data == MAP_FAILED) {
     return fail(ErrorCode::kIo, concat(path, ": cannot map: ", std::strerror(errno)));
   }
@@ -127,6 +148,27 @@ void MmapFile::release([[maybe_unused]] std::span<const std::byte> range) const 
   const auto end = reinterpret_cast<uintptr_t>(range.data() + range.size()) & ~(page_bytes - 1);
   if (begin < end) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
 #endif
+}
+
+void set_file_fault_hook(FileFaultHook hook) {
+  g_fault_hook.store(hook, std::memory_order_relaxed);
+}
+
+Result<FileBytes> read_file(const std::string& path, uint64_t max_bytes) {
+  const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  RUVLLM_ASSIGN(const uint64_t size_bytes, regular_file_size(path, file.fd));
+  if (size_bytes > max_bytes || size_bytes > std::numeric_limits<size_t>::max() / 2) {
+    return fail(ErrorCode::kBadFile,
+                concat(path, ": ", size_bytes, " bytes, expected at most ", max_bytes));
+  }
+  FileBytes out;
+  out.size = static_cast<size_t>(size_bytes);
+  out.data.reset(new (std::nothrow) std::byte[out.size]);
+  if (out.data == nullptr) {
+    return fail(ErrorCode::kOutOfMemory, concat(path, ": no memory for ", size_bytes, " bytes"));
+  }
+  RUVLLM_TRY(read_all(path, file.fd, reinterpret_cast<char*>(out.data.get()), out.size));
+  return out;
 }
 
 Result<std::string> read_text_file(const std::string& path, uint64_t max_bytes) {

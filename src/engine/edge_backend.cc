@@ -1,5 +1,6 @@
 #include "engine/edge_backend.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/str.h"
@@ -90,16 +91,24 @@ Status refuse_unsupported(const RequestOptions& options) {
 }  // namespace
 
 Result<GenerationSetup> EdgeBackend::prepare(const EdgeModel& model, const Prompt& prompt,
-                                             const GenerateParams& params) const {
+                                             const GenerateParams& params,
+                                             const SequenceAdapter& adapter) const {
   RUVLLM_TRY(refuse_unsupported(params));
-  return prepare_generation(model.parts, prompt, params, make_decoder_);
+  RUVLLM_ASSIGN(GenerationSetup setup,
+                prepare_generation(model.parts, prompt, params, make_decoder_));
+  if (adapter.xlora != nullptr) {
+    const int64_t most = static_cast<int64_t>(setup.prompt.size()) + params.max_tokens;
+    RUVLLM_TRY(
+        check_trace(adapter.xlora->xlora(), params.gates, std::min(most, setup.max_seq_len)));
+  }
+  return setup;
 }
 
 Result<GenerateResult> EdgeBackend::generate_detailed(const Prompt& prompt,
                                                       const GenerateParams& params) {
   RUVLLM_ASSIGN(std::shared_ptr<EdgeModel> model, this->model());
-  RUVLLM_ASSIGN(GenerationSetup setup, prepare(*model, prompt, params));
-  SequenceAdapter adapter = model->parts.adapters.chosen;
+  SequenceAdapter adapter = model->parts.adapters.chosen();
+  RUVLLM_ASSIGN(GenerationSetup setup, prepare(*model, prompt, params, adapter));
   EdgeRun run(std::move(model), std::move(setup), std::move(adapter),
               std::make_shared<CancelFlag>());
   while (auto event = run.next_event()) {
@@ -124,11 +133,8 @@ Result<std::unique_ptr<TokenStream>> EdgeBackend::generate_stream(const Prompt& 
                                                                   const RequestOptions& options) {
   RUVLLM_TRY(refuse_unsupported(options));
   RUVLLM_ASSIGN(std::shared_ptr<EdgeModel> model, this->model());
-  SequenceAdapter adapter = model->parts.adapters.chosen;
-  if (!options.adapter.empty()) {
-    RUVLLM_ASSIGN(adapter, model->parts.adapters.select(options.adapter));
-  }
-  RUVLLM_ASSIGN(GenerationSetup setup, prepare(*model, prompt, params));
+  RUVLLM_ASSIGN(SequenceAdapter adapter, model->parts.adapters.select(options.adapter));
+  RUVLLM_ASSIGN(GenerationSetup setup, prepare(*model, prompt, params, adapter));
   return make_token_stream([&](std::shared_ptr<CancelFlag> flag) {
     return std::make_unique<EdgeRun>(std::move(model), std::move(setup), std::move(adapter),
                                      std::move(flag));
@@ -159,6 +165,33 @@ bool EdgeBackend::has_adapter(std::string_view name) const {
   return model && (*model)->parts.adapters.contains(name);
 }
 
+Status EdgeBackend::load_xlora(const std::string& name, const std::string& path,
+                               const std::optional<XLoraConfig>& config, bool replace) {
+  RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
+  return model->parts.adapters.add_xlora(name, path, config, replace,
+                                         AdapterStore::Source::kRequest);
+}
+
+std::vector<XLoraInfo> EdgeBackend::xloras() const {
+  const auto model = this->model();
+  return model ? (*model)->parts.adapters.list_xloras() : std::vector<XLoraInfo>();
+}
+
+Status EdgeBackend::set_default_adapter(const std::string& selection) {
+  RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
+  return model->parts.adapters.choose(selection);
+}
+
+std::string EdgeBackend::default_adapter() const {
+  const auto model = this->model();
+  return model ? (*model)->parts.adapters.chosen_name() : "base";
+}
+
+Result<GateTrace> EdgeBackend::last_gates(const std::string& name) const {
+  RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
+  return model->parts.adapters.last_gates(name);
+}
+
 Result<std::vector<float>> EdgeBackend::get_embeddings(const std::string& text) {
   return embed(text);
 }
@@ -181,7 +214,7 @@ Result<std::vector<float>> EdgeBackend::embed(const Prompt& prompt) {
   model->remember(flag);
   const Turnstile::Turn turn = model->turnstile.enter(flag->value());
   if (!turn) return fail(ErrorCode::kUnavailable, "the model was unloaded");
-  model->session.set_adapter(model->parts.adapters.chosen);
+  model->session.set_adapter(model->parts.adapters.chosen());
   HiddenPool pool(model->parts.pooling(), static_cast<int64_t>(ids.size()),
                   model->parts.runner->config().hidden_size);
   RUVLLM_TRY(

@@ -44,6 +44,12 @@ class EdgeBackend final : public LlmBackend {
   Status unload_adapter(const std::string& name) override;
   std::vector<AdapterInfo> adapters() const override;
   bool has_adapter(std::string_view name) const override;
+  Status load_xlora(const std::string& name, const std::string& path,
+                    const std::optional<XLoraConfig>& config, bool replace) override;
+  std::vector<XLoraInfo> xloras() const override;
+  Status set_default_adapter(const std::string& selection) override;
+  std::string default_adapter() const override;
+  Result<GateTrace> last_gates(const std::string& name) const override;
   Result<std::vector<float>> get_embeddings(const std::string& text) override;
   Result<std::vector<std::vector<float>>> get_embeddings_batch(
       const std::vector<Prompt>& inputs) override;
@@ -52,7 +58,8 @@ class EdgeBackend final : public LlmBackend {
   Result<std::vector<float>> embed(const Prompt& prompt);
   Result<std::shared_ptr<EdgeModel>> model() const;
   Result<GenerationSetup> prepare(const EdgeModel& model, const Prompt& prompt,
-                                  const GenerateParams& params) const;
+                                  const GenerateParams& params,
+                                  const SequenceAdapter& adapter) const;
 
   ModelLoader loader_;
   DecoderFactory make_decoder_;

@@ -21,7 +21,7 @@ class EdgeModel {
  public:
   explicit EdgeModel(ModelParts model_parts)
       : parts(std::move(model_parts)), session(*parts.runner) {
-    session.set_adapter(parts.adapters.chosen);
+    session.set_adapter(parts.adapters.chosen());
   }
 
   // A generation that is running or waiting; cancel_all() reaches it.

@@ -29,6 +29,11 @@ Status EdgeRun::compute_logits() {
   if (!started_) {
     started_ = true;
     session.set_adapter(std::move(adapter_));
+    const XLoraGate* gate = session.adapter().xlora.get();
+    if (gate != nullptr && generation_.gate_detail() != GateDetail::kNone) {
+      recorder_.emplace(gate->shared_xlora(), generation_.gate_detail());
+      session.set_gate_recorder(*recorder_);
+    }
     RUVLLM_ASSIGN(logits_, session.prefill(generation_.prompt(), flag_->value()));
     timings.prefill_tokens = session.num_tokens() - session.num_reused();
     timings.prefill_seconds = seconds_since(start);
@@ -43,6 +48,7 @@ Status EdgeRun::compute_logits() {
 StreamEvent EdgeRun::finish() {
   ended_ = true;
   turn_.release();
+  if (recorder_) generation_.result().gates = recorder_->take();
   return Done{generation_.take_result()};
 }
 

@@ -28,6 +28,7 @@ class EdgeRun final : public EventSource {
   std::shared_ptr<EdgeModel> model_;
   Generation generation_;
   SequenceAdapter adapter_;
+  std::optional<GateRecorder> recorder_;  // when the gates are asked for
   std::shared_ptr<CancelFlag> flag_;
   Turnstile::Turn turn_;
   std::span<const float> logits_;  // of the next token; the runner's memory

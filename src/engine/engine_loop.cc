@@ -111,11 +111,21 @@ SequenceSpec EngineLoop::spec_of(const ServingRequest& request) const {
   spec.max_chunk = plan_limits_.max_chunk;
   // Pages of different adapters never meet: adapter_set parts them from the base's, and the salt's
   // hash those of one adapter from another's.
-  const std::string& adapter = request.adapter.cache_key;
-  const std::string& salt = request.options.cache_salt;
-  spec.keys[0].adapter_set = adapter.empty() ? 0 : 1;
-  set_salt(spec.keys[0], adapter.empty() ? salt : concat(adapter.size(), ":", adapter, salt),
-           salt_seed_);
+  const auto key_of = [&](const std::string& adapter) {
+    PrefixKey key;
+    const std::string& salt = request.options.cache_salt;
+    key.adapter_set = adapter.empty() ? 0 : 1;
+    set_salt(key, adapter.empty() ? salt : concat(adapter.size(), ":", adapter, salt), salt_seed_);
+    return key;
+  };
+  spec.keys[0] = key_of(request.adapter.cache_key);
+  if (const XLoraGate* gate = request.adapter.xlora.get(); gate != nullptr) {
+    // Pass 1 is the base model's as a rule, and shares its pages.
+    spec.num_sets = 2;
+    spec.keys[1] = spec.keys[0];
+    const bool is_base = gate->xlora().pass1_is_base();
+    spec.keys[0] = key_of(is_base ? std::string() : request.adapter.cache_key + "/1");
+  }
   if (request.is_generation()) {
     spec.max_tokens = length + request.generation->max_new_tokens();
     spec.ends_with_prompt = request.generation->finished();
@@ -124,7 +134,8 @@ SequenceSpec EngineLoop::spec_of(const ServingRequest& request) const {
     spec.ends_with_prompt = true;
     spec.all_rows = true;
   }
-  spec.read_cache = !spec.all_rows;  // a page has no outputs
+  // A page has no outputs and no gates.
+  spec.read_cache = !spec.all_rows && !request.gate_recorder;
   return spec;
 }
 
@@ -165,6 +176,7 @@ StreamEvent EngineLoop::result_of(ServingRequest& request) {
     timings.decode_seconds = seconds_between(request.first_token, Clock::now());
     timings.decode_tokens = request.generation->result().completion_tokens - 1;
   }
+  if (request.gate_recorder) request.generation->result().gates = request.gate_recorder->take();
   return Done{request.generation->take_result()};
 }
 
@@ -215,6 +227,8 @@ void EngineLoop::deliver() {
     if (!delivery.last) continue;
     request.generation.reset();  // it refers to the model
     request.adapter = {};        // its memory may be wanted
+    request.xlora_rows.reset();
+    request.gate_recorder.reset();
     inbox_->request_ended();
     request.events.finish(*std::move(delivery.last));
   }
@@ -224,9 +238,13 @@ void EngineLoop::deliver() {
 // --- One step ---
 
 SequenceUse EngineLoop::use_of(SequenceId sequence) const {
-  const ServingRequest& request = *requests_.at(sequence);
-  return {request.is_generation() ? RowUse::kScorePrompt : RowUse::kHidden,
-          request.adapter.table()};
+  ServingRequest& request = *requests_.at(sequence);
+  SequenceUse use;
+  use.rows = request.is_generation() ? RowUse::kScorePrompt : RowUse::kHidden;
+  use.adapter = &request.adapter;
+  if (request.xlora_rows) use.xlora_rows = &*request.xlora_rows;
+  if (request.gate_recorder) use.recorder = &*request.gate_recorder;
+  return use;
 }
 
 void EngineLoop::start_requests(Clock::time_point now) {

@@ -50,8 +50,10 @@ Status check_serving_config(const ServingConfig& config) {
                                                     "overrides for single tensors)"));
   }
   for (const IsqConfig& isq : config.isq) RUVLLM_TRY(check_isq(isq));
-  if (!config.xlora.empty()) {
-    return fail(ErrorCode::kUnsupported, "xlora: name it in LoadOptions (--xlora DIR)");
+  if (config.xlora.size() > 1) {
+    return fail(ErrorCode::kInvalidArgument,
+                concat("xlora has ", config.xlora.size(),
+                       " configurations, expected one (others by load_xlora)"));
   }
   return {};
 }

@@ -46,6 +46,7 @@ class Generation {
   // for generations that score their prompt.
   void score_prompt(int64_t position, std::span<const float> logits);
   bool scores_prompt() const { return params_.prompt_logprobs >= 0; }
+  GateDetail gate_detail() const { return params_.gates; }
   // Ends the answer here, for a reason of its owner's.
   void end(FinishReason reason);
 

@@ -4,15 +4,20 @@
 
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cmath>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 
+#include "base/rng.h"
 #include "base/str.h"
+#include "base/test_util.h"
 #include "engine/edge_model.h"
 #include "engine/isq_loader.h"
 #include "engine/quantized_save.h"
+#include "formats/safetensors_writer.h"
 #include "quantize/calibrate.h"
 
 namespace ruvllm {
@@ -80,6 +85,72 @@ TEST_F(Isq, MethodsStayNearTheModelAndFewerBitsAreFarther) {
   EXPECT_LT(error("gptq4:g32"), 0.2);
   // Nothing changes where everything is kept.
   EXPECT_EQ(error("rtn4,embed=keep,layers=keep,lm_head=keep"), 0.0);
+}
+
+// Scales that a method moves between a matrix and its inputs must not reach an adapter of the same
+// matrix: it was trained on the inputs as they are.
+TEST_F(Isq, AdaptersStayWithinTheSumOfTheDivergences) {
+  const auto checkpoint = open_checkpoint(path_);
+  ASSERT_TRUE(checkpoint);
+  const ModelConfig& config = (*checkpoint)->config;
+  const std::string folder = test::make_temp_dir();
+  constexpr int64_t kRank = 4;
+  SafetensorsWriter writer;
+  std::deque<std::vector<float>> numbers;
+  const auto add = [&](const std::string& name, int64_t rows, int64_t cols, double size) {
+    std::vector<float>& values = numbers.emplace_back(static_cast<size_t>(rows * cols));
+    for (size_t i = 0; i < values.size(); ++i) {
+      const double unit = static_cast<double>(random_bits(3, numbers.size(), i) % 2001) / 1000 - 1;
+      values[i] = static_cast<float>(unit * size);
+    }
+    ASSERT_TRUE(writer.add(name, DType::kF32, {rows, cols}, std::as_bytes(std::span(values))));
+  };
+  const int64_t width = config.hidden_size;
+  for (int32_t layer = 0; layer < config.num_layers(); ++layer) {
+    const std::string of_layer = concat("base_model.model.model.layers.", layer, ".");
+    const auto pair = [&](const std::string& module, int64_t inputs, int64_t outputs) {
+      add(concat(of_layer, module, ".lora_A.weight"), kRank, inputs, 0.1);
+      add(concat(of_layer, module, ".lora_B.weight"), outputs, kRank, 0.2);
+    };
+    pair("self_attn.q_proj", width, int64_t{config.num_heads} * config.head_dim);
+    pair("self_attn.v_proj", width, int64_t{config.num_kv_heads} * config.head_dim);
+    pair("mlp.up_proj", width, config.ffn_size);
+    pair("mlp.down_proj", config.ffn_size, width);
+  }
+  ASSERT_TRUE(writer.write(folder + "/adapter_model.safetensors"));
+  std::ofstream(folder + "/adapter_config.json")
+      << R"({"peft_type":"LORA","r":4,"lora_alpha":8,)"
+      << R"("target_modules":["q_proj","v_proj","up_proj","down_proj"]})";
+  // Logits without and with the adapter.
+  const auto both_ways = [&](const char* isq) {
+    std::array<std::vector<float>, 2> out;
+    LoadOptions options = exact(isq);
+    options.adapters = {{"a", folder}};
+    auto parts = load_model_parts(path_, options);
+    EXPECT_TRUE(parts) << (parts ? "" : parts.error().message);
+    if (!parts) return out;
+    EdgeModel model(std::move(*parts));
+    for (const size_t adapted : {size_t{0}, size_t{1}}) {
+      model.session.set_adapter(*model.parts.adapters.select(adapted == 1 ? "a" : "base"));
+      EXPECT_TRUE(model.session.score(ids_, {}, [&](const ScoredRow& row) {
+        out[adapted].insert(out[adapted].end(), row.logits, row.logits + config.vocab_size);
+      }));
+    }
+    return out;
+  };
+  const auto [plain, with_adapter] = both_ways("");
+  const double of_adapter = relative_rms(with_adapter, plain);
+  EXPECT_GT(of_adapter, 0.03) << "the adapter does something";
+  EXPECT_LT(of_adapter, 1.0);
+  for (const char* isq : {"awq4:g32", "gptq4:g32", "smoothquant8"}) {
+    const auto [quantized, together] = both_ways(isq);
+    const double of_isq = relative_rms(quantized, plain);
+    const double of_both = relative_rms(together, plain);
+    const double beside_adapter = relative_rms(together, with_adapter);
+    RecordProperty(isq, concat(of_isq, " + ", of_adapter, ": ", of_both, ", ", beside_adapter));
+    EXPECT_LE(of_both, of_isq + of_adapter) << isq;
+    EXPECT_LE(beside_adapter, 1.5 * of_isq) << isq;
+  }
 }
 
 TEST_F(Isq, MistakesAreNamed) {

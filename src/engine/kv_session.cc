@@ -33,6 +33,7 @@ Status KvSession::grow(int64_t num_tokens) {
 }
 
 void KvSession::set_adapter(SequenceAdapter adapter) {
+  recorder_ = nullptr;
   if (adapter == adapter_) return;
   const bool other_sets = (adapter.xlora != nullptr) != (adapter_.xlora != nullptr);
   adapter_ = std::move(adapter);
@@ -44,12 +45,15 @@ void KvSession::set_adapter(SequenceAdapter adapter) {
   }
   if (adapter_.xlora == nullptr) return;
   const auto rows = static_cast<size_t>(runner_.max_step_rows());
-  gates_.resize(rows * static_cast<size_t>(adapter_.xlora->xlora().num_gates()));
+  const XLora& xlora = adapter_.xlora->xlora();
+  gates_.resize(rows * static_cast<size_t>(xlora.num_gates()));
+  const auto width = static_cast<size_t>(runner_.config().hidden_size);
+  stream_.resize(xlora.first_layer > 0 ? rows * width : 0);
   all_rows_.resize(rows);
   std::iota(all_rows_.begin(), all_rows_.end(), 0);
 }
 
-void KvSession::route(const ForwardBatch& batch) {
+void KvSession::route(const ForwardBatch& batch, std::span<const StreamRows> shared) {
   XLoraGate& gate = *adapter_.xlora;
   const auto rows = static_cast<int64_t>(batch.ids.size());
   last_gates_ = make_matrix(gates_.data(), rows, gate.xlora().num_gates());
@@ -67,6 +71,7 @@ void KvSession::route(const ForwardBatch& batch) {
   pass1.output_rows = std::span(all_rows_).first(batch.ids.size());
   pass1.want_logits = false;
   pass1.want_hidden = true;
+  pass1.taps = shared;
   gate.compute(runner_.forward(pass1).hidden, last_gates_);
 }
 
@@ -83,9 +88,17 @@ ForwardOutput KvSession::forward(std::span<const int32_t> ids, std::span<const i
   batch.want_hidden = hidden;
   const LoraTable* table = adapter_.table();
   if (table != nullptr) batch.adapters = {&table, 1};
+  StreamRows shared;
   if (adapter_.xlora != nullptr) {
-    route(batch);
+    const bool shares = !stream_.empty();
+    shared.layer = adapter_.xlora->xlora().first_layer;
+    if (shares) shared.x = make_matrix(stream_.data(), count, runner_.config().hidden_size);
+    route(batch, {&shared, shares ? size_t{1} : size_t{0}});
     batch.gates = last_gates_;
+    for (int64_t i = 0; recorder_ != nullptr && i < count; ++i) {
+      recorder_->add(num_tokens() + i, last_gates_.row(i));
+    }
+    if (shares) batch.resumed = {&shared, 1};
   }
   const ForwardOutput output = runner_.forward(batch);
   tokens_.insert(tokens_.end(), ids.begin(), ids.end());

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/function_ref.h"
+#include "engine/gate_recorder.h"
 #include "engine/model_runner.h"
 #include "engine/sequence_adapter.h"
 
@@ -37,9 +38,15 @@ class KvSession {
  public:
   explicit KvSession(ModelRunner& runner) : runner_(runner) {}
 
-  // What the sequence is computed with from now on; another one than before empties the cache.
+  // What the sequence is computed with from now on; another one than before empties the cache. Ends
+  // the use of a gate recorder.
   void set_adapter(SequenceAdapter adapter);
   const SequenceAdapter& adapter() const { return adapter_; }
+  // Hears of the gates of every position from the next prefill on, which computes all of them.
+  void set_gate_recorder(GateRecorder& recorder) {
+    recorder_ = &recorder;
+    clear();
+  }
 
   // Makes the cache hold `ids` (at least one, at most max_seq_len, each in the vocabulary) and
   // returns the logits after the last; valid until the next call.
@@ -64,17 +71,19 @@ class KvSession {
   ForwardOutput forward(std::span<const int32_t> ids, std::span<const int32_t> output_rows,
                         bool logits, bool hidden);
 
-  // Pass 1 of X-LoRA: fills last_gates_ for these tokens.
-  void route(const ForwardBatch& batch);
+  // Pass 1 of X-LoRA: fills last_gates_ for these tokens, and `shared` if both passes begin alike.
+  void route(const ForwardBatch& batch, std::span<const StreamRows> shared);
 
   ModelRunner& runner_;
   std::vector<int32_t> tokens_;       // what the cache holds
   std::vector<int32_t> block_table_;  // 0, 1, 2, ...; with X-LoRA 0, 2, 4, ...
   std::vector<int32_t> pass1_table_;  // with X-LoRA 1, 3, 5, ...
   SequenceAdapter adapter_;
-  std::vector<float> gates_;  // [max_step_rows, num_gates]
+  std::vector<float> gates_;   // [max_step_rows, num_gates]
+  std::vector<float> stream_;  // [max_step_rows, E] where the passes part; empty: they never meet
   std::vector<int32_t> all_rows_;
   MatrixF32 last_gates_;
+  GateRecorder* recorder_ = nullptr;
   uint8_t regime_ = 0;  // of the cached keys
   int64_t num_reused_ = 0;
 };

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/str.h"
+#include "engine/gate_recorder.h"
 
 namespace ruvllm {
 namespace {
@@ -13,17 +14,27 @@ constexpr std::string_view kXLora = "xlora";
 
 std::string names_of(const ModelAdapters& adapters) {
   std::string names(kBase);
-  if (adapters.xlora != nullptr) names += concat(", ", kXLora);
   for (const AdapterInfo& adapter : adapters.list()) names += concat(", ", printable(adapter.name));
   return names;
+}
+
+Status check_new_name(const std::string& name) {
+  if (!name.empty() && name != kBase && name.find_first_of("+:,") == std::string::npos) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              concat("adapter ", printable(name),
+                     ": expected a new name without + : , that is not base or xlora"));
 }
 
 }  // namespace
 
 Result<SequenceAdapter> ModelAdapters::select(std::string_view selection) const {
+  if (selection.empty()) return chosen();
   if (selection == kBase) return SequenceAdapter{};
-  if (selection == kXLora && xlora != nullptr) {
-    return SequenceAdapter{nullptr, xlora, std::string(kXLora)};
+  std::string sum;
+  if (xloras != nullptr) {
+    if (std::optional<SequenceAdapter> xlora = xloras->find(selection)) return *std::move(xlora);
+    sum = xloras->sum_of(selection);
+    if (!sum.empty()) selection = sum;
   }
   std::vector<LoraMix::Part> parts;
   std::string cache_key;
@@ -40,7 +51,7 @@ Result<SequenceAdapter> ModelAdapters::select(std::string_view selection) const 
           ErrorCode::kInvalidArgument,
           concat("adapter ", printable(selection), ": expected NAME or NAME:WEIGHT, joined by +"));
     }
-    if (!contains(name)) {
+    if (store == nullptr || !store->contains(name)) {
       return fail(ErrorCode::kNotFound, concat("no adapter ", printable(name),
                                                " was loaded (--adapter NAME=DIR); there "
                                                "are ",
@@ -56,15 +67,21 @@ Result<SequenceAdapter> ModelAdapters::select(std::string_view selection) const 
   return SequenceAdapter{mix_lora_adapters(std::move(parts), num_layers), nullptr, cache_key};
 }
 
+Status ModelAdapters::choose(std::string_view selection) const {
+  RUVLLM_ASSIGN(SequenceAdapter adapter, select(selection));
+  if (xloras != nullptr) xloras->choose(std::string(selection), std::move(adapter));
+  return {};
+}
+
 Status ModelAdapters::add(const std::string& name, const std::string& path, bool replace,
                           AdapterStore::Source source) const {
-  if (name.empty() || name == kBase || name == kXLora ||
-      name.find_first_of("+:,") != std::string::npos) {
-    return fail(ErrorCode::kInvalidArgument, concat("adapter ", printable(name),
-                                                    ": expected a new name without + : , that is "
-                                                    "not base or xlora"));
-  }
+  RUVLLM_TRY(check_new_name(name));
+  if (name == kXLora) return check_new_name({});
   if (store == nullptr) return fail(ErrorCode::kUnsupported, "this model takes no adapters");
+  if (xloras->contains(name)) {
+    return fail(ErrorCode::kInvalidArgument,
+                concat("adapter ", printable(name), ": an X-LoRA has this name"));
+  }
   if (const auto added = store->add(name, path, replace, source); !added) {
     return fail(added.error().code,
                 concat("adapter ", printable(name), ": ", added.error().message));
@@ -72,13 +89,72 @@ Status ModelAdapters::add(const std::string& name, const std::string& path, bool
   return {};
 }
 
+Status ModelAdapters::add_xlora(const std::string& name, const std::string& path,
+                                const std::optional<XLoraConfig>& config, bool replace,
+                                AdapterStore::Source source) const {
+  RUVLLM_TRY(check_new_name(name));
+  if (xloras == nullptr) return fail(ErrorCode::kUnsupported, "this model takes no adapters");
+  if (store->contains(name)) {
+    return fail(ErrorCode::kInvalidArgument,
+                concat("X-LoRA ", printable(name), ": an adapter has this name"));
+  }
+  if (!config || config->mixing_mode == XLoraMixingMode::kGated) {
+    const bool is_request = source == AdapterStore::Source::kRequest;
+    return xloras->add(name, path, config, replace, is_request ? store.get() : nullptr);
+  }
+  if (!path.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                concat("X-LoRA ", printable(name), ": additive and concatenate have no router; ",
+                       "found the folder ", printable(path, 200)));
+  }
+  RUVLLM_ASSIGN(const std::string sum, sum_of_config(*config));
+  RUVLLM_TRY(select(sum));
+  return xloras->add_sum(name, sum, *config, replace);
+}
+
 Status ModelAdapters::remove(const std::string& name) const {
+  if (xloras != nullptr && xloras->remove(name)) return {};
   if (store != nullptr) return store->remove(name);
   return fail(ErrorCode::kNotFound, concat("no adapter ", printable(name)));
 }
 
+std::vector<XLoraInfo> ModelAdapters::list_xloras() const {
+  return xloras != nullptr ? xloras->list() : std::vector<XLoraInfo>();
+}
+
 std::vector<AdapterInfo> ModelAdapters::list() const {
-  return store != nullptr ? store->list() : std::vector<AdapterInfo>();
+  if (store == nullptr) return {};
+  std::vector<AdapterInfo> out = store->list();
+  for (const XLoraInfo& xlora : list_xloras()) {
+    AdapterInfo info;
+    info.name = xlora.name;
+    info.path = xlora.path;
+    info.resident = true;
+    out.push_back(std::move(info));
+  }
+  std::ranges::sort(out, {}, &AdapterInfo::name);
+  return out;
+}
+
+bool ModelAdapters::contains(std::string_view name) const {
+  return store != nullptr && (store->contains(name) || xloras->contains(name));
+}
+
+Result<GateTrace> ModelAdapters::last_gates(std::string_view name) const {
+  RUVLLM_ASSIGN(const SequenceAdapter adapter, select(name));
+  if (adapter.xlora == nullptr) {
+    return fail(ErrorCode::kNotFound, concat(name.empty() ? chosen_name() : printable(name),
+                                             " is no X-LoRA, and has no gates"));
+  }
+  const XLora& xlora = adapter.xlora->xlora();
+  const std::vector<float> gates = adapter.xlora->last_gates();
+  GateTrace trace;
+  trace.experts = xlora.expert_names;
+  trace.modules = xlora.module_names;
+  if (gates.empty()) return trace;
+  trace.num_rows = 1;
+  GateRecorder::append_gates(xlora, GateDetail::kModules, gates.data(), trace.values);
+  return trace;
 }
 
 Result<ModelAdapters> load_model_adapters(const LoadOptions& options,
@@ -90,23 +166,22 @@ Result<ModelAdapters> load_model_adapters(const LoadOptions& options,
       checkpoint,
       AdapterStoreOptions{options.adapter_root, options.adapter_memory_bytes,
                           static_cast<size_t>(std::max(options.max_resident_adapters, 1))});
+  out.xloras = std::make_shared<XLoraStore>(checkpoint, runner.ops(), runner.max_step_rows());
+  constexpr auto kOperator = AdapterStore::Source::kOperator;
   for (const auto& [name, path] : options.adapters) {
-    RUVLLM_TRY(out.add(name, path, /*replace=*/false, AdapterStore::Source::kOperator));
+    RUVLLM_TRY(out.add(name, path, /*replace=*/false, kOperator));
   }
-  if (!options.xlora.empty()) {
-    if (runner.ops() == nullptr) {
-      return fail(ErrorCode::kUnsupported, "xlora: this model's device cannot run a classifier");
-    }
-    RUVLLM_ASSIGN(auto xlora, load_xlora(options.xlora, *checkpoint));
-    RUVLLM_ASSIGN(out.xlora,
-                  XLoraGate::make(std::move(xlora), *runner.ops(), runner.max_step_rows()));
+  const bool has_xlora = !options.xlora.empty() || options.xlora_config;
+  if (has_xlora) {
+    RUVLLM_TRY(out.add_xlora(std::string(kXLora), options.xlora, options.xlora_config,
+                             /*replace=*/false, kOperator));
   }
   if (!options.use_adapter.empty()) {
-    RUVLLM_ASSIGN(out.chosen, out.select(options.use_adapter));
-  } else if (out.xlora != nullptr) {
-    RUVLLM_ASSIGN(out.chosen, out.select(kXLora));
+    RUVLLM_TRY(out.choose(options.use_adapter));
+  } else if (has_xlora) {
+    RUVLLM_TRY(out.choose(kXLora));
   } else if (options.adapters.size() == 1) {
-    RUVLLM_ASSIGN(out.chosen, out.select(options.adapters.front().first));
+    RUVLLM_TRY(out.choose(options.adapters.front().first));
   }
   return out;
 }

@@ -139,6 +139,20 @@ void ModelRunnerImpl::check_batch(const ForwardBatch& batch) const {
   RUVLLM_CHECK(batch.adapters.empty() || batch.adapters.size() == batch.sequences.size());
   RUVLLM_CHECK(batch.gates.empty() || batch.gates.rows == next_row, batch.gates.rows);
   RUVLLM_CHECK(batch.output_rows.size() <= batch.ids.size());
+  RUVLLM_CHECK(batch.resumed.size() <= batch.sequences.size(), batch.resumed.size());
+  const size_t num_whole = batch.sequences.size() - batch.resumed.size();
+  int32_t last_layer = 1;
+  for (size_t i = 0; i < batch.resumed.size(); ++i) {
+    const StreamRows& rows = batch.resumed[i];
+    const SequenceSpan& sequence = batch.sequences[num_whole + i];
+    RUVLLM_CHECK(rows.first_row == sequence.first_row && rows.x.rows == sequence.num_tokens &&
+                     rows.x.cols == config().hidden_size,
+                 rows.first_row);
+    RUVLLM_CHECK(rows.layer >= last_layer && rows.layer < config().num_layers(), rows.layer);
+    last_layer = rows.layer;
+    const LoraTable* table = batch.adapters.empty() ? nullptr : batch.adapters[num_whole + i];
+    RUVLLM_CHECK(table == nullptr || table->first_layer() >= rows.layer, rows.layer);
+  }
   for (const int32_t id : batch.ids) {
     RUVLLM_CHECK(id >= 0 && id < checkpoint_->config.vocab_size, id);
   }

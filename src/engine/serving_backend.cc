@@ -64,12 +64,9 @@ Status ServingBackend::load_model(const std::string& model, const LoadOptions& o
     load.isq = isq_text(config_.isq.front());
     load.calibration_samples = config_.isq.front().calibration_samples;
   }
+  if (!config_.xlora.empty()) load.xlora_config = config_.xlora.front();
   if (load.device == DeviceKind::kAuto) load.device = config_.device;
   RUVLLM_ASSIGN(ModelParts parts, loader_(model, load));
-  if (parts.adapters.chosen.xlora != nullptr) {
-    return fail(ErrorCode::kUnsupported,
-                "the serving backend does not run X-LoRA yet; use --backend edge");
-  }
   RUVLLM_ASSIGN(EnginePlan plan,
                 make_engine_plan(config_, *parts.runner, available_memory_bytes()));
   if (adjust_) adjust_(plan);
@@ -156,6 +153,33 @@ bool ServingBackend::has_adapter(std::string_view name) const {
   return model && (*model)->parts.adapters.contains(name);
 }
 
+Status ServingBackend::load_xlora(const std::string& name, const std::string& path,
+                                  const std::optional<XLoraConfig>& config, bool replace) {
+  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
+  return model->parts.adapters.add_xlora(name, path, config, replace,
+                                         AdapterStore::Source::kRequest);
+}
+
+std::vector<XLoraInfo> ServingBackend::xloras() const {
+  const auto model = this->model();
+  return model ? (*model)->parts.adapters.list_xloras() : std::vector<XLoraInfo>();
+}
+
+Status ServingBackend::set_default_adapter(const std::string& selection) {
+  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
+  return model->parts.adapters.choose(selection);
+}
+
+std::string ServingBackend::default_adapter() const {
+  const auto model = this->model();
+  return model ? (*model)->parts.adapters.chosen_name() : "base";
+}
+
+Result<GateTrace> ServingBackend::last_gates(const std::string& name) const {
+  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
+  return model->parts.adapters.last_gates(name);
+}
+
 std::optional<EngineStats> ServingBackend::stats() const {
   const auto model = this->model();
   if (!model) return std::nullopt;
@@ -172,15 +196,15 @@ Result<RequestPtr> ServingBackend::make_request(const Model& model, const Prompt
   setup.scratch = model.scratch;
   auto request = std::make_shared<ServingRequest>(wants_tokens ? kMaxQueuedTokens : 0);
   request->options = options;
-  request->adapter = model.parts.adapters.chosen;
-  if (!options.adapter.empty()) {
-    RUVLLM_ASSIGN(request->adapter, model.parts.adapters.select(options.adapter));
-    if (request->adapter.xlora != nullptr) {
-      return fail(ErrorCode::kUnsupported, "the serving backend does not run X-LoRA yet");
-    }
+  RUVLLM_ASSIGN(SequenceAdapter adapter, model.parts.adapters.select(options.adapter));
+  if (adapter.xlora != nullptr) {
+    const int64_t most = static_cast<int64_t>(setup.prompt.size()) + setup.params.max_tokens;
+    RUVLLM_TRY(
+        check_trace(adapter.xlora->xlora(), setup.params.gates, std::min(most, setup.max_seq_len)));
   }
   request->wants_tokens = wants_tokens;
   request->generation.emplace(std::move(setup));
+  request->set_adapter(std::move(adapter), model.parts.runner->config().hidden_size);
   return request;
 }
 
@@ -224,7 +248,7 @@ Result<std::vector<std::vector<float>>> ServingBackend::get_embeddings_batch(
   std::vector<RequestPtr> requests;
   for (const Prompt& input : inputs) {
     auto request = std::make_shared<ServingRequest>(0);
-    request->adapter = model->parts.adapters.chosen;
+    request->set_adapter(model->parts.adapters.chosen(), model->parts.runner->config().hidden_size);
     RUVLLM_ASSIGN(request->text, model->parts.prompt_ids(input));
     request->pool.emplace(model->parts.pooling(), static_cast<int64_t>(request->text.size()),
                           model->parts.runner->config().hidden_size);

@@ -50,6 +50,12 @@ class ServingBackend final : public LlmBackend {
   Status unload_adapter(const std::string& name) override;
   std::vector<AdapterInfo> adapters() const override;
   bool has_adapter(std::string_view name) const override;
+  Status load_xlora(const std::string& name, const std::string& path,
+                    const std::optional<XLoraConfig>& config, bool replace) override;
+  std::vector<XLoraInfo> xloras() const override;
+  Status set_default_adapter(const std::string& selection) override;
+  std::string default_adapter() const override;
+  Result<GateTrace> last_gates(const std::string& name) const override;
 
   // How the loaded model runs.
   Result<EnginePlan> plan() const;

@@ -13,12 +13,15 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <utility>
 #include <vector>
 
+#include "engine/gate_recorder.h"
 #include "engine/generation.h"
 #include "engine/pooling.h"
 #include "engine/sequence_adapter.h"
 #include "engine/serving_events.h"
+#include "engine/xlora_rows.h"
 #include "ruvllm/request.h"
 #include "sched/request_state.h"
 
@@ -33,8 +36,20 @@ struct ServingRequest {
     return generation ? generation->prompt() : std::span<const int32_t>(text);
   }
 
+  // Before submit().
+  void set_adapter(SequenceAdapter chosen, int64_t hidden_size) {
+    adapter = std::move(chosen);
+    if (adapter.xlora == nullptr) return;
+    const XLora& xlora = adapter.xlora->xlora();
+    xlora_rows.emplace(xlora.num_gates(), xlora.first_layer > 0 ? hidden_size : 0);
+    if (!generation || generation->gate_detail() == GateDetail::kNone) return;
+    gate_recorder.emplace(adapter.xlora->shared_xlora(), generation->gate_detail());
+  }
+
   RequestOptions options;
   SequenceAdapter adapter;
+  std::optional<XLoraRows> xlora_rows;        // with X-LoRA
+  std::optional<GateRecorder> gate_recorder;  // and when its gates are asked for
   Clock::time_point submitted = Clock::now();
   std::optional<Generation> generation;  // or:
   std::vector<int32_t> text;             // to embed

@@ -74,7 +74,8 @@ Result<std::string> AdapterStore::inside_root(const std::string& path) const {
         concat("'", printable(path, 200), "' is no folder inside the adapters' root folder"));
   };
   if (root.empty() || real.empty() || !is_inside(real, root)) return refuse();
-  for (const char* file : {"/adapter_config.json", "/adapter_model.safetensors"}) {
+  for (const char* file : {"/adapter_config.json", "/adapter_model.safetensors",
+                           "/xlora_config.json", "/xlora_classifier.safetensors"}) {
     const std::string target = resolved(real + file);
     if (!target.empty() && !is_inside(target, root)) return refuse();
   }

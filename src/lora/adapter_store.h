@@ -61,6 +61,10 @@ class AdapterStore {
   std::vector<AdapterInfo> list() const;  // by name
   bool contains(std::string_view name) const;
   uint64_t resident_bytes() const;
+  bool has_root() const { return !options_.root.empty(); }
+  // The folder as it is to be read, links resolved: `path`, or with a root kInvalidArgument unless
+  // it and its files lie inside.
+  Result<std::string> inside_root(const std::string& path) const;
 
  private:
   struct Entry {
@@ -80,7 +84,6 @@ class AdapterStore {
     int32_t max_rank = 0;
   };
 
-  Result<std::string> inside_root(const std::string& path) const;
   Result<Loaded> load(const std::string& path) const;
   // Room for so many bytes more. Caller holds mutex_.
   Status make_room(uint64_t bytes);

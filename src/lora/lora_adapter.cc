@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/mmap_file.h"
+#include "base/read_file.h"
 #include "base/str.h"
 #include "formats/safetensors.h"
 #include "lora/lora_config.h"
@@ -16,6 +17,7 @@ namespace ruvllm {
 namespace {
 
 constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
+constexpr uint64_t kMaxTensorBytes = uint64_t{1} << 34;
 constexpr std::string_view kTensorPrefix = "base_model.model.";
 
 enum class Half : uint8_t { kA, kB, kBaseCopy };
@@ -288,6 +290,11 @@ Status AdapterLoader::add_pair(const LoraModule& module, const Found& found,
 }
 
 Result<std::shared_ptr<const LoraAdapter>> AdapterLoader::load() {
+  if (path_.ends_with(".gguf")) {
+    return fail(ErrorCode::kUnsupported,
+                concat(path_, ": adapters in GGUF files are not read; expected a folder in PEFT's ",
+                       "format (adapter_config.json, adapter_model.safetensors)"));
+  }
   if (!directory_exists(path_)) {
     return fail(ErrorCode::kNotFound, concat(path_, ": no such folder"));
   }
@@ -301,7 +308,7 @@ Result<std::shared_ptr<const LoraAdapter>> AdapterLoader::load() {
                        "/adapter_model.bin is a pickle and is not read; expected "
                        "adapter_model.safetensors"));
   }
-  RUVLLM_ASSIGN(const MmapFile file, MmapFile::open(tensors_path));
+  RUVLLM_ASSIGN(const FileBytes file, read_file(tensors_path, kMaxTensorBytes));
   RUVLLM_ASSIGN(const std::vector<FileTensor> tensors,
                 parse_safetensors(file.bytes(), tensors_path));
   RUVLLM_TRY(sort_tensors(tensors));

@@ -88,7 +88,8 @@ TEST(LoraConfig, RefusesByName) {
     const char* fields;
     const char* names;
   };
-  for (const Case& c : {Case{R"("modules_to_save":["lm_head"])", "modules_to_save"},
+  for (const Case& c : {Case{R"("use_dora":true)", "use_dora: DoRA"},
+                        Case{R"("modules_to_save":["lm_head"])", "modules_to_save"},
                         Case{R"("init_lora_weights":"pissa_niter_4")", "init_lora_weights"},
                         Case{R"("some_new_thing":{"a":1})", "some_new_thing"},
                         Case{R"("target_modules":[1])", "target_modules"},
@@ -102,6 +103,13 @@ TEST(LoraConfig, RefusesByName) {
     ASSERT_FALSE(config.has_value()) << c.fields;
     EXPECT_NE(config.error().message.find(c.names), std::string::npos) << config.error().message;
   }
+}
+
+TEST(LoraAdapter, GgufFilesAreRefusedByName) {
+  const auto adapter = load_lora_adapter("/nowhere/adapter.gguf", Checkpoint());
+  ASSERT_FALSE(adapter.has_value());
+  EXPECT_EQ(adapter.error().code, ErrorCode::kUnsupported);
+  EXPECT_NE(adapter.error().message.find("GGUF"), std::string::npos);
 }
 
 std::vector<std::string> folders(const std::string& path) {

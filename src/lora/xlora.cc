@@ -6,6 +6,7 @@
 
 #include "base/json.h"
 #include "base/mmap_file.h"
+#include "base/read_file.h"
 #include "base/str.h"
 #include "formats/json_fields.h"
 #include "formats/safetensors.h"
@@ -15,6 +16,7 @@ namespace ruvllm {
 namespace {
 
 constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
+constexpr uint64_t kMaxTensorBytes = uint64_t{1} << 34;
 constexpr int64_t kMaxExperts = 256;
 constexpr int64_t kMaxDepth = 32;
 constexpr int64_t kMaxWidth = 1 << 16;
@@ -166,6 +168,7 @@ Status XLoraLoader::order_modules() {
     }
     if (touched) out_->module_names.push_back(module.name);
   }
+  out_->first_layer = out_->table.first_layer();
   return {};
 }
 
@@ -211,9 +214,9 @@ Status XLoraLoader::take_layer(const std::vector<FileTensor>& tensors, const std
 
 Status XLoraLoader::load_classifier() {
   const std::string tensors_path = file(layout_->tensors_file);
-  RUVLLM_ASSIGN(const MmapFile mapped, MmapFile::open(tensors_path));
+  RUVLLM_ASSIGN(const FileBytes contents, read_file(tensors_path, kMaxTensorBytes));
   RUVLLM_ASSIGN(const std::vector<FileTensor> tensors,
-                parse_safetensors(mapped.bytes(), tensors_path));
+                parse_safetensors(contents.bytes(), tensors_path));
   // The layers are numbered with gaps, one for each activation and dropout between them.
   std::vector<int64_t> numbers;
   const std::string_view inner = layout_->inner_prefix;

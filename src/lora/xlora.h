@@ -9,8 +9,8 @@
 // load_xlora reads both layouts: PEFT's (adapter_config.json with peft_type XLORA, and
 // adapter_model.safetensors) and the original repository's (xlora_config.json,
 // xlora_classifier.safetensors). XLora is constant after load and may be read by any thread.
-// XLoraGate computes gates on a device: one thread at a time, one owner. Failure: one line naming
-// file, field or tensor, found and expected; only loading can fail.
+// XLoraGate computes gates on a device: one thread at a time, one owner, but for last_gates().
+// Failure: one line naming file, field or tensor, found and expected; only loading can fail.
 #pragma once
 
 #include <cstdint>
@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "formats/checkpoint.h"
 #include "lora/lora_adapter.h"
 #include "ops/ops.h"
@@ -51,7 +52,8 @@ struct XLora {
   bool relu = true;                       // between the classifier's layers
   std::vector<Layer> classifier;
   XLoraPolicy policy;
-  LoraTable table;  // of all experts; a term's gate is its column below
+  LoraTable table;          // of all experts; a term's gate is its column below
+  int32_t first_layer = 0;  // both passes are the same before it
 
   int32_t num_experts() const { return static_cast<int32_t>(experts.size()); }
   int32_t num_modules() const { return static_cast<int32_t>(module_names.size()); }
@@ -75,9 +77,12 @@ class XLoraGate {
                                                  int64_t max_rows);
 
   const XLora& xlora() const { return *xlora_; }
+  const std::shared_ptr<const XLora>& shared_xlora() const { return xlora_; }
   // gates[t] of the final hidden state hidden[t] of pass 1; [T, num_gates]. T <= max_rows.
   // With `scalings` not absent: the classifier's outputs before top-k, too.
   void compute(ConstMatrixF32 hidden, MatrixF32 gates, MatrixF32 scalings = {});
+  // What compute() gave for its last row, [num_gates]; empty before the first. Any thread.
+  std::vector<float> last_gates() const;
   // The gates of every row of pass 1.
   void fill_pass1(MatrixF32 gates) const;
 
@@ -88,6 +93,8 @@ class XLoraGate {
   Ops& ops_;
   std::vector<std::unique_ptr<Weight>> weights_;  // of the classifier's layers
   std::vector<float> inner_[2];                   // outputs of inner layers, in turn
+  mutable Mutex mutex_;
+  std::vector<float> last_gates_;  // guarded by mutex_
 };
 
 }  // namespace ruvllm

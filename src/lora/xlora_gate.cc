@@ -108,6 +108,15 @@ void XLoraGate::compute(ConstMatrixF32 hidden, MatrixF32 gates, MatrixF32 scalin
       finish_gates(policy, values, n);
     }
   }
+  if (gates.rows == 0) return;
+  const float* last = gates.row(gates.rows - 1);
+  const MutexLock lock(mutex_);
+  last_gates_.assign(last, last + gates.cols);
+}
+
+std::vector<float> XLoraGate::last_gates() const {
+  const MutexLock lock(mutex_);
+  return last_gates_;
 }
 
 void XLoraGate::fill_pass1(MatrixF32 gates) const {

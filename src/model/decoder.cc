@@ -107,16 +107,49 @@ ForwardOutput TransformerDecoder::finish(const Step& step, MatrixF32 x) {
   return result;
 }
 
+// Embedding and layers. Sequences that go on from a later layer wait behind the others for it.
+void TransformerDecoder::run_layers(const ForwardBatch& batch, const KvStorage& kv, MatrixF32 x) {
+  ForwardBatch active = batch;
+  size_t waiting = batch.resumed.size();
+  const auto narrow = [&] {
+    active.sequences = batch.sequences.first(batch.sequences.size() - waiting);
+    const SequenceSpan* last = active.sequences.empty() ? nullptr : &active.sequences.back();
+    const int64_t rows = last == nullptr ? 0 : last->first_row + last->num_tokens;
+    active.ids = batch.ids.first(static_cast<size_t>(rows));
+  };
+  narrow();
+  for (int32_t layer = 0; layer < config_.num_layers(); ++layer) {
+    const size_t before = waiting;
+    for (; waiting > 0; --waiting) {
+      const StreamRows& next = batch.resumed[batch.resumed.size() - waiting];
+      if (next.layer > layer) break;
+      for (int64_t i = 0; i < next.x.rows; ++i) {
+        std::copy_n(next.x.row(i), x.cols, x.row(next.first_row + i));
+      }
+    }
+    if (waiting != before) narrow();
+    const Step step{config_, ops_, space_, kv, active, static_cast<int64_t>(active.ids.size())};
+    if (step.rows == 0) continue;
+    const MatrixF32 rows = space_.x.view(step.rows);
+    if (layer == 0) embed(step, rows);
+    for (const StreamRows& tap : batch.taps) {
+      if (tap.layer != layer) continue;
+      for (int64_t i = 0; i < tap.x.rows; ++i) {
+        std::copy_n(x.row(tap.first_row + i), x.cols, tap.x.row(i));
+      }
+    }
+    run_layer(step, layer, rows);
+  }
+}
+
 ForwardOutput TransformerDecoder::forward(const ForwardBatch& batch, const KvStorage& kv) {
   const auto rows = static_cast<int64_t>(batch.ids.size());
   RUVLLM_CHECK(rows > 0 && rows <= space_.x.max_rows(), rows, " of ", space_.x.max_rows());
-  const Step step{config_, ops_, space_, kv, batch, rows};
   place_rows(batch);
   group_adapter_rows(batch, config_, space_);
   const MatrixF32 x = space_.x.view(rows);
-  embed(step, x);
-  for (int32_t layer = 0; layer < config_.num_layers(); ++layer) run_layer(step, layer, x);
-  return finish(step, x);
+  run_layers(batch, kv, x);
+  return finish({config_, ops_, space_, kv, batch, rows}, x);
 }
 
 }  // namespace ruvllm

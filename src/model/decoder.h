@@ -23,6 +23,7 @@ class TransformerDecoder {
  private:
   void place_rows(const ForwardBatch& batch);
   void embed(const Step& step, MatrixF32 x);
+  void run_layers(const ForwardBatch& batch, const KvStorage& kv, MatrixF32 x);
   void run_layer(const Step& step, int32_t index, MatrixF32 x);
   ForwardOutput finish(const Step& step, MatrixF32 x);
 

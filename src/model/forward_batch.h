@@ -8,6 +8,13 @@
 
 namespace ruvllm {
 
+// Rows of the residual stream as a layer finds them.
+struct StreamRows {
+  int32_t layer = 0;      // 1 or more
+  int64_t first_row = 0;  // of the step
+  MatrixF32 x;            // [n, E]
+};
+
 struct ForwardBatch {
   std::span<const int32_t> ids;             // [T]
   std::span<const SequenceSpan> sequences;  // cover rows 0..T-1 in order
@@ -17,6 +24,12 @@ struct ForwardBatch {
   std::span<const LoraTable* const> adapters;
   // Per row (of T): the gates that terms of these tables name; absent: none does (X-LoRA).
   ConstMatrixF32 gates;  // [T, columns]
+  // Sequences that an earlier step computed up to a layer, one entry each: their rows go on from
+  // here, and nothing of the layers before is read or written in their blocks. They are the last
+  // sequences of the batch, by rising layer; their adapters have no terms before it.
+  std::span<const StreamRows> resumed;
+  // The other way round: rows whose stream is to be copied to `x`.
+  std::span<const StreamRows> taps;
   // Rows (of T) whose logits / final hidden states are wanted.
   std::span<const int32_t> output_rows;  // [R]
   bool want_logits = true;

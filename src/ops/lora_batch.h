@@ -51,6 +51,13 @@ class LoraTable {
   void add(LoraSite site, int32_t layer, const LoraTerm& term) {
     sites_[index(site, layer)].push_back(term);
   }
+  // Layers before this one have no term, nor has the embedding; at most the last layer.
+  int32_t first_layer() const {
+    if (sites_.size() <= 2 || !at(LoraSite::kEmbedding, 0).empty()) return 0;
+    size_t site = 2;
+    while (site + 4 < sites_.size() && sites_[site].empty()) ++site;
+    return static_cast<int32_t>((site - 2) / 4);
+  }
 
  private:
   static size_t index(LoraSite site, int32_t layer) {

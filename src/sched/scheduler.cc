@@ -309,7 +309,9 @@ int64_t Scheduler::prepare_pages(int32_t slot, int set, int64_t rows) {
 
 void Scheduler::plan_rows(int32_t slot, int64_t max_rows, bool decode) {
   SequenceRecord& record = at(slot);
-  for (int set = 0; set < record.num_sets; ++set) {
+  // The second phase first: what the first one leaves behind is kept until then, so that it never
+  // runs ahead by more than a step.
+  for (int set = record.num_sets; set-- > 0;) {
     // The second phase of a position follows the first in a later step.
     const int64_t available =
         (set == 0 ? record.num_tokens() : record.computed[0]) - record.computed[set];

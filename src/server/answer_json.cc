@@ -222,4 +222,33 @@ void append_stop_reason(std::string& out, const GenerateResult& result) {
   }
 }
 
+void append_gates(std::string& out, const GenerateResult& result) {
+  if (!result.gates) {
+    out += "null";
+    return;
+  }
+  const GateTrace& trace = *result.gates;
+  const auto append_name = [&](const std::string& name) { append_json_string(out, name); };
+  out += "{\"experts\":";
+  append_list(out, trace.experts, append_name);
+  if (!trace.modules.empty()) {
+    out += ",\"modules\":";
+    append_list(out, trace.modules, append_name);
+  }
+  out += concat(",\"first_completion_row\":", result.prompt_tokens - 1, ",\"rows\":[");
+  const size_t n = trace.experts.size();
+  const size_t lists = std::max<size_t>(trace.modules.size(), 1);
+  const float* next = trace.values.data();
+  for (int64_t row = 0; row < trace.num_rows; ++row) {
+    if (row > 0) out += ',';
+    if (!trace.modules.empty()) out += '[';
+    for (size_t list = 0; list < lists; ++list, next += n) {
+      if (list > 0) out += ',';
+      append_list(out, std::span(next, n), [&](float gate) { out += concat(gate); });
+    }
+    if (!trace.modules.empty()) out += ']';
+  }
+  out += "]}";
+}
+
 }  // namespace ruvllm::server

@@ -61,6 +61,9 @@ void append_ids(std::string& out, std::span<const int32_t> ids);
 // Unicode characters of `text` (ill-formed bytes count one each).
 int64_t num_characters(std::string_view text);
 std::string_view finish_name(FinishReason reason);
+// {"experts":[...],"first_completion_row":...,"rows":[[...],...]}, with "modules" when rows hold a
+// list for each of them; or null.
+void append_gates(std::string& out, const GenerateResult& result);
 // null, the stop string, or the id of the stop token.
 void append_stop_reason(std::string& out, const GenerateResult& result);
 

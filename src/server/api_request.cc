@@ -149,7 +149,60 @@ void check_features(Fields& fields, const GenerationRequest& request, const Mode
   need(!request.cache_salt.empty(), can.cache_salt, "cache_salt");
 }
 
+// {"law": 0.7, "poetry": 0.3}: what the request is computed with, in place of its model's adapter.
+void read_adapter_sum(Fields& fields, const ModelFacts& facts, const Json& value,
+                      GenerationRequest& request) {
+  constexpr std::string_view kName = "ruvllm.adapters";
+  const Json::Object* object = value.as_object();
+  if (object == nullptr || object->empty() || object->size() > kMaxAdapters) {
+    return fields.fail(
+        kName, concat("must be an object of 1 to ", kMaxAdapters, " adapters and their weights"));
+  }
+  request.adapter.clear();
+  for (const JsonMember& member : *object) {
+    const std::optional<double> weight = member.value.as_double();
+    if (!weight || !(std::fabs(*weight) <= 1e6)) {
+      return fields.fail(kName, "must have numbers as weights");
+    }
+    if (!facts.is_adapter || !facts.is_adapter(member.key)) {
+      return fields.fail(
+          kName, concat("names ", printable(member.key, 200), ", and there is no such adapter"));
+    }
+    request.adapter += concat(request.adapter.empty() ? "" : "+", member.key, ":", *weight);
+  }
+}
+
+// {"gates": true | "mean" | "modules", "adapters": {"name": weight, ...}}
+void read_own_fields(Fields& fields, const ModelFacts& facts, GenerationRequest& request) {
+  const Json* value = fields.get("ruvllm");
+  if (value == nullptr) return;
+  const Json::Object* object = value->as_object();
+  if (object == nullptr) {
+    return fields.fail("ruvllm", concat("is ", value->type_name(), ", expected an object"));
+  }
+  for (const JsonMember& member : *object) {
+    if (member.value.is_null()) continue;
+    if (member.key == "gates") {
+      const std::string* detail = member.value.as_string();
+      const std::optional<bool> flag = member.value.as_bool();
+      if (flag || (detail != nullptr && *detail == "mean")) {
+        request.params.gates = flag.value_or(true) ? GateDetail::kMean : GateDetail::kNone;
+      } else if (detail != nullptr && *detail == "modules") {
+        request.params.gates = GateDetail::kModules;
+      } else {
+        fields.fail("ruvllm.gates", "must be true, false, \"mean\" or \"modules\"");
+      }
+    } else if (member.key == "adapters") {
+      read_adapter_sum(fields, facts, member.value, request);
+    } else {
+      fields.fail("ruvllm", concat("has a field ", printable(member.key, 100),
+                                   ", expected gates or adapters"));
+    }
+  }
+}
+
 void read_common(Fields& fields, const ModelFacts& facts, GenerationRequest& request) {
+  read_own_fields(fields, facts, request);
   read_sampling(fields, facts, request.params);
   read_stops(fields, facts, request);
   read_stream(fields, request);

@@ -35,10 +35,12 @@ constexpr size_t kMaxStopBytes = 1024;
 constexpr size_t kMaxStopIds = 1024;
 constexpr size_t kMaxLogitBias = 1024;
 constexpr size_t kMaxBadWords = 256;
+constexpr size_t kMaxAdapters = 16;  // added up in one request
 
 // What both kinds of request have in common.
 struct GenerationRequest {
-  std::string adapter;  // the model that the request names is this adapter; "": a base name
+  // The model that the request names is this adapter, or a sum of some; "": a base name.
+  std::string adapter;
   bool is_chat = false;
   GenerateParams params;  // max_tokens is set by max_tokens_for()
   int32_t n = 1;

@@ -185,7 +185,21 @@ class FakeStream final : public TokenStream {
       for (const int32_t id : prompt_)
         result_.prompt_logprobs.push_back({id, -1.0f, 3, {{65, -0.1f}}});
     }
+    if (params_.gates != GateDetail::kNone) result_.gates = trace();
     return Done{std::move(result_)};
+  }
+
+  // Two experts that take turns.
+  GateTrace trace() const {
+    GateTrace trace;
+    trace.experts = {"law", "poetry"};
+    if (params_.gates == GateDetail::kModules) trace.modules = {"m"};
+    trace.num_rows = result_.prompt_tokens + result_.completion_tokens - 1;
+    for (int64_t i = 0; i < trace.num_rows; ++i) {
+      trace.values.push_back(i % 2 == 0 ? 0.75f : 0.25f);
+      trace.values.push_back(i % 2 == 0 ? 0.25f : 0.75f);
+    }
+    return trace;
   }
 
   FakeBackend& backend_;

@@ -90,6 +90,7 @@ void GenerationJob::write_last_chunk(Choice& choice) {
   out_ += concat(",\"finish_reason\":\"", finish_name(choice.result.finish_reason),
                  "\",\"stop_reason\":");
   append_stop_reason(out_, choice.result);
+  append_own_fields(out_, choice);
   out_ += '}';
   writer_.close(out_, request_.continuous_usage ? std::optional<Usage>(usage()) : std::nullopt,
                 request_.include_usage);
@@ -104,6 +105,14 @@ void GenerationJob::append_result_fields(std::string& out, Choice& choice) {
     out += ",\"token_ids\":";
     append_ids(out, result.ids);
   }
+  append_own_fields(out, choice);
+}
+
+void GenerationJob::append_own_fields(std::string& out, const Choice& choice) const {
+  if (request_.params.gates == GateDetail::kNone) return;
+  out += ",\"ruvllm\":{\"gates\":";
+  append_gates(out, choice.result);
+  out += '}';
 }
 
 void GenerationJob::append_choice(std::string& out, Choice& choice) {

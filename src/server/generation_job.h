@@ -82,6 +82,7 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
   void write_chunk(Choice& choice, std::string_view text, const Token* token);
   void write_last_chunk(Choice& choice);
   void append_choice(std::string& out, Choice& choice);
+  void append_own_fields(std::string& out, const Choice& choice) const;
   void append_result_fields(std::string& out, Choice& choice);
   void finish();
   void end_all(ServerMetrics::Finish reason);

@@ -42,6 +42,56 @@ TEST_F(ServiceTest, FollowersOfALongPromptStartAfterItsFirstToken) {
   EXPECT_EQ(answer.json().find("usage")->find("completion_tokens")->as_int64(), 15);
 }
 
+TEST_F(ServiceTest, GatesOnRequest) {
+  start();
+  const std::string prompt = "\"prompt\":\"ab\",\"max_tokens\":2";
+  const std::string mean =
+      R"("ruvllm":{"gates":{"experts":["law","poetry"],"first_completion_row":1,)"
+      R"("rows":[[0.75,0.25],[0.25,0.75],[0.75,0.25]]}})";
+  Answer answer = post("/v1/completions", "{" + prompt + R"(,"ruvllm":{"gates":true}})");
+  ASSERT_EQ(answer.status, 200) << answer.body;
+  EXPECT_NE(answer.body.find(mean), std::string::npos) << answer.body;
+  answer = post("/v1/completions", "{" + prompt + R"(,"stream":true,"ruvllm":{"gates":"mean"}})");
+  EXPECT_NE(answer.body.find(mean), std::string::npos) << answer.body;
+  EXPECT_EQ(answer.body.find("\"ruvllm\""), answer.body.rfind("\"ruvllm\"")) << "once, at the end";
+  answer = post("/v1/completions", "{" + prompt + R"(,"ruvllm":{"gates":"modules"}})");
+  EXPECT_NE(answer.body.find(R"("modules":["m"],"first_completion_row":1,"rows":[[[0.75,0.25]],)"),
+            std::string::npos)
+      << answer.body;
+  answer =
+      post("/v1/chat/completions", R"({"messages":[{"role":"user","content":"hi"}],"max_tokens":1,)"
+                                   R"("ruvllm":{"gates":true}})");
+  EXPECT_NE(answer.body.find("\"first_completion_row\""), std::string::npos) << answer.body;
+  for (const char* none : {R"(,"ruvllm":{"gates":false}})", R"(,"ruvllm":{}})", "}"}) {
+    answer = post("/v1/completions", "{" + prompt + none);
+    EXPECT_EQ(answer.status, 200);
+    EXPECT_EQ(answer.body.find("ruvllm"), std::string::npos);
+  }
+  for (const char* bad : {R"(,"ruvllm":true})", R"(,"ruvllm":{"gates":1}})",
+                          R"(,"ruvllm":{"gates":"all"}})", R"(,"ruvllm":{"gate":true}})"}) {
+    answer = post("/v1/completions", "{" + prompt + bad);
+    EXPECT_EQ(answer.status, 400) << bad;
+    EXPECT_NE(answer.body.find("ruvllm"), std::string::npos);
+  }
+}
+
+TEST_F(ServiceTest, AdaptersWithWeights) {
+  start();
+  backend_.adapter = "law";
+  const auto with = [&](const std::string& adapters) {
+    return post("/v1/completions",
+                R"({"prompt":"ab","max_tokens":1,"ruvllm":{"adapters":)" + adapters + "}}");
+  };
+  EXPECT_EQ(with(R"({"law":0.5})").status, 200);
+  EXPECT_EQ(backend_.last_options.adapter, "law:0.5");
+  for (const char* bad :
+       {"{}", "[]", R"("law")", R"({"law":"1"})", R"({"law":1e99})", R"({"law":1,"other":1})"}) {
+    const Answer answer = with(bad);
+    EXPECT_EQ(answer.status, 400) << bad;
+    EXPECT_NE(answer.body.find("ruvllm.adapters"), std::string::npos) << answer.body;
+  }
+}
+
 TEST_F(ServiceTest, StreamsServerSentEvents) {
   start();
   for (const bool notifies : {true, false}) {
