@@ -61,6 +61,13 @@ Result<PerplexityResult> evaluate(const EvalFlags& flags) {
   return measure_perplexity(*model, reference.get(), ids, options);
 }
 
+void add_chunks(Json::Object& members, const char* name, const PerplexityResult& result,
+                double ChunkScore::* field) {
+  Json::Array values;
+  for (const ChunkScore& chunk : result.chunks) values.emplace_back(chunk.*field);
+  members.push_back({name, Json(std::move(values))});
+}
+
 void print_result(const PerplexityResult& result, const EvalFlags& flags) {
   const bool compared = !flags.reference.empty();
   if (flags.json) {
@@ -78,6 +85,11 @@ void print_result(const PerplexityResult& result, const EvalFlags& flags) {
       add("same_top1", result.same_top1);
       add("ln_ppl_ratio", result.ln_ppl_ratio);
       add("ln_ppl_ratio_se", result.ln_ppl_ratio_se);
+    }
+    add_chunks(members, "chunk_nll", result, &ChunkScore::nll);
+    if (compared) {
+      add_chunks(members, "chunk_reference_nll", result, &ChunkScore::reference_nll);
+      add_chunks(members, "chunk_kld", result, &ChunkScore::kld);
     }
     write_out(Json(std::move(members)).dump() + "\n");
     return;

@@ -81,6 +81,8 @@ void ModelFlags::add_to(FlagSet& flags) {
             "text or JSONL for awq, gptq and smoothquant; default: a small built-in text");
   flags.add("--calibration-samples", "N", load.calibration_samples, "pieces of 512 tokens of it", 1,
             65536);
+  flags.add("--isq-cache", "DIR", load.isq_cache,
+            "keep what --isq made there; the next start with the same model and settings reads it");
   flags.add_custom("--adapter,--lora", "NAME=DIR", "", "a LoRA adapter (PEFT); may be repeated",
                    [this](std::string_view text) { return add_adapter(text); });
   flags.add_custom("--use-adapter", "NAME", "",

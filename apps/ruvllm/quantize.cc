@@ -1,9 +1,14 @@
 // ruvllm quantize: a model with other precision, saved.
 #include <chrono>
 #include <cstdio>
+#include <functional>
+#include <optional>
 
 #include "base/str.h"
+#include "engine/foreign_config.h"
+#include "engine/gguf_save.h"
 #include "engine/isq_loader.h"
+#include "engine/model_folder.h"
 #include "engine/quantized_save.h"
 #include "io.h"
 #include "model_flags.h"
@@ -18,22 +23,62 @@ struct Report {
   double seconds = 0.0;
 };
 
-Result<Report> run(const ModelFlags& flags, const std::string& out) {
-  const auto start = std::chrono::steady_clock::now();
-  Report report;
-  RUVLLM_ASSIGN(const std::string path, resolve_model(flags.model, flags.load.offline));
-  RUVLLM_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, open_checkpoint(path));
-  RUVLLM_TRY(check_save_target(*checkpoint, out));
-  const Result<TextParts> text = load_text_parts(path);
-  Result<const Tokenizer*> tokenizer = nullptr;
-  if (text) {
-    tokenizer = text->tokenizer.get();
-  } else {
-    tokenizer = std::unexpected(text.error());
+struct FormatName {
+  std::string_view name;
+  std::optional<ForeignLayout> layout;
+  bool gguf = false;
+};
+constexpr FormatName kFormats[] = {{"ruvllm", std::nullopt},
+                                   {"gptq", ForeignLayout::kGptq},
+                                   {"awq", ForeignLayout::kAwq},
+                                   {"compressed-tensors", ForeignLayout::kCompressedTensors},
+                                   {"gguf", std::nullopt, true}};
+
+struct QuantizeFlags {
+  ModelFlags model;
+  std::string out;
+  FormatName format = kFormats[0];
+  bool json = false;
+};
+
+Status set_format(std::string_view text, QuantizeFlags& flags) {
+  std::string known;
+  for (const FormatName& format : kFormats) {
+    if (format.name == text) {
+      flags.format = format;
+      return {};
+    }
+    known += concat(known.empty() ? "" : "|", format.name);
   }
-  const bool show = stderr_is_terminal();
-  const auto progress = [&](int64_t done, int64_t total) {
-    if (!show) return;
+  return fail(ErrorCode::kInvalidArgument, concat("expected ", known));
+}
+
+// Other layouts have the embedding and the head as they were, whatever the rest is.
+Result<std::string> isq_of(const QuantizeFlags& flags) {
+  RUVLLM_ASSIGN(IsqConfig config, parse_isq(flags.model.load.isq));
+  if (flags.format.layout && config.auto_bits != 0.0) {
+    return fail(ErrorCode::kUnsupported,
+                concat("--format ", flags.format.name, " has one width for all, auto mixes them"));
+  }
+  if (flags.format.layout) {
+    config.overrides.insert(config.overrides.begin(), {{"embed", 0, 0}, {"head", 0, 0}});
+  }
+  return isq_text(config);
+}
+
+// What the format would refuse, before the work.
+Status check_target(const QuantizeFlags& flags, const Checkpoint& source,
+                    const std::vector<IsqMatrix>& matrices) {
+  if (flags.format.gguf) return check_gguf_target(source, matrices, flags.out);
+  RUVLLM_TRY(check_model_folder(source, flags.out));
+  if (flags.format.layout) return check_foreign_matrices(*flags.format.layout, matrices);
+  return {};
+}
+
+std::function<void(int64_t, int64_t)> progress_bar() {
+  if (!stderr_is_terminal()) return {};
+  const auto start = std::chrono::steady_clock::now();
+  return [start](int64_t done, int64_t total) {
     const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
     const double left =
         spent.count() * static_cast<double>(total - done) / static_cast<double>(done);
@@ -41,9 +86,39 @@ Result<Report> run(const ModelFlags& flags, const std::string& out) {
                  static_cast<int>(100 * done / total), fixed(left, 0).c_str(),
                  done == total ? "\r\033[K" : "");
   };
-  RUVLLM_ASSIGN(checkpoint, quantize_checkpoint(std::move(checkpoint), tokenizer, flags.load,
-                                                progress, &report.summary));
-  RUVLLM_ASSIGN(report.saved, save_quantized(*checkpoint, out, report.summary.isq));
+}
+
+Result<Report> run(const QuantizeFlags& flags) {
+  const auto start = std::chrono::steady_clock::now();
+  Report report;
+  LoadOptions load = flags.model.load;
+  RUVLLM_ASSIGN(load.isq, isq_of(flags));
+  RUVLLM_ASSIGN(const std::string path, resolve_model(flags.model.model, load.offline));
+  RUVLLM_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, open_checkpoint(path));
+  const std::shared_ptr<const Checkpoint> source = checkpoint;  // what the matrices point into
+  RUVLLM_ASSIGN(const IsqConfig config, parse_isq(load.isq));
+  SaveFormat format{flags.format.layout, {}, {}, interrupted};
+  RUVLLM_ASSIGN(format.matrices, list_matrices(*source, config));
+  RUVLLM_TRY(check_target(flags, *source, format.matrices));
+  const Result<TextParts> text = load_text_parts(path);
+  Result<const Tokenizer*> tokenizer = nullptr;
+  if (text) {
+    tokenizer = text->tokenizer.get();
+  } else {
+    tokenizer = std::unexpected(text.error());
+  }
+  const IsqRun run{progress_bar(), nullptr, flags.format.layout || flags.format.gguf};
+  RUVLLM_ASSIGN(checkpoint,
+                quantize_checkpoint(std::move(checkpoint), tokenizer, load, run, &report.summary));
+  format.isq = report.summary.isq;
+  // Until here nothing was written and Ctrl-C ends the program at once. From here on it stops
+  // before the next matrix, or lets a file that is being written become complete.
+  note_interrupt();
+  if (flags.format.gguf) {
+    RUVLLM_ASSIGN(report.saved, save_gguf(*checkpoint, flags.out, interrupted));
+  } else {
+    RUVLLM_ASSIGN(report.saved, save_quantized(*checkpoint, flags.out, format));
+  }
   const std::chrono::duration<double> spent = std::chrono::steady_clock::now() - start;
   report.seconds = spent.count();
   return report;
@@ -52,22 +127,31 @@ Result<Report> run(const ModelFlags& flags, const std::string& out) {
 }  // namespace
 
 int verb_quantize(Args args) {
-  ModelFlags options;
-  std::string out;
-  bool json = false;
+  QuantizeFlags options;
+  std::string& out = options.out;
   FlagSet flags("quantize", "rounds a model's weights to fewer bits and saves the result");
-  options.add_to(flags);
-  flags.add("-o,--out", "DIR", out, "the folder to write; it must not hold a model");
-  flags.add("--json", json, "one JSON object");
+  options.model.add_to(flags);
+  flags.add("-o,--out", "DIR", out,
+            "the folder (gguf: file) to write; it must not exist as a model");
+  flags.add_custom(
+      "--format", "LAYOUT", "ruvllm",
+      "whose layout: ruvllm, gptq (v2), awq (gemm, 4 bits), compressed-tensors, or gguf "
+      "(-o FILE, from a GGUF file)",
+      [&options](std::string_view text) { return set_format(text, options); });
+  flags.add("--json", options.json, "one JSON object");
   flags.add_example("ruvllm quantize -m model --isq gptq4:g64 --calibration book.txt -o model-q4");
   if (const auto status = flags.parse(args)) return *status;
-  if (const auto status = options.check(flags)) return *status;
-  if (options.load.isq.empty()) return flags.usage_error("how? give --isq, such as rtn8 or gptq4");
+  if (const auto status = options.model.check(flags)) return *status;
+  if (options.model.load.isq.empty())
+    return flags.usage_error("how? give --isq, such as rtn8 or gptq4");
   if (out.empty()) return flags.usage_error("where to? give -o DIR");
-  const auto report = run(options, out);
-  if (!report) return fail_with("quantize", report.error());
+  const auto report = run(options);
+  if (!report) {
+    const int status = fail_with("quantize", report.error());
+    return report.error().code == ErrorCode::kUnavailable ? kExitInterrupted : status;
+  }
   const IsqSummary& summary = report->summary;
-  if (json) {
+  if (options.json) {
     write_out(object({{"isq", Json(summary.isq)},
                       {"matrices", Json(report->saved.num_matrices)},
                       {"weights", Json(summary.num_weights)},

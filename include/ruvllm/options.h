@@ -55,6 +55,9 @@ struct IsqConfig {
   bool symmetric = false;  // no zero points. 8 bits are always symmetric
   bool rotate = false;     // a random block rotation of the inputs first, for 2 and 3 bits
   uint64_t seed = 0;       // of that rotation
+  // Not 0: the mix of widths that costs least at that many bits per weight (scales counted), each
+  // matrix by `method` (GPTQ); `bits` and `group_size` are chosen then.
+  double auto_bits = 0.0;
   std::vector<IsqOverride> overrides;
 };
 
@@ -70,7 +73,8 @@ struct LoadOptions {
   std::string isq;
   std::string calibration;            // text or JSONL file of awq, gptq, sq; empty: a built-in text
   int32_t calibration_samples = 128;  // pieces of it, of 512 tokens
-  bool offline = false;               // never download, even when MODEL is org/name
+  std::string isq_cache;  // folder where quantized matrices are kept for the next start; "": none
+  bool offline = false;   // never download, even when MODEL is org/name
   // LoRA adapters: name and folder. "base" and "xlora" are no names.
   std::vector<std::pair<std::string, std::string>> adapters;
   std::string xlora;  // the folder of an X-LoRA; empty: none

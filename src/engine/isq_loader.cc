@@ -5,9 +5,11 @@
 
 #include "base/log.h"
 #include "base/str.h"
+#include "engine/isq_cache.h"
 #include "quantize/calibrate.h"
 #include "quantize/calibration_text.h"
 #include "quantize/isq_checkpoint.h"
+#include "quantize/mixed_widths.h"
 
 namespace ruvllm {
 namespace {
@@ -31,6 +33,56 @@ Result<std::vector<std::vector<int32_t>>> read_samples(const Checkpoint& checkpo
                                   std::min(kSampleTokens, checkpoint.config.max_positions));
 }
 
+using SharedCheckpoint = std::shared_ptr<const Checkpoint>;
+using Samples = std::vector<std::vector<int32_t>>;
+
+Result<SharedCheckpoint> quantize_now(SharedCheckpoint checkpoint, std::vector<IsqMatrix>& matrices,
+                                      const IsqConfig& config, Samples samples,
+                                      const std::shared_ptr<ThreadPool>& pool, const IsqRun& run) {
+  if (config.auto_bits != 0.0) {
+    RUVLLM_TRY(choose_widths({*checkpoint, matrices, config.auto_bits, samples, pool}));
+  }
+  std::vector<FileTensor> ready;
+  if (needs_calibration(config.method)) {
+    CalibrationArgs args{.checkpoint = *checkpoint, .matrices = matrices};
+    args.samples = std::move(samples);
+    args.pool = pool;
+    args.seed = config.seed;
+    args.progress = run.progress;
+    args.cancelled = run.cancelled;
+    args.foldable_scales = run.foldable_scales;
+    RUVLLM_ASSIGN(ready, calibrate(std::move(args)));
+  }
+  return make_isq_checkpoint(std::move(checkpoint), matrices, std::move(ready), pool, config.seed);
+}
+
+Result<SharedCheckpoint> quantize_or_read(SharedCheckpoint base, std::vector<IsqMatrix>& matrices,
+                                          const IsqConfig& config, Samples samples,
+                                          const std::shared_ptr<ThreadPool>& pool,
+                                          const IsqRun& run, const IsqCache& cache) {
+  const auto use = [&](IsqCache::Entry entry) {
+    std::vector<MmapFile> files;
+    files.push_back(std::move(entry.file));
+    return make_isq_checkpoint(base, matrices, std::move(entry.tensors), pool, config.seed,
+                               std::move(files));
+  };
+  if (auto entry = cache.read(matrices)) {
+    log_info("isq: read from ", cache.path());
+    return use(std::move(*entry));
+  }
+  RUVLLM_ASSIGN(SharedCheckpoint made,
+                quantize_now(base, matrices, config, std::move(samples), pool, run));
+  if (const Status written = cache.write(*made, matrices); !written) {
+    if (written.error().code != ErrorCode::kIo) return std::unexpected(written.error());
+    log_warning("isq cache: ", written.error().message);
+    return made;
+  }
+  log_info("isq: stored in ", cache.path());
+  // From there on its pages are the file's, and nothing is rounded twice.
+  if (auto entry = cache.read(matrices)) return use(std::move(*entry));
+  return made;
+}
+
 }  // namespace
 
 Status check_isq_options(const LoadOptions& options) {
@@ -42,25 +94,25 @@ Status check_isq_options(const LoadOptions& options) {
 
 Result<std::shared_ptr<const Checkpoint>> quantize_checkpoint(
     std::shared_ptr<const Checkpoint> checkpoint, const Result<const Tokenizer*>& tokenizer,
-    const LoadOptions& options, const std::function<void(int64_t done, int64_t total)>& progress,
-    IsqSummary* summary) {
+    const LoadOptions& options, const IsqRun& run, IsqSummary* summary) {
   if (options.isq.empty()) return checkpoint;
   RUVLLM_TRY(check_isq_options(options));
   RUVLLM_ASSIGN(const IsqConfig config, parse_isq(options.isq));
-  RUVLLM_ASSIGN(const std::vector<IsqMatrix> matrices, list_matrices(*checkpoint, config));
+  RUVLLM_ASSIGN(std::vector<IsqMatrix> matrices, list_matrices(*checkpoint, config));
+  std::vector<std::vector<int32_t>> samples;
+  if (needs_calibration(config.method)) {
+    RUVLLM_ASSIGN(samples, read_samples(*checkpoint, tokenizer, options));
+  }
   const auto pool =
       std::make_shared<ThreadPool>(options.threads > 0 ? options.threads : default_num_threads());
-  std::vector<FileTensor> ready;
-  if (needs_calibration(config.method)) {
-    CalibrationArgs args{.checkpoint = *checkpoint, .matrices = matrices};
-    RUVLLM_ASSIGN(args.samples, read_samples(*checkpoint, tokenizer, options));
-    args.pool = pool;
-    args.seed = config.seed;
-    args.progress = progress;
-    RUVLLM_ASSIGN(ready, calibrate(std::move(args)));
+  if (options.isq_cache.empty() || run.foldable_scales) {
+    RUVLLM_ASSIGN(checkpoint, quantize_now(std::move(checkpoint), matrices, config,
+                                           std::move(samples), pool, run));
+  } else {
+    const IsqCache cache(options.isq_cache, *checkpoint, isq_text(config), samples);
+    RUVLLM_ASSIGN(checkpoint, quantize_or_read(std::move(checkpoint), matrices, config,
+                                               std::move(samples), pool, run, cache));
   }
-  RUVLLM_ASSIGN(checkpoint, make_isq_checkpoint(std::move(checkpoint), matrices, std::move(ready),
-                                                pool, config.seed));
   const IsqSize size = isq_size(*checkpoint, matrices);
   log_info("isq ", isq_text(config), ": ", size.elements, " weights in ", size.bytes, " bytes, ",
            size.bits_per_weight(), " bits each");

@@ -2,6 +2,7 @@
 // quantized. One caller at a time; it uses `options.threads` threads. Failure: one line.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
@@ -20,6 +21,14 @@ struct IsqSummary {
   double bits_per_weight = 0.0;  // 8 * num_bytes / num_weights
 };
 
+// How it goes.
+struct IsqRun {
+  std::function<void(int64_t done, int64_t total)> progress = {};  // in matrices; may be empty
+  const std::atomic<bool>* cancelled = nullptr;  // set: ends soon, with kUnavailable
+  // Input scales only where fold_scales() can move them into a norm.
+  bool foldable_scales = false;
+};
+
 // Whether options.isq can be read; its mistakes by name.
 Status check_isq_options(const LoadOptions& options);
 
@@ -27,8 +36,6 @@ Status check_isq_options(const LoadOptions& options);
 // or null, matters only to methods that calibrate.
 Result<std::shared_ptr<const Checkpoint>> quantize_checkpoint(
     std::shared_ptr<const Checkpoint> checkpoint, const Result<const Tokenizer*>& tokenizer,
-    const LoadOptions& options,
-    const std::function<void(int64_t done, int64_t total)>& progress = {},
-    IsqSummary* summary = nullptr);
+    const LoadOptions& options, const IsqRun& run = {}, IsqSummary* summary = nullptr);
 
 }  // namespace ruvllm

@@ -14,8 +14,7 @@
 #include "base/rng.h"
 #include "base/str.h"
 #include "base/test_util.h"
-#include "engine/edge_model.h"
-#include "engine/isq_loader.h"
+#include "engine/isq_test_util.h"
 #include "engine/quantized_save.h"
 #include "formats/safetensors_writer.h"
 #include "quantize/calibrate.h"
@@ -24,50 +23,6 @@ namespace ruvllm {
 namespace {
 
 namespace fs = std::filesystem;
-
-class Isq : public testing::Test {
- protected:
-  void SetUp() override {
-    const auto path = resolve_model("demo", /*offline=*/true);
-    if (!path) GTEST_SKIP() << "no demo model";
-    path_ = *path;
-    for (int32_t i = 0; i < 96; ++i) ids_.push_back((i * 37 + 11) % 1000);
-  }
-
-  std::vector<float> logits(const std::string& path, const LoadOptions& options) {
-    auto parts = load_model_parts(path, options);
-    EXPECT_TRUE(parts) << (parts ? "" : parts.error().message);
-    if (!parts) return {};
-    EdgeModel model(std::move(*parts));
-    const auto vocab = static_cast<size_t>(model.parts.runner->config().vocab_size);
-    std::vector<float> out;
-    EXPECT_TRUE(model.session.score(ids_, {}, [&](const ScoredRow& row) {
-      out.insert(out.end(), row.logits, row.logits + vocab);
-    }));
-    return out;
-  }
-
-  static LoadOptions exact(const std::string& isq) {
-    LoadOptions options;
-    options.compute = ComputeType::kF32;
-    options.threads = 1;
-    options.isq = isq;
-    options.calibration_samples = 1;
-    return options;
-  }
-
-  std::string path_;
-  std::vector<int32_t> ids_;
-};
-
-double relative_rms(const std::vector<float>& a, const std::vector<float>& b) {
-  double difference = 0.0, whole = 0.0;
-  for (size_t i = 0; i < a.size(); ++i) {
-    difference += std::pow(double{a[i]} - double{b[i]}, 2);
-    whole += std::pow(double{b[i]}, 2);
-  }
-  return std::sqrt(difference / whole);
-}
 
 TEST_F(Isq, MethodsStayNearTheModelAndFewerBitsAreFarther) {
   const std::vector<float> plain = logits(path_, exact(""));
@@ -218,11 +173,11 @@ TEST_F(Isq, SavedAndReadBackIsTheSame) {
   ASSERT_TRUE(quantized) << quantized.error().message;
   EXPECT_GT(summary.bits_per_weight, 4.0);
   EXPECT_LT(summary.bits_per_weight, 9.0);
-  const auto saved = save_quantized(**quantized, folder, summary.isq);
+  const auto saved = save_quantized(**quantized, folder, {{}, {}, summary.isq});
   ASSERT_TRUE(saved) << saved.error().message;
   EXPECT_EQ(logits(folder, exact("")), logits(path_, options));
   // Not over a model that is there, and not quantized twice.
-  EXPECT_FALSE(save_quantized(**quantized, folder, summary.isq));
+  EXPECT_FALSE(save_quantized(**quantized, folder, {{}, {}, summary.isq}));
   const auto twice = load_model_parts(folder, exact("rtn4"));
   ASSERT_FALSE(twice);
   EXPECT_NE(twice.error().message.find("isq8"), std::string::npos) << twice.error().message;

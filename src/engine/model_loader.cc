@@ -47,8 +47,8 @@ namespace {
 Result<ModelParts> load_quantized(std::string name, std::shared_ptr<const Checkpoint> checkpoint,
                                   const Result<const Tokenizer*>& tokenizer,
                                   const LoadOptions& options, const LoaderSettings& settings) {
-  RUVLLM_ASSIGN(checkpoint,
-                quantize_checkpoint(std::move(checkpoint), tokenizer, options, settings.progress));
+  RUVLLM_ASSIGN(checkpoint, quantize_checkpoint(std::move(checkpoint), tokenizer, options,
+                                                {settings.progress}));
   RunnerOptions runner_options;
   runner_options.compute = options.compute;
   runner_options.kv = options.kv;

@@ -67,6 +67,7 @@ class Measurement {
   Moments nll_;
   Moments difference_;
   std::vector<double> divergences_;
+  std::vector<ChunkScore> chunks_;
   int64_t same_top1_ = 0;
 };
 
@@ -83,19 +84,27 @@ Status Measurement::add_chunk(std::span<const int32_t> ids) {
       reference_logits_.insert(reference_logits_.end(), row.logits, row.logits + vocab_);
     }));
   }
-  return model_.session.score(chunk_, score, [&](const ScoredRow& row) {
+  ChunkScore& sums = chunks_.emplace_back();
+  RUVLLM_TRY(model_.session.score(chunk_, score, [&](const ScoredRow& row) {
     if (row.position + 1 >= ctx) return;  // the token after it is not in the chunk
     const std::span<const float> logits(row.logits, vocab_);
     const int32_t next = chunk_[static_cast<size_t>(row.position + 1)];
     const double nll = negative_log_likelihood(logits, next);
     nll_.add(nll);
+    sums.nll += nll;
     if (reference_ == nullptr) return;
     const std::span<const float> expected(
         reference_logits_.data() + static_cast<size_t>(row.position - first) * vocab_, vocab_);
-    difference_.add(nll - negative_log_likelihood(expected, next));
+    const double expected_nll = negative_log_likelihood(expected, next);
+    difference_.add(nll - expected_nll);
     divergences_.push_back(divergence(expected, logits));
+    sums.reference_nll += expected_nll;
+    sums.kld += divergences_.back();
     same_top1_ += argmax(expected) == argmax(logits) ? 1 : 0;
-  });
+  }));
+  const auto scored = static_cast<double>(ctx - 1 - first);
+  for (double* sum : {&sums.nll, &sums.reference_nll, &sums.kld}) *sum /= scored;
+  return {};
 }
 
 PerplexityResult Measurement::result() {
@@ -103,6 +112,7 @@ PerplexityResult Measurement::result() {
   result.num_tokens = nll_.count;
   result.ppl = std::exp(nll_.mean());
   result.ln_ppl_se = nll_.standard_error();
+  result.chunks = chunks_;
   if (reference_ == nullptr) return result;
   double sum = 0.0;
   for (const double value : divergences_) sum += value;

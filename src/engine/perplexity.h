@@ -22,6 +22,13 @@ struct PerplexityOptions {
   std::function<void(int64_t done, int64_t total)> progress;  // in chunks; may be empty
 };
 
+// Means over the scored tokens of one chunk.
+struct ChunkScore {
+  double nll = 0.0;
+  double reference_nll = 0.0;  // with a reference, and so is kld
+  double kld = 0.0;
+};
+
 struct PerplexityResult {
   int64_t num_tokens = 0;  // scored
   double ppl = 0.0;
@@ -33,6 +40,9 @@ struct PerplexityResult {
   double same_top1 = 0.0;        // percent of places with the same most likely token
   double ln_ppl_ratio = 0.0;     // ln(ppl / reference's ppl)
   double ln_ppl_ratio_se = 0.0;  // of the paired differences
+  // In order: what a comparison of two results on the same text needs (tokens of a chunk depend on
+  // each other, chunks hardly do).
+  std::vector<ChunkScore> chunks;
 };
 
 // `reference` may be null; else it has the same vocabulary. Fails when `ids` fill no chunk.

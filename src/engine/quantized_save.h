@@ -1,13 +1,19 @@
-// A quantized checkpoint as a folder: model.safetensors, config.json with a quantization_config
-// that this project reads, and the tokenizer's files as they were. The weights come first and
-// config.json last, each by renaming a finished file, so that a folder left by a failure does not
-// load. One thread. Failure: kInvalidArgument (the folder holds a model already, the source is no
-// Hugging Face folder), kIo (naming the file and the system's reason).
+// A quantized checkpoint as a folder: model.safetensors, config.json with a quantization_config,
+// and the tokenizer's files as they were; in this project's own layout or in another's. The weights
+// come first and config.json last, each by renaming a finished file, so that a folder left by a
+// failure does not load. One thread. Failure: kInvalidArgument (the folder holds a model already),
+// kUnsupported (what model_folder.h and foreign_config.h refuse), kIo (naming the file and the
+// system's reason).
 #pragma once
 
+#include <functional>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "formats/checkpoint.h"
+#include "formats/foreign_pack.h"
+#include "quantize/isq_matrices.h"
 
 namespace ruvllm {
 
@@ -16,12 +22,16 @@ struct SavedModel {
   uint64_t num_matrices = 0;
 };
 
-// Whether save_quantized() could write this model there, before the work is done: what it would
-// refuse, in the same words.
-Status check_save_target(const Checkpoint& checkpoint, const std::string& folder);
+struct SaveFormat {
+  // Empty: this project's own, which holds everything that its quantizers make.
+  std::optional<ForeignLayout> layout;
+  // Of the checkpoint that was quantized, with their schemes (another's layout only).
+  std::vector<IsqMatrix> matrices;
+  std::string isq;  // how it was made, kept in the quantization_config for people (own layout)
+  std::function<bool()> cancelled = {};  // true: kUnavailable, and nothing is written
+};
 
-// `isq`: how it was made, kept in the quantization_config for people.
 Result<SavedModel> save_quantized(const Checkpoint& checkpoint, const std::string& folder,
-                                  const std::string& isq);
+                                  const SaveFormat& format);
 
 }  // namespace ruvllm

@@ -66,6 +66,8 @@ class GgufValue {
   bool get_strings(std::vector<std::string_view>& out) const;
   bool get_integers(std::vector<int64_t>& out) const;
   bool get_doubles(std::vector<double>& out) const;
+  // As it lies in the file: a scalar, the text of a string, or the elements of an array.
+  std::span<const std::byte> raw() const { return bytes_; }
 
  private:
   friend class GgufParser;

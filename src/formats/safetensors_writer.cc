@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 #include <memory>
@@ -99,7 +100,9 @@ Status SafetensorsWriter::write(const std::string& path) const {
     length[i] = static_cast<unsigned char>(static_cast<uint64_t>(json.size()) >> (8 * i));
   }
 
-  const std::string temporary = path + ".tmp";
+  // Processes that write the same file at a time do not share it.
+  const std::string temporary =
+      concat(path, ".", std::chrono::system_clock::now().time_since_epoch().count(), ".tmp");
   const auto io_error = [&](const char* what) {
     const int error = errno;
     std::remove(temporary.c_str());

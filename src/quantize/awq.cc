@@ -9,7 +9,9 @@ namespace ruvllm {
 namespace {
 
 constexpr int kRatios = 20;
-constexpr int kClipSteps = 10;  // ranges 1, 0.95, ... 0.55 of the group's own
+// Ranges 1, 0.975, ... 0.4 of the group's own.
+constexpr int kClipSteps = 25;
+constexpr float kClipStep = 0.025f;
 
 // Rows with the X^T X of the sample.
 struct ShortRows {
@@ -65,16 +67,18 @@ std::vector<float> scale_of(const std::vector<float>& mean_abs, double ratio) {
   return scale;
 }
 
-// Sum over the sample of (x . (Q(w s) / s - w))^2 for one row.
+// Sum over the sample of (x . (Q(w s) / s - w))^2 for one row. `importance`: of the scaled inputs.
 double row_error(const Grid& grid, const float* w, const std::vector<float>& scale,
-                 const ShortRows& x, std::vector<float>& scaled) {
+                 const std::vector<float>& importance, const ShortRows& x,
+                 std::vector<float>& scaled) {
   const auto cols = static_cast<int64_t>(scale.size());
   scaled.resize(scale.size());
   for (size_t k = 0; k < scale.size(); ++k) scaled[k] = w[k] * scale[k];
   const int64_t size = grid.group_of(cols);
   for (int64_t begin = 0; begin < cols; begin += size) {
     const int64_t end = std::min(cols, begin + size);
-    const GroupScale group = fit_group(grid, scaled.data() + begin, end - begin);
+    const GroupScale group =
+        fit_group(grid, scaled.data() + begin, end - begin, importance.data() + begin);
     round_group(grid, group, scaled.data() + begin, end - begin);
   }
   for (size_t k = 0; k < scale.size(); ++k) scaled[k] = scaled[k] / scale[k] - w[k];
@@ -88,14 +92,17 @@ double row_error(const Grid& grid, const float* w, const std::vector<float>& sca
 }
 
 double scale_error(std::span<const ConstMatrixF32> weights, const std::vector<float>& scale,
-                   const ShortRows& x, const Grid& grid, ThreadPool& pool) {
+                   const std::vector<float>& mean_square, const ShortRows& x, const Grid& grid,
+                   ThreadPool& pool) {
   double total = 0.0;
+  std::vector<float> importance = mean_square;
+  for (size_t k = 0; k < scale.size(); ++k) importance[k] /= scale[k] * scale[k];
   for (const ConstMatrixF32& w : weights) {
     std::vector<double> errors(static_cast<size_t>(w.rows));
     std::vector<std::vector<float>> scratch(static_cast<size_t>(pool.num_threads()));
     pool.parallel_for(w.rows, [&](int64_t n, int worker) {
       errors[static_cast<size_t>(n)] =
-          row_error(grid, w.row(n), scale, x, scratch[static_cast<size_t>(worker)]);
+          row_error(grid, w.row(n), scale, importance, x, scratch[static_cast<size_t>(worker)]);
     });
     for (const double error : errors) total += error;
   }
@@ -110,33 +117,33 @@ class ClippedRow {
              int64_t width)
       : grid_(grid), scale_(scale), blocks_(blocks), width_(width) {}
 
-  // The group's values [begin, begin + count) of the scaled row; clips them in place.
-  GroupScale fit(float* values, int64_t begin, int64_t count, bool clip) {
+  // For the values [begin, begin + count) of the scaled row. Narrower ranges clip when they are
+  // rounded.
+  GroupScale fit(const float* values, int64_t begin, int64_t count, bool clip) {
     if (!clip) return fit_group(grid_, values, count);
-    float absmax = 0.0f;
-    for (int64_t i = 0; i < count; ++i) absmax = std::max(absmax, std::abs(values[i]));
+    float lo = 0.0f;
+    float hi = 0.0f;
+    for (int64_t i = 0; i < count; ++i) {
+      lo = std::min(lo, values[i]);
+      hi = std::max(hi, values[i]);
+    }
     GroupScale best;
     double least = INFINITY;
-    float best_limit = absmax;
     for (int step = 0; step < kClipSteps; ++step) {
-      const float limit = absmax * (1.0f - 0.05f * static_cast<float>(step));
-      clipped_.assign(values, values + count);
-      for (float& v : clipped_) v = std::clamp(v, -limit, limit);
-      const GroupScale group = fit_group(grid_, clipped_.data(), count);
+      const float part = 1.0f - kClipStep * static_cast<float>(step);
+      const GroupScale group = group_of_range(grid_, lo * part, hi * part);
       const double error = group_error(group, values, begin, count);
       if (error >= least) continue;
       least = error;
       best = group;
-      best_limit = limit;
     }
-    for (int64_t i = 0; i < count; ++i) values[i] = std::clamp(values[i], -best_limit, best_limit);
     return best;
   }
 
  private:
   // e^T H e over the group, e in the space of the unscaled inputs.
   double group_error(GroupScale group, const float* values, int64_t begin, int64_t count) {
-    error_ = clipped_;
+    error_.assign(values, values + count);
     round_group(grid_, group, error_.data(), count);
     for (int64_t i = 0; i < count; ++i) {
       const auto at = static_cast<size_t>(i);
@@ -155,7 +162,6 @@ class ClippedRow {
   const std::vector<float>& scale_;
   const std::vector<float>& blocks_;
   int64_t width_;
-  std::vector<float> clipped_;
   std::vector<float> error_;
 };
 
@@ -175,13 +181,14 @@ std::vector<float> diagonal_blocks(const std::vector<double>& hessian, int64_t c
 AwqScale search_awq_scale(std::span<const ConstMatrixF32> weights, const InputStats& stats,
                           const Grid& grid, ThreadPool& pool) {
   const std::vector<float> mean_abs = stats.mean_abs();
+  const std::vector<float> mean_square = stats.mean_square();
   const ShortRows sample = shorten(stats.sample());
   AwqScale best;
   double least = INFINITY;
   for (int i = 0; i < kRatios; ++i) {
     const double ratio = static_cast<double>(i) / kRatios;
     std::vector<float> scale = scale_of(mean_abs, ratio);
-    const double error = scale_error(weights, scale, sample, grid, pool);
+    const double error = scale_error(weights, scale, mean_square, sample, grid, pool);
     if (error >= least) continue;
     least = error;
     best = {ratio, std::move(scale)};

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <optional>
-#include <unordered_map>
 #include <utility>
 
 #include "base/check.h"
@@ -10,11 +9,13 @@
 #include "base/str.h"
 #include "formats/quantized_pack.h"
 #include "model/decoder.h"
-#include "ops/reference/reference_ops.h"
 #include "quantize/awq.h"
+#include "quantize/fold_scales.h"
 #include "quantize/gptq.h"
+#include "quantize/refine.h"
 #include "quantize/rotation.h"
 #include "quantize/smoothquant.h"
+#include "quantize/watched_ops.h"
 
 namespace ruvllm {
 namespace {
@@ -23,197 +24,62 @@ constexpr int64_t kSampleRows = 256;  // of an input, for the searches
 constexpr int32_t kRotationBlock = 256;
 constexpr int32_t kBlockTokens = 64;
 
-// A quantized matrix in memory, for the product that goes on.
-class MemorySource final : public QuantizedSource {
- public:
-  explicit MemorySource(const QuantizedMatrix& matrix) : matrix_(matrix) {}
-  Result<QuantizedMatrix> read() const override { return matrix_; }
-  std::string_view layout() const override { return "isq"; }
-  uint64_t stored_bytes() const override { return matrix_.codes.size(); }
-
- private:
-  const QuantizedMatrix& matrix_;
-};
-
 // The device of the pass: another one that does the arithmetic, watched.
-class CalibratingOps final : public Ops {
+class CalibratingOps final : public WatchedOps {
  public:
   CalibratingOps(std::unique_ptr<Ops> inner, const CalibrationArgs& args)
-      : inner_(std::move(inner)), args_(args) {
-    for (size_t i = 0; i < args.matrices.size(); ++i) {
-      const IsqMatrix& matrix = args.matrices[i];
-      if (matrix.scheme.keep || !needs_calibration(matrix.scheme.method)) continue;
-      by_data_.emplace(matrix.view.data, i);
-      ++total_;
-    }
+      : WatchedOps(std::move(inner), args.matrices), args_(args), seen_(args.matrices.size()) {
+    total_ = std::ranges::count_if(args.matrices, [this](const auto& m) { return watches(m); });
   }
 
   Status status() const { return status_; }
   std::vector<FileTensor> take() { return std::move(results_); }
 
-  std::string_view name() const override { return inner_->name(); }
-  std::string_view kernels() const override { return inner_->kernels(); }
-  void reserve(const StepLimits& limits) override { inner_->reserve(limits); }
-
-  Result<std::unique_ptr<Weight>> make_weight(std::span<const WeightSource> sources,
-                                              const WeightOptions& options) override {
-    auto weight = inner_->make_weight(sources, options);
-    if (!weight) return weight;
-    std::vector<size_t> site;
-    for (const WeightSource& source : sources) {
-      // Halves of one tensor (gate and up of a stacked expert) begin where matrices do.
-      const auto found = by_data_.find(source.view.data);
-      if (found == by_data_.end()) continue;
-      int64_t rows = 0;
-      const int64_t all = source.transposed ? source.view.dim(1) : source.view.dim(0);
-      for (size_t i = found->second; i < args_.matrices.size() && rows < all; ++i) {
-        if (args_.matrices[i].scheme.keep) break;
-        if (!needs_calibration(args_.matrices[i].scheme.method)) break;
-        site.push_back(i);
-        rows += args_.matrices[i].rows();
-      }
-    }
-    if (!site.empty()) sites_.emplace(weight->get(), std::move(site));
-    return weight;
-  }
-
-  void matmul(const MatmulArgs& args) override {
-    const auto site = sites_.find(args.weight);
-    if (!stopped() && site != sites_.end()) {
-      const std::vector<size_t> matrices = std::move(site->second);
-      sites_.erase(site);
-      std::vector<QuantizedMatrix> quantized;
-      status_ = quantize(matrices, args.x, quantized);
-      int64_t rows = 0;
-      for (const QuantizedMatrix& matrix : quantized) rows += matrix.rows;
-      // (One stored beside it in the same product may be kept as it is.)
-      if (status_ && rows == args.weight->rows() &&
-          args_.matrices[matrices.front()].scheme.method == IsqMethod::kGptq) {
-        multiply(args, quantized);
-        return;
-      }
-    }
-    if (!stopped()) inner_->matmul(args);
-  }
-
-  void moe(const MoeArgs& args) override;
-
-  // All layers use the memory of the first: a layer's keys are not read after it.
-  void kv_write(const KvWriteArgs& args) override {
-    KvWriteArgs here = args;
-    here.kv = first_layer(args.kv);
-    inner_->kv_write(here);
-  }
-  void attention(const AttentionArgs& args) override {
-    if (stopped()) return;
-    AttentionArgs here = args;
-    here.kv = first_layer(args.kv);
-    inner_->attention(here);
-  }
-  void embed(const Weight& table, std::span<const int32_t> ids, float scale,
-             MatrixF32 out) override {
-    inner_->embed(table, ids, scale, out);
-  }
-  void rms_norm(const NormArgs& args) override { inner_->rms_norm(args); }
-  void layer_norm(const NormArgs& args) override { inner_->layer_norm(args); }
-  void rope(const RopeArgs& args) override { inner_->rope(args); }
-  void activate_and_multiply(ConstMatrixF32 gate_up, Activation activation, MatrixF32 y) override {
-    inner_->activate_and_multiply(gate_up, activation, y);
-  }
-  void activate(MatrixF32 x, Activation activation) override { inner_->activate(x, activation); }
-  void add(MatrixF32 x, ConstMatrixF32 y, float scale) override { inner_->add(x, y, scale); }
-  void finish_logits(MatrixF32 logits, float scale, float softcap) override {
-    inner_->finish_logits(logits, scale, softcap);
-  }
-
  private:
-  bool stopped() {
+  bool watches(const IsqMatrix& matrix) const override {
+    return !matrix.scheme.keep && needs_calibration(matrix.scheme.method);
+  }
+
+  bool on_product(const Site& site, const MatmulArgs& args) override {
+    if (seen_[site.front()]) return false;
+    seen_[site.front()] = true;
+    std::vector<QuantizedMatrix> quantized;
+    status_ = quantize(site, args.x, quantized);
+    int64_t rows = 0;
+    for (const QuantizedMatrix& matrix : quantized) rows += matrix.rows;
+    // (One stored beside it in the same product may be kept as it is.)
+    if (!status_ || rows != args.weight->rows() ||
+        args_.matrices[site.front()].scheme.method != IsqMethod::kGptq) {
+      return false;
+    }
+    status_ = multiply(args, quantized);
+    return true;
+  }
+
+  bool stopped() override {
     if (status_ && args_.cancelled != nullptr && args_.cancelled->load()) {
       status_ = fail(ErrorCode::kUnavailable, "quantization was cancelled");
     }
     return !status_;
   }
 
-  static KvLayerView first_layer(KvLayerView kv) {
-    kv.v_offset_bytes -= kv.k_offset_bytes;
-    kv.k_offset_bytes = 0;
-    return kv;
-  }
-
   Status quantize(const std::vector<size_t>& site, ConstMatrixF32 x,
                   std::vector<QuantizedMatrix>& out);
   Result<QuantizedMatrix> gptq(const IsqMatrix& matrix, ConstMatrixF32 w, InputStats& stats,
                                std::optional<GptqPlan>& plan);
+  QuantizedMatrix awq_matrix(const IsqMatrix& matrix, ConstMatrixF32 w, const AwqScale& scale,
+                             const InputStats& stats);
   Status keep(const IsqMatrix& matrix, const QuantizedMatrix& quantized);
-  void multiply(const MatmulArgs& args, const std::vector<QuantizedMatrix>& quantized);
 
-  std::unique_ptr<Ops> inner_;
   const CalibrationArgs& args_;
-  std::unordered_map<const std::byte*, size_t> by_data_;          // where a matrix's elements begin
-  std::unordered_map<const Weight*, std::vector<size_t>> sites_;  // what is not quantized yet
+  std::vector<bool> seen_;  // [matrices]: of a site its first, when it is quantized
   std::vector<FileTensor> results_;
-  InputTransform rotation_;  // of the site at hand
+  InputTransform rotation_;    // of the site at hand
+  std::vector<float> damped_;  // X^T X of the site at hand, transformed and damped
   Status status_;
   int64_t done_ = 0;
   int64_t total_ = 0;
 };
-
-// As the oracle does it, expert after expert; expert products come through matmul().
-void CalibratingOps::moe(const MoeArgs& args) {
-  if (stopped()) return;
-  const int64_t tokens = args.x.rows;
-  const int64_t width = args.x.cols;
-  const auto num_experts = static_cast<size_t>(args.router_logits.cols);
-  const auto k = static_cast<size_t>(args.experts_per_token);
-  std::vector<float> probabilities(num_experts);
-  std::vector<float> shares(static_cast<size_t>(tokens) * k);
-  std::vector<int32_t> chosen(shares.size());
-  for (size_t t = 0; t < static_cast<size_t>(tokens); ++t) {
-    reference::choose_experts({args.router_logits.row(static_cast<int64_t>(t)), num_experts},
-                              args.norm_topk_prob, probabilities, {chosen.data() + t * k, k},
-                              {shares.data() + t * k, k});
-  }
-  std::vector<float> sum(static_cast<size_t>(tokens * width));
-  for (size_t e = 0; e < num_experts; ++e) {
-    std::vector<size_t> picks;
-    for (size_t i = 0; i < chosen.size(); ++i) {
-      if (chosen[i] == static_cast<int32_t>(e)) picks.push_back(i);
-    }
-    if (picks.empty()) continue;
-    const auto count = static_cast<int64_t>(picks.size());
-    const int64_t ffn = args.down[e]->cols();
-    std::vector<float> x(static_cast<size_t>(count * width)),
-        up(static_cast<size_t>(count * 2 * ffn)), hidden(static_cast<size_t>(count * ffn)),
-        y(x.size());
-    for (int64_t i = 0; i < count; ++i) {
-      std::copy_n(args.x.row(static_cast<int64_t>(picks[static_cast<size_t>(i)] / k)), width,
-                  x.data() + i * width);
-    }
-    MatmulArgs first;
-    first.x = make_matrix(x.data(), count, width);
-    first.weight = args.gate_up[e].get();
-    first.y = make_matrix(up.data(), count, 2 * ffn);
-    matmul(first);
-    inner_->activate_and_multiply(first.y, args.activation, make_matrix(hidden.data(), count, ffn));
-    MatmulArgs second;
-    second.x = make_matrix(hidden.data(), count, ffn);
-    second.weight = args.down[e].get();
-    second.y = make_matrix(y.data(), count, width);
-    matmul(second);
-    for (int64_t i = 0; i < count; ++i) {
-      const size_t pick = picks[static_cast<size_t>(i)];
-      float* to = sum.data() + static_cast<int64_t>(pick / k) * width;
-      for (int64_t c = 0; c < width; ++c)
-        to[c] += shares[pick] * y[static_cast<size_t>(i * width + c)];
-    }
-  }
-  for (int64_t t = 0; t < tokens; ++t) {
-    for (int64_t c = 0; c < width; ++c) {
-      const float v = args.branch_scale * sum[static_cast<size_t>(t * width + c)];
-      args.y.row(t)[c] = args.residual.empty() ? v : args.residual.row(t)[c] + v;
-    }
-  }
-}
 
 Status CalibratingOps::keep(const IsqMatrix& matrix, const QuantizedMatrix& quantized) {
   std::string prefix = matrix.name;
@@ -224,6 +90,16 @@ Status CalibratingOps::keep(const IsqMatrix& matrix, const QuantizedMatrix& quan
   results_.push_back(std::move(tensor));
   if (args_.progress) args_.progress(++done_, total_);
   return {};
+}
+
+// The diagonal plus `damping` times its mean; inputs that are always 0 stay so.
+void damp(std::vector<double>& hessian, int64_t cols, double damping) {
+  const auto n = static_cast<size_t>(cols);
+  double mean = 0.0;
+  for (size_t k = 0; k < n; ++k) mean += hessian[k * n + k] / static_cast<double>(n);
+  for (size_t k = 0; k < n; ++k) {
+    if (hessian[k * n + k] > 0.0) hessian[k * n + k] += damping * mean;
+  }
 }
 
 Result<QuantizedMatrix> CalibratingOps::gptq(const IsqMatrix& matrix, ConstMatrixF32 w,
@@ -239,12 +115,45 @@ Result<QuantizedMatrix> CalibratingOps::gptq(const IsqMatrix& matrix, ConstMatri
       if (!rotation_.empty()) rotate_hessian(hessian, w.cols, rotation_);
     }
     RUVLLM_ASSIGN(plan, plan_gptq(hessian, w.cols, options, *args_.pool));
+    damp(hessian, w.cols, plan->damping);
+    damped_.assign(hessian.begin(), hessian.end());
   }
-  if (rotation_.empty()) return quantize_gptq(w, *plan, options, *args_.pool);
-  const std::vector<float> turned = rotate_rows(w, rotation_);
-  QuantizedMatrix out =
-      quantize_gptq({turned.data(), w.rows, w.cols, w.cols}, *plan, options, *args_.pool);
+  std::vector<float> turned;
+  if (!rotation_.empty()) {
+    turned = rotate_rows(w, rotation_);
+    w = {turned.data(), w.rows, w.cols, w.cols};
+  }
+  QuantizedMatrix out = quantize_gptq(w, *plan, options, *args_.pool);
+  if (options.grid.bits < 8) refine(out, w, damped_, {.grid = options.grid}, *args_.pool);
   out.transform = rotation_;
+  return out;
+}
+
+// AWQ, then descent over all inputs together, where AWQ looks at each group alone.
+QuantizedMatrix CalibratingOps::awq_matrix(const IsqMatrix& matrix, ConstMatrixF32 w,
+                                           const AwqScale& scale, const InputStats& stats) {
+  const Grid& grid = matrix.scheme.grid;
+  const bool coarse = grid.bits < 8;
+  QuantizedMatrix out = quantize_awq(w, scale, stats, grid, coarse, *args_.pool);
+  if (!coarse) return out;
+  const auto cols = static_cast<size_t>(w.cols);
+  if (damped_.empty()) {  // X^T X of the scaled inputs
+    std::vector<double> hessian = stats.hessian();
+    for (size_t i = 0; i < cols; ++i) {
+      for (size_t j = 0; j < cols; ++j) {
+        hessian[i * cols + j] /= double{scale.scale[i]} * double{scale.scale[j]};
+      }
+    }
+    damp(hessian, w.cols, GptqOptions().damping);
+    damped_.assign(hessian.begin(), hessian.end());
+  }
+  std::vector<float> scaled(static_cast<size_t>(w.rows) * cols);
+  args_.pool->parallel_for(w.rows, [&](int64_t n, int) {
+    for (size_t k = 0; k < cols; ++k) {
+      scaled[static_cast<size_t>(n) * cols + k] = w.row(n)[k] * scale.scale[k];
+    }
+  });
+  refine(out, {scaled.data(), w.rows, w.cols, w.cols}, damped_, {.grid = grid}, *args_.pool);
   return out;
 }
 
@@ -268,18 +177,25 @@ Status CalibratingOps::quantize(const std::vector<size_t>& site, ConstMatrixF32 
   }
   InputStats stats(x.cols, method != IsqMethod::kSmoothQuant, kSampleRows);
   stats.add(x, *args_.pool);
+  damped_.clear();
   std::optional<GptqPlan> plan;
   AwqScale awq;
   SmoothScale smooth;
   const Grid& grid = args_.matrices[site.front()].scheme.grid;
-  if (method == IsqMethod::kAwq) awq = search_awq_scale(weights, stats, grid, *args_.pool);
-  if (method == IsqMethod::kSmoothQuant) smooth = search_smooth_scale(weights, stats, *args_.pool);
+  const bool scaled = !args_.foldable_scales ||
+                      follows_norm(args_.checkpoint.config, args_.matrices[site.front()].role);
+  if (method == IsqMethod::kAwq) {
+    awq = scaled ? search_awq_scale(weights, stats, grid, *args_.pool)
+                 : AwqScale{0.0, std::vector<float>(static_cast<size_t>(x.cols), 1.0f)};
+  }
+  if (method == IsqMethod::kSmoothQuant) {
+    smooth = scaled ? search_smooth_scale(weights, stats, *args_.pool)
+                    : SmoothScale{0.0, std::vector<float>(static_cast<size_t>(x.cols), 1.0f)};
+  }
   for (size_t i = 0; i < site.size(); ++i) {
     const IsqMatrix& matrix = args_.matrices[site[i]];
     if (method == IsqMethod::kAwq) {
-      const bool clip =
-          matrix.role != Role::kQ && matrix.role != Role::kK && matrix.role != Role::kQkv;
-      out.push_back(quantize_awq(weights[i], awq, stats, matrix.scheme.grid, clip, *args_.pool));
+      out.push_back(awq_matrix(matrix, weights[i], awq, stats));
     } else if (method == IsqMethod::kSmoothQuant) {
       out.push_back(quantize_smooth(weights[i], smooth));
     } else {
@@ -293,26 +209,6 @@ Status CalibratingOps::quantize(const std::vector<size_t>& site, ConstMatrixF32 
     RUVLLM_TRY(keep(matrix, out.back()));
   }
   return {};
-}
-
-// The product of the quantized matrices instead of the exact ones.
-void CalibratingOps::multiply(const MatmulArgs& args,
-                              const std::vector<QuantizedMatrix>& quantized) {
-  std::vector<MemorySource> memory;
-  for (const QuantizedMatrix& matrix : quantized) memory.emplace_back(matrix);
-  std::vector<WeightSource> sources;
-  for (size_t i = 0; i < memory.size(); ++i) {
-    sources.push_back({make_view(nullptr, DType::kF32, {quantized[i].rows, quantized[i].cols}),
-                       false, &memory[i]});
-  }
-  const auto weight = inner_->make_weight(sources, {ComputeType::kF32});
-  if (!weight) {
-    status_ = std::unexpected(weight.error());
-    return;
-  }
-  MatmulArgs here = args;
-  here.weight = weight->get();
-  inner_->matmul(here);
 }
 
 // How many tokens' activations fit.

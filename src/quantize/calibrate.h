@@ -28,6 +28,7 @@ struct CalibrationArgs {
   uint64_t max_activation_bytes = uint64_t{4} << 30;
   std::function<void(int64_t done, int64_t total)> progress = {};  // in matrices; may be empty
   const std::atomic<bool>* cancelled = nullptr;
+  bool foldable_scales = false;  // input scales only where fold_scales.h can fold them
 };
 
 // The matrices with a method that calibrates, quantized. Those whose input never came up (an expert

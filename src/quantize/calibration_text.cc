@@ -52,8 +52,13 @@ Result<std::vector<std::string>> read_calibration_texts(const std::string& path)
   if (path.empty()) return std::vector<std::string>{std::string(builtin_calibration_text())};
   RUVLLM_ASSIGN(std::string all, read_text_file(path, kMaxFileBytes));
   if (!path.ends_with(".jsonl")) return std::vector<std::string>{std::move(all)};
+  return parse_calibration_lines(all, path);
+}
+
+Result<std::vector<std::string>> parse_calibration_lines(std::string_view lines,
+                                                         const std::string& path) {
   std::vector<std::string> texts;
-  std::string_view rest = all;
+  std::string_view rest = lines;
   for (int64_t number = 1; !rest.empty(); ++number) {
     const size_t end = std::min(rest.find('\n'), rest.size());
     const std::string_view line = rest.substr(0, end);

@@ -16,6 +16,10 @@ std::string_view builtin_calibration_text();
 // "text". "": the built-in text. kIo, kBadFile (file, line, what was expected).
 Result<std::vector<std::string>> read_calibration_texts(const std::string& path);
 
+// The texts of JSON lines; `path` begins every message.
+Result<std::vector<std::string>> parse_calibration_lines(std::string_view lines,
+                                                         const std::string& path);
+
 // At most `max_samples` sequences of `tokens` tokens each, spread evenly over the texts; shorter
 // only when all of the text is. Ids from `vocab_size` on are refused (kBadFile).
 Result<std::vector<std::vector<int32_t>>> make_calibration_samples(

@@ -22,22 +22,6 @@ float storable(const Grid& grid, float scale) {
   return std::max(rounded, 0x1p-24f);
 }
 
-GroupScale from_range(const Grid& grid, float lo, float hi) {
-  GroupScale group;
-  const auto levels = static_cast<float>(grid.max_code());
-  if (grid.symmetric) {
-    group.zero = static_cast<int16_t>(1 << (grid.bits - 1));
-    const float absmax = std::max(-lo, hi);
-    group.scale = storable(grid, absmax / static_cast<float>((1 << (grid.bits - 1)) - 1));
-    if (absmax == 0.0f) group.scale = 1.0f;
-    return group;
-  }
-  if (lo == hi) return group;  // all 0
-  group.scale = storable(grid, (hi - lo) / levels);
-  group.zero = static_cast<int16_t>(std::clamp(std::nearbyint(-lo / group.scale), 0.0f, levels));
-  return group;
-}
-
 // Weighted squared error of rounding the values to this scale.
 double group_error(const Grid& grid, GroupScale group, const float* w, int64_t count,
                    const float* importance, std::vector<float>& scratch) {
@@ -52,6 +36,22 @@ double group_error(const Grid& grid, GroupScale group, const float* w, int64_t c
 }
 
 }  // namespace
+
+GroupScale group_of_range(const Grid& grid, float lo, float hi) {
+  GroupScale group;
+  const auto levels = static_cast<float>(grid.max_code());
+  if (grid.symmetric) {
+    group.zero = static_cast<int16_t>(1 << (grid.bits - 1));
+    const float absmax = std::max(-lo, hi);
+    group.scale = storable(grid, absmax / static_cast<float>((1 << (grid.bits - 1)) - 1));
+    if (absmax == 0.0f) group.scale = 1.0f;
+    return group;
+  }
+  if (lo == hi) return group;  // all 0
+  group.scale = storable(grid, (hi - lo) / levels);
+  group.zero = static_cast<int16_t>(std::clamp(std::nearbyint(-lo / group.scale), 0.0f, levels));
+  return group;
+}
 
 uint8_t encode(const Grid& grid, GroupScale group, float w) {
   // Between the ends of the grid first, so that any w may be rounded so.
@@ -73,13 +73,13 @@ GroupScale fit_group(const Grid& grid, const float* w, int64_t count, const floa
     lo = std::min(lo, w[i]);
     hi = std::max(hi, w[i]);
   }
-  GroupScale best = from_range(grid, lo, hi);
+  GroupScale best = group_of_range(grid, lo, hi);
   if (!grid.search || lo == hi) return best;
   thread_local std::vector<float> scratch;
   double least = group_error(grid, best, w, count, importance, scratch);
   for (int step = 1; step < kSearchSteps; ++step) {
     const float part = 1.0f - kSearchStep * static_cast<float>(step);
-    const GroupScale candidate = from_range(grid, lo * part, hi * part);
+    const GroupScale candidate = group_of_range(grid, lo * part, hi * part);
     const double error = group_error(grid, candidate, w, count, importance, scratch);
     if (error >= least) continue;
     least = error;

@@ -32,7 +32,10 @@ struct GroupScale {
   int16_t zero = 0;
 };
 
-// `importance`: a weight of each value's error in the search, or null: all 1.
+// The scale for values from lo <= 0 to hi >= 0.
+GroupScale group_of_range(const Grid& grid, float lo, float hi);
+
+// For `count` values. `importance`: a weight of each value's error in the search, or null: all 1.
 GroupScale fit_group(const Grid& grid, const float* w, int64_t count,
                      const float* importance = nullptr);
 

@@ -58,8 +58,8 @@ class RoundedSource final : public QuantizedSource {
     });
     for (const int64_t row : broken) {
       if (row < 0) continue;
-      return fail(ErrorCode::kBadFile,
-                  concat("row ", row, " has an element that is not a finite number"));
+      return fail(ErrorCode::kBadFile, concat(matrix_.name, ": row ", row,
+                                              " has an element that is not a finite number"));
     }
     return out;
   }
@@ -89,7 +89,8 @@ class RoundedSource final : public QuantizedSource {
 
 Result<std::shared_ptr<const Checkpoint>> make_isq_checkpoint(
     std::shared_ptr<const Checkpoint> base, const std::vector<IsqMatrix>& matrices,
-    std::vector<FileTensor> ready, std::shared_ptr<ThreadPool> pool, uint64_t seed) {
+    std::vector<FileTensor> ready, std::shared_ptr<ThreadPool> pool, uint64_t seed,
+    std::vector<MmapFile> files) {
   auto out = std::make_shared<Checkpoint>();
   out->path = base->path;
   out->format = base->format;
@@ -126,6 +127,7 @@ Result<std::shared_ptr<const Checkpoint>> make_isq_checkpoint(
   }
   for (size_t i = 0; i < out->tensors.size(); ++i) out->index.emplace(out->tensors[i].name, i);
   out->base = std::move(base);
+  out->files = std::move(files);
   return std::shared_ptr<const Checkpoint>(std::move(out));
 }
 

@@ -24,9 +24,11 @@ struct IsqSize {
 };
 
 // `ready`: matrices quantized already, by the name of their tensor; the others are rounded.
+// `files`: what they point into, if anything.
 Result<std::shared_ptr<const Checkpoint>> make_isq_checkpoint(
     std::shared_ptr<const Checkpoint> base, const std::vector<IsqMatrix>& matrices,
-    std::vector<FileTensor> ready, std::shared_ptr<ThreadPool> pool, uint64_t seed);
+    std::vector<FileTensor> ready, std::shared_ptr<ThreadPool> pool, uint64_t seed,
+    std::vector<MmapFile> files = {});
 
 IsqSize isq_size(const Checkpoint& checkpoint, const std::vector<IsqMatrix>& matrices);
 

@@ -6,6 +6,8 @@ namespace ruvllm {
 namespace {
 
 constexpr int32_t kMaxGroup = 1 << 16;
+constexpr double kLeastAuto = 2.1;
+constexpr double kMostAuto = 8.5;
 constexpr size_t kMaxText = 4096;
 constexpr size_t kMaxOverrides = 256;
 
@@ -45,8 +47,13 @@ Status parse_group(std::string_view part, int32_t& group) {
   return {};
 }
 
-Status parse_method(std::string_view part, IsqConfig& config) {
-  if (part.starts_with("auto")) return bad(part, "mixed widths are not supported");
+Status parse_method(std::string_view part, std::string_view& rest, IsqConfig& config) {
+  if (part == "auto") {
+    const std::string_view bits = next_part(rest, ':');
+    config.method = IsqMethod::kGptq;
+    if (parse_number(bits, config.auto_bits) && config.auto_bits > 0.0) return {};
+    return bad(concat(part, ":", bits), "expected auto:BITS, such as auto:2.6");
+  }
   for (const auto& [name, method] : kMethods) {
     int32_t bits = 0;
     if (!part.starts_with(name) || !parse_number(part.substr(name.size()), bits)) continue;
@@ -54,7 +61,7 @@ Status parse_method(std::string_view part, IsqConfig& config) {
     config.bits = bits;
     return {};
   }
-  return bad(part, "expected a method and bits, such as rtn8, awq4, gptq3, smoothquant8");
+  return bad(part, "expected a method and bits, such as rtn8, awq4, gptq3, smoothquant8, auto:2.6");
 }
 
 Status parse_override(std::string_view part, IsqConfig& config) {
@@ -95,6 +102,14 @@ Status check_isq(const IsqConfig& config) {
   if (config.calibration_samples < 1 || config.calibration_samples > 1 << 16) {
     return bad(concat(config.calibration_samples, " calibration samples"), "expected 1 to 65536");
   }
+  if (config.auto_bits != 0.0 &&
+      !(config.auto_bits >= kLeastAuto && config.auto_bits <= kMostAuto)) {
+    return bad(concat("auto:", config.auto_bits), "expected ", kLeastAuto, " to ", kMostAuto,
+               " bits per weight");
+  }
+  if (config.auto_bits != 0.0 && (config.method != IsqMethod::kGptq || config.group_size != 0)) {
+    return bad("auto", "chooses groups by itself, and its method is gptq");
+  }
   if (config.rotate && config.method != IsqMethod::kRtn && config.method != IsqMethod::kGptq) {
     return bad("rot", "goes with rtn and gptq");
   }
@@ -113,7 +128,8 @@ Result<IsqConfig> parse_isq(std::string_view text) {
   IsqConfig config;
   std::string_view rest = text;
   std::string_view main = next_part(rest, ',');
-  RUVLLM_TRY(parse_method(next_part(main, ':'), config));
+  const std::string_view method = next_part(main, ':');
+  RUVLLM_TRY(parse_method(method, main, config));
   while (!main.empty()) {
     const std::string_view part = next_part(main, ':');
     if (part == "sym") {
@@ -140,6 +156,7 @@ std::string isq_text(const IsqConfig& config) {
   for (const auto& [name, method] : kMethods) {
     if (out.empty() && method == config.method) out = concat(name, config.bits);
   }
+  if (config.auto_bits != 0.0) out = concat("auto:", config.auto_bits);
   if (config.group_size != 0) out += concat(":g", config.group_size);
   if (config.symmetric) out += ":sym";
   if (config.rotate) out += ":rot";
@@ -162,6 +179,7 @@ MatrixScheme scheme_of(const IsqConfig& config, std::string_view tensor_name, Ma
                       (item.pattern == "head" && kind == MatrixKind::kHead) ||
                       tensor_name.find(item.pattern) != std::string_view::npos;
     if (!fits) continue;
+    scheme.fixed = true;
     bits = item.bits;
     if (item.group_size != 0) group = item.group_size;
   }

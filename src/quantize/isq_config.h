@@ -10,8 +10,9 @@
 
 namespace ruvllm {
 
-// METHODBITS[:gGROUP][:sym][:rot][:seedN][,PATTERN=BITS[:gGROUP]...]; BITS of a pattern may be
-// "keep". kInvalidArgument naming the part that is wrong and what was expected.
+// METHODBITS[:gGROUP][:sym][:rot][:seedN][,PATTERN=BITS[:gGROUP]...], or auto:BITS with a fraction
+// for METHODBITS; BITS of a pattern may be "keep". kInvalidArgument naming the part that is wrong
+// and what was expected.
 Result<IsqConfig> parse_isq(std::string_view text);
 // The inverse; equal configurations have equal texts.
 std::string isq_text(const IsqConfig& config);
@@ -23,7 +24,8 @@ bool needs_calibration(IsqMethod method);
 enum class MatrixKind : uint8_t { kEmbedding, kHead, kLinear };
 
 struct MatrixScheme {
-  bool keep = false;  // as stored
+  bool keep = false;   // as stored
+  bool fixed = false;  // by an override
   IsqMethod method = IsqMethod::kRtn;
   Grid grid;
   bool rotate = false;

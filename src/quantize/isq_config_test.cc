@@ -8,7 +8,8 @@ namespace {
 
 TEST(IsqConfig, TextsAndBack) {
   for (const char* text : {"rtn8", "rtn4:g64", "awq4:sym", "gptq2:g16:rot:seed7", "smoothquant8",
-                           "gptq3:g64,down_proj=8:g32,embed=keep,layers.0.=4"}) {
+                           "gptq3:g64,down_proj=8:g32,embed=keep,layers.0.=4", "auto:2.6",
+                           "auto:3.25:sym:rot,head=4"}) {
     const auto config = parse_isq(text);
     ASSERT_TRUE(config) << config.error().message;
     EXPECT_EQ(isq_text(*config), text);
@@ -17,10 +18,31 @@ TEST(IsqConfig, TextsAndBack) {
 }
 
 TEST(IsqConfig, WhatIsWrongIsNamed) {
-  for (const char* text :
-       {"", "rtn", "rtn5", "rtn4:g3", "rtn4:g", "rtn4:x", "foo4", "sq4", "sq8:g32", "awq4:rot",
-        "rtn4,=8", "rtn4,a", "rtn4,a=5", "rtn4,a=8:9", "rtn4:seed", "rtn4:seed-1", "auto:2.6",
-        "rtn99999999999999999999", "rtn4:g99999999"}) {
+  for (const char* text : {"",
+                           "rtn",
+                           "rtn5",
+                           "rtn4:g3",
+                           "rtn4:g",
+                           "rtn4:x",
+                           "foo4",
+                           "sq4",
+                           "sq8:g32",
+                           "awq4:rot",
+                           "rtn4,=8",
+                           "rtn4,a",
+                           "rtn4,a=5",
+                           "rtn4,a=8:9",
+                           "rtn4:seed",
+                           "rtn4:seed-1",
+                           "auto",
+                           "auto:",
+                           "auto:x",
+                           "auto:1",
+                           "auto:9",
+                           "auto:nan",
+                           "auto:2.6:g32",
+                           "rtn99999999999999999999",
+                           "rtn4:g99999999"}) {
     const auto config = parse_isq(text);
     ASSERT_FALSE(config) << text;
     EXPECT_TRUE(config.error().message.starts_with("isq: ")) << config.error().message;

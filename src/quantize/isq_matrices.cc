@@ -62,6 +62,7 @@ class Lister {
     IsqMatrix matrix;
     matrix.view = make_view(stack.view.data + static_cast<size_t>(first) * row, stack.view.dtype,
                             {rows, stack.view.dim(2)});
+    matrix.layer = place.layer;
     return append(stack, finder_.name_of(role, place), role, MatrixKind::kLinear,
                   std::move(matrix));
   }
@@ -71,6 +72,7 @@ class Lister {
     if (tensor == nullptr) return {};
     IsqMatrix matrix;
     matrix.view = tensor->view;
+    if (kind == MatrixKind::kLinear) matrix.layer = place.layer;
     matrix.transposed = checkpoint_.config.conv1d_weights && kind == MatrixKind::kLinear;
     return append(*tensor, tensor->name, role, kind, std::move(matrix));
   }

@@ -17,6 +17,7 @@ struct IsqMatrix {
   TensorView view;                     // [N, K], or [K, N] when transposed; of f32, f16 or bf16
   bool transposed = false;
   Role role = Role::kQ;
+  int32_t layer = -1;  // -1: embedding or head
   MatrixKind kind = MatrixKind::kLinear;
   MatrixScheme scheme;
 

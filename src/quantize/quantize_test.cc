@@ -6,6 +6,7 @@
 #include "base/rng.h"
 #include "quantize/gptq.h"
 #include "quantize/inverse_factor.h"
+#include "quantize/refine.h"
 #include "quantize/rotation.h"
 #include "quantize/vector_math.h"
 
@@ -223,6 +224,51 @@ TEST(Grid, SearchIsNeverWorseAndScalesAreStorable) {
   const Status status = check_finite({broken.data(), 1, 2, 2});
   ASSERT_FALSE(status);
   EXPECT_NE(status.error().message.find("[0, 1]"), std::string::npos);
+}
+
+// (w - q)^T H (w - q) over all rows.
+double quadratic_error(ConstMatrixF32 w, const QuantizedMatrix& q, const std::vector<double>& h) {
+  double sum = 0.0;
+  std::vector<float> row(static_cast<size_t>(w.cols));
+  for (int64_t n = 0; n < w.rows; ++n) {
+    dequantize_codes(q, n, row.data());
+    for (int64_t i = 0; i < w.cols; ++i) row[static_cast<size_t>(i)] -= w.row(n)[i];
+    for (int64_t i = 0; i < w.cols; ++i) {
+      for (int64_t j = 0; j < w.cols; ++j) {
+        sum += double{row[static_cast<size_t>(i)]} * h[static_cast<size_t>(i * w.cols + j)] *
+               double{row[static_cast<size_t>(j)]};
+      }
+    }
+  }
+  return sum;
+}
+
+TEST(Refine, OnlyLowersTheErrorAndThreadsChangeNothing) {
+  constexpr int64_t kCols = 80;
+  constexpr int64_t kRows = 37;
+  const std::vector<float> values = random_values(kRows * kCols, 21);
+  const ConstMatrixF32 w{values.data(), kRows, kCols, kCols};
+  const std::vector<double> h = random_hessian(kCols, 200, 22);
+  const std::vector<float> short_h(h.begin(), h.end());
+  ThreadPool one(1), three(3);
+  for (const int32_t bits : {2, 3, 4}) {
+    GptqOptions options;
+    options.grid.bits = bits;
+    options.grid.search = true;
+    const auto gptq = quantize_gptq(w, h, options, one);
+    ASSERT_TRUE(gptq);
+    const double before = quadratic_error(w, *gptq, h);
+    QuantizedMatrix scales = *gptq, a = *gptq, b = *gptq;
+    refine(scales, w, short_h, {.grid = options.grid, .codes = false}, one);
+    refine(a, w, short_h, {.grid = options.grid}, one);
+    refine(b, w, short_h, {.grid = options.grid}, three);
+    EXPECT_EQ(scales.codes, gptq->codes);
+    EXPECT_LT(quadratic_error(w, scales, h), before);
+    EXPECT_LT(quadratic_error(w, a, h), (bits == 2 ? 0.9 : 0.97) * before);
+    EXPECT_TRUE(is_valid(a));
+    EXPECT_EQ(a.codes, b.codes);
+    EXPECT_EQ(a.scales, b.scales);
+  }
 }
 
 TEST(Rotation, ProductsStayTheSame) {

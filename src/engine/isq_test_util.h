@@ -1,0 +1,74 @@
+// What the tests of --isq share: the demo model's logits on fixed ids in the exact mode.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "engine/edge_model.h"
+#include "engine/isq_loader.h"
+
+namespace ruvllm {
+
+inline std::vector<float> logits_of(const std::string& path, const LoadOptions& options,
+                                    const std::vector<int32_t>& ids) {
+  auto parts = load_model_parts(path, options);
+  EXPECT_TRUE(parts) << (parts ? "" : parts.error().message);
+  if (!parts) return {};
+  EdgeModel model(std::move(*parts));
+  const auto vocab = static_cast<size_t>(model.parts.runner->config().vocab_size);
+  std::vector<float> out;
+  EXPECT_TRUE(model.session.score(ids, {}, [&](const ScoredRow& row) {
+    out.insert(out.end(), row.logits, row.logits + vocab);
+  }));
+  return out;
+}
+
+class Isq : public testing::Test {
+ protected:
+  void SetUp() override {
+    const auto path = resolve_model("demo", /*offline=*/true);
+    if (!path) GTEST_SKIP() << "no demo model";
+    path_ = *path;
+    for (int32_t i = 0; i < 96; ++i) ids_.push_back((i * 37 + 11) % 1000);
+  }
+
+  std::vector<float> logits(const std::string& path, const LoadOptions& options) {
+    return logits_of(path, options, ids_);
+  }
+
+  static LoadOptions exact(const std::string& isq) {
+    LoadOptions options;
+    options.compute = ComputeType::kF32;
+    options.threads = 1;
+    options.isq = isq;
+    options.calibration_samples = 1;
+    return options;
+  }
+
+  // --isq as `ruvllm quantize` does it.
+  static Result<std::shared_ptr<const Checkpoint>> quantized(const std::string& path,
+                                                             const LoadOptions& options,
+                                                             bool foldable = false) {
+    RUVLLM_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, open_checkpoint(path));
+    RUVLLM_ASSIGN(const TextParts text, load_text_parts(path));
+    const Result<const Tokenizer*> tokenizer = text.tokenizer.get();
+    return quantize_checkpoint(std::move(checkpoint), tokenizer, options, {{}, nullptr, foldable});
+  }
+
+  std::string path_;
+  std::vector<int32_t> ids_;
+};
+
+inline double relative_rms(const std::vector<float>& a, const std::vector<float>& b) {
+  double difference = 0.0, whole = 0.0;
+  for (size_t i = 0; i < a.size(); ++i) {
+    difference += std::pow(double{a[i]} - double{b[i]}, 2);
+    whole += std::pow(double{b[i]}, 2);
+  }
+  return std::sqrt(difference / whole);
+}
+
+}  // namespace ruvllm

@@ -1,0 +1,77 @@
+#include "engine/model_folder.h"
+
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+
+#include "base/str.h"
+
+namespace ruvllm {
+namespace {
+
+constexpr uint64_t kMaxCopiedBytes = uint64_t{1} << 30;
+
+// Files beside the weights that belong to the model.
+constexpr const char* kCompanions[] = {
+    "tokenizer.json",      "tokenizer.model",    "tokenizer_config.json",   "tekken.json",
+    "vocab.json",          "merges.txt",         "special_tokens_map.json", "added_tokens.json",
+    "chat_template.jinja", "chat_template.json", "generation_config.json"};
+
+}  // namespace
+
+Status write_text_file(const std::string& path, std::string_view text) {
+  const std::string temporary = path + ".tmp";
+  std::FILE* file = std::fopen(temporary.c_str(), "wb");
+  bool ok = file != nullptr;
+  ok = ok && std::fwrite(text.data(), 1, text.size(), file) == text.size();
+  if (file != nullptr) ok = std::fclose(file) == 0 && ok;
+  ok = ok && std::rename(temporary.c_str(), path.c_str()) == 0;
+  if (ok) return {};
+  const int error = errno;
+  std::remove(temporary.c_str());
+  return fail(ErrorCode::kIo, concat(path, ": cannot write: ", std::strerror(error)));
+}
+
+Status check_model_folder(const Checkpoint& checkpoint, const std::string& folder) {
+  if (checkpoint.format != "safetensors") {
+    return fail(ErrorCode::kUnsupported,
+                concat(checkpoint.path, ": only models in Hugging Face folders can be saved"));
+  }
+  for (const char* name : {"/config.json", "/model.safetensors", "/model.safetensors.index.json"}) {
+    if (!file_exists(folder + name)) continue;
+    return fail(ErrorCode::kInvalidArgument,
+                concat(folder, ": holds a model already (", name + 1, "); choose another folder"));
+  }
+  return {};
+}
+
+Status make_folder(const std::string& folder) {
+  if (::mkdir(folder.c_str(), 0777) == 0 || errno == EEXIST) return {};
+  return fail(ErrorCode::kIo, concat(folder, ": cannot create: ", std::strerror(errno)));
+}
+
+Status copy_companions(const std::string& source, const std::string& folder) {
+  for (const char* name : kCompanions) {
+    const std::string from = concat(source, "/", name);
+    if (!file_exists(from)) continue;
+    RUVLLM_ASSIGN(const std::string text, read_text_file(from, kMaxCopiedBytes));
+    RUVLLM_TRY(write_text_file(concat(folder, "/", name), text));
+  }
+  return {};
+}
+
+Result<std::string> config_with_quantization(const std::string& source, Json::Object quantization) {
+  const std::string path = source + "/config.json";
+  RUVLLM_ASSIGN(const std::string text, read_text_file(path, kMaxCopiedBytes));
+  RUVLLM_ASSIGN(Json config, Json::parse(text));
+  if (config.as_object() == nullptr) {
+    return fail(ErrorCode::kBadFile, concat(path, ": expected an object"));
+  }
+  config.as_object()->push_back({"quantization_config", Json(std::move(quantization))});
+  return config.dump() + "\n";
+}
+
+}  // namespace ruvllm

@@ -1,0 +1,151 @@
+#include "quantize/watched_ops.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "ops/reference/reference_ops.h"
+
+namespace ruvllm {
+namespace {
+
+// A quantized matrix in memory, for the product that goes on.
+class MemorySource final : public QuantizedSource {
+ public:
+  explicit MemorySource(const QuantizedMatrix& matrix) : matrix_(matrix) {}
+  Result<QuantizedMatrix> read() const override { return matrix_; }
+  std::string_view layout() const override { return "isq"; }
+  uint64_t stored_bytes() const override { return matrix_.codes.size(); }
+
+ private:
+  const QuantizedMatrix& matrix_;
+};
+
+KvLayerView first_layer(KvLayerView kv) {
+  kv.v_offset_bytes -= kv.k_offset_bytes;
+  kv.k_offset_bytes = 0;
+  return kv;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Weight>> WatchedOps::make_weight(std::span<const WeightSource> sources,
+                                                        const WeightOptions& options) {
+  if (by_data_.empty()) {
+    for (size_t i = 0; i < matrices_.size(); ++i) {
+      if (watches(matrices_[i])) by_data_.emplace(matrices_[i].view.data, i);
+    }
+  }
+  auto weight = inner_->make_weight(sources, options);
+  if (!weight) return weight;
+  Site site;
+  for (const WeightSource& source : sources) {
+    // Halves of one tensor (gate and up of a stacked expert) begin where matrices do.
+    const auto found = by_data_.find(source.view.data);
+    if (found == by_data_.end()) continue;
+    int64_t rows = 0;
+    const int64_t all = source.transposed ? source.view.dim(1) : source.view.dim(0);
+    for (size_t i = found->second; i < matrices_.size() && rows < all; ++i) {
+      if (!watches(matrices_[i])) break;
+      site.push_back(i);
+      rows += matrices_[i].rows();
+    }
+  }
+  if (!site.empty()) sites_.emplace(weight->get(), std::move(site));
+  return weight;
+}
+
+void WatchedOps::matmul(const MatmulArgs& args) {
+  if (stopped()) return;
+  const auto site = sites_.find(args.weight);
+  if (site != sites_.end() && on_product(site->second, args)) return;
+  if (!stopped()) inner_->matmul(args);
+}
+
+void WatchedOps::kv_write(const KvWriteArgs& args) {
+  KvWriteArgs here = args;
+  here.kv = first_layer(args.kv);
+  inner_->kv_write(here);
+}
+
+void WatchedOps::attention(const AttentionArgs& args) {
+  if (stopped()) return;
+  AttentionArgs here = args;
+  here.kv = first_layer(args.kv);
+  inner_->attention(here);
+}
+
+// As the oracle does it, expert after expert; expert products come through matmul().
+void WatchedOps::moe(const MoeArgs& args) {
+  if (stopped()) return;
+  const int64_t tokens = args.x.rows;
+  const int64_t width = args.x.cols;
+  const auto num_experts = static_cast<size_t>(args.router_logits.cols);
+  const auto k = static_cast<size_t>(args.experts_per_token);
+  std::vector<float> probabilities(num_experts);
+  std::vector<float> shares(static_cast<size_t>(tokens) * k);
+  std::vector<int32_t> chosen(shares.size());
+  for (size_t t = 0; t < static_cast<size_t>(tokens); ++t) {
+    reference::choose_experts({args.router_logits.row(static_cast<int64_t>(t)), num_experts},
+                              args.norm_topk_prob, probabilities, {chosen.data() + t * k, k},
+                              {shares.data() + t * k, k});
+  }
+  std::vector<float> sum(static_cast<size_t>(tokens * width));
+  for (size_t e = 0; e < num_experts; ++e) {
+    std::vector<size_t> picks;
+    for (size_t i = 0; i < chosen.size(); ++i) {
+      if (chosen[i] == static_cast<int32_t>(e)) picks.push_back(i);
+    }
+    if (picks.empty()) continue;
+    const auto count = static_cast<int64_t>(picks.size());
+    const int64_t ffn = args.down[e]->cols();
+    std::vector<float> x(static_cast<size_t>(count * width)),
+        up(static_cast<size_t>(count * 2 * ffn)), hidden(static_cast<size_t>(count * ffn)),
+        y(x.size());
+    for (int64_t i = 0; i < count; ++i) {
+      std::copy_n(args.x.row(static_cast<int64_t>(picks[static_cast<size_t>(i)] / k)), width,
+                  x.data() + i * width);
+    }
+    MatmulArgs first;
+    first.x = make_matrix(x.data(), count, width);
+    first.weight = args.gate_up[e].get();
+    first.y = make_matrix(up.data(), count, 2 * ffn);
+    matmul(first);
+    inner_->activate_and_multiply(first.y, args.activation, make_matrix(hidden.data(), count, ffn));
+    MatmulArgs second;
+    second.x = make_matrix(hidden.data(), count, ffn);
+    second.weight = args.down[e].get();
+    second.y = make_matrix(y.data(), count, width);
+    matmul(second);
+    for (int64_t i = 0; i < count; ++i) {
+      const size_t pick = picks[static_cast<size_t>(i)];
+      float* to = sum.data() + static_cast<int64_t>(pick / k) * width;
+      for (int64_t c = 0; c < width; ++c)
+        to[c] += shares[pick] * y[static_cast<size_t>(i * width + c)];
+    }
+  }
+  for (int64_t t = 0; t < tokens; ++t) {
+    for (int64_t c = 0; c < width; ++c) {
+      const float v = args.branch_scale * sum[static_cast<size_t>(t * width + c)];
+      args.y.row(t)[c] = args.residual.empty() ? v : args.residual.row(t)[c] + v;
+    }
+  }
+}
+
+// The product of the quantized matrices instead of the exact ones.
+Status WatchedOps::multiply(const MatmulArgs& args, const std::vector<QuantizedMatrix>& quantized) {
+  std::vector<MemorySource> memory;
+  for (const QuantizedMatrix& matrix : quantized) memory.emplace_back(matrix);
+  std::vector<WeightSource> sources;
+  for (size_t i = 0; i < memory.size(); ++i) {
+    sources.push_back({make_view(nullptr, DType::kF32, {quantized[i].rows, quantized[i].cols}),
+                       false, &memory[i]});
+  }
+  const auto weight = inner_->make_weight(sources, {ComputeType::kF32});
+  if (!weight) return std::unexpected(weight.error());
+  MatmulArgs here = args;
+  here.weight = weight->get();
+  inner_->matmul(here);
+  return {};
+}
+
+}  // namespace ruvllm
