@@ -7,7 +7,9 @@ Each file is loaded by a program that is not ours, in f32 on the CPU, and its lo
 compared with `ruvllm logits --dtype f32` of the same file. Limit: 1e-2 of the logits' standard
 deviation. A reader that is not installed is skipped and named:
 
-- compressed-tensors: transformers with compressed-tensors
+- compressed-tensors: transformers with compressed-tensors. Symmetric codes only: transformers 5.24
+  expects unpacked zero points and refuses that tool's own asymmetric files, too. W8A8 rounds
+  activations there and not in our exact mode, which moves logits by 1e-1: the limit is 2e-1
 - gptq, awq: transformers with gptqmodel, or else the reference data's numpy unpacker, whose weights
   go into a plain transformers model (RUVLLM_SHARED/golden_quant/unpack.py, itself checked against
   those tools)
@@ -33,10 +35,11 @@ SHARED = pathlib.Path(os.environ.get("RUVLLM_SHARED", SOURCE.parent / "shared"))
 IDS = [(i * 37 + 11) % 500 for i in range(48)]
 LIMIT = 1e-2
 LLAMA_LIMIT = 5e-2
+W8A8_LIMIT = 2e-1
 
 CASES = [("gptq", "gptq4:g32"), ("gptq", "gptq8:g128:sym"), ("gptq", "gptq3:g32"),
          ("gptq", "gptq2:g32"), ("awq", "awq4:g64"), ("awq", "rtn4:g32:sym"),
-         ("compressed-tensors", "awq4:g32"), ("compressed-tensors", "gptq8:g128"),
+         ("compressed-tensors", "awq4:g32:sym"), ("compressed-tensors", "gptq8:g128"),
          ("compressed-tensors", "rtn4:g64:sym"), ("compressed-tensors", "smoothquant8")]
 GGUF_CASES = ["rtn8:g32,ffn_down=keep", "gptq4:g32:sym,ffn_down=keep", "awq4:g32,ffn_down=keep"]
 
@@ -127,7 +130,8 @@ def check_folder(args, layout, isq, folder):
         if not installed("transformers", "compressed_tensors"):
             print(f"skip {name}: transformers and compressed-tensors are not installed")
             return True
-        return compare(name, "transformers + compressed-tensors", ours, transformers_logits(out))
+        return compare(name, "transformers + compressed-tensors", ours, transformers_logits(out),
+                       W8A8_LIMIT if isq.startswith("smoothquant") else LIMIT)
     if installed("gptqmodel"):
         return compare(name, "transformers + gptqmodel", ours, transformers_logits(out))
     if not installed("transformers"):
