@@ -4,56 +4,102 @@
 #include <utility>
 
 #include "base/str.h"
+#include "bench.h"
 #include "engine/random_model.h"
-#include "engine/speed.h"
 #include "io.h"
-#include "model_flags.h"
-#include "ops/cpu/machine_roofs.h"
 #include "verbs.h"
 
 namespace ruvllm::cli {
 namespace {
 
-struct BenchFlags {
-  ModelFlags model;
-  std::string shape;
-  std::string quant = "bf16";
-  std::vector<int64_t> pp = {512};
-  std::vector<int64_t> tg = {128};
-  std::vector<int64_t> batch = {1};
-  std::vector<int64_t> depth = {0};
-  int32_t reps = 3;
-  bool json = false;
+void add_list(FlagSet& flags, std::string name, std::vector<int64_t>& target, std::string help,
+              int64_t min) {
+  std::string fallback;
+  for (const int64_t n : target) fallback += concat(fallback.empty() ? "" : ",", n);
+  flags.add_custom(std::move(name), "N,...", fallback, std::move(help),
+                   [&target, min](std::string_view text) -> Status {
+                     RUVLLM_ASSIGN(target, parse_int_list(text, min));
+                     return {};
+                   });
+}
 
-  void add_to(FlagSet& flags) {
-    model.add_to(flags);
-    flags.add("--model-shape", "SHAPE", shape,
-              concat("random weights in memory instead of MODEL: ", known_shapes()));
-    flags.add("--quant", "TYPE,...", quant, "formats of --model-shape, e.g. bf16,q8_0,q4_0");
-    add_list(flags, "--pp", pp, "prefill these many tokens; 0: none", 0);
-    add_list(flags, "--tg", tg, "decode these many tokens; 0: none", 0);
-    add_list(flags, "--batch", batch, "sequences decoded together", 1);
-    add_list(flags, "--depth", depth, "tokens of context before", 0);
-    flags.add("--reps", "N", reps, "repetitions", 1, 1000);
-    flags.add("--json", json, "one JSON object");
-    flags.add_refused("--shared-prefix", true, "the edge backend runs one sequence at a time");
-    flags.add_refused("--compare", true, "this version has one backend, edge");
-    flags.add_example("ruvllm bench -m demo");
-    flags.add_example("ruvllm bench --model-shape llama-1b --quant bf16,q8_0,q4_0 --json");
-  }
+}  // namespace
 
- private:
-  static void add_list(FlagSet& flags, std::string name, std::vector<int64_t>& target,
-                       std::string help, int64_t min) {
-    std::string fallback;
-    for (const int64_t n : target) fallback += concat(fallback.empty() ? "" : ",", n);
-    flags.add_custom(std::move(name), "N,...", fallback, std::move(help),
-                     [&target, min](std::string_view text) -> Status {
-                       RUVLLM_ASSIGN(target, parse_int_list(text, min));
-                       return {};
-                     });
+void BenchFlags::add_to(FlagSet& set) {
+  flags = &set;
+  model.add_to(set);
+  set.add("--model-shape", "SHAPE", shape,
+          concat("random weights in memory instead of MODEL: ", known_shapes()));
+  set.add("--quant", "TYPE,...", quant, "formats of --model-shape, e.g. bf16,q8_0,q4_0");
+  add_list(set, "--pp", pp, "prefill these many tokens; 0: none", 0);
+  add_list(set, "--tg", tg, "decode these many tokens; 0: none", 0);
+  add_list(set, "--batch", batch, "sequences decoded together", 1);
+  add_list(set, "--depth", depth, "tokens of context before", 0);
+  set.add("--reps", "N", reps, "repetitions", 1, 1000);
+  set.add("--json", json, "one JSON object");
+#if defined(RUVLLM_HAS_SERVING)
+  add_serving_flags(set, model.serving);
+  set.add_custom("--compare", "edge,serving", "", "sessions through both backends, in turn",
+                 [this](std::string_view text) -> Status {
+                   if (text != "edge,serving") {
+                     return fail(ErrorCode::kInvalidArgument, "expected edge,serving");
+                   }
+                   compare = text;
+                   return {};
+                 });
+  set.add("--shared-prefix", "N", shared_prefix,
+          "serving: --batch sessions whose prompts have N tokens in common; 0: none", 0);
+  set.add("--long-prefill", "N", long_prefill,
+          "serving: a prompt of N tokens that comes while --batch sessions decode; 0: none", 0);
+  set.add("--mixed", "N", mixed,
+          "serving: N requests of mixed lengths in a pool of 1 GiB (--kv-cache-memory-bytes), in "
+          "pages and in regions of 2,048 tokens; 0: none",
+          0, 4096);
+  set.add_example("ruvllm bench -m demo --backend serving --batch 1,8,64");
+  set.add_example("ruvllm bench -m demo --compare edge,serving");
+#else
+  for (const char* name : {"--compare", "--shared-prefix", "--long-prefill", "--mixed"}) {
+    set.add_refused(name, true, "the serving backend is not in this binary");
   }
-};
+#endif
+  set.add_example("ruvllm bench -m demo");
+  set.add_example("ruvllm bench --model-shape llama-1b --quant bf16,q8_0,q4_0 --json");
+}
+
+std::vector<std::string> BenchFlags::quants() const {
+  std::vector<std::string> names;
+  std::string_view rest = shape.empty() ? std::string_view() : quant;
+  while (true) {
+    const size_t comma = rest.find(',');
+    names.emplace_back(rest.substr(0, comma));
+    if (comma == std::string_view::npos) return names;
+    rest.remove_prefix(comma + 1);
+  }
+}
+
+Result<std::shared_ptr<const Checkpoint>> open_shape(const BenchFlags& flags,
+                                                     const std::string& quant) {
+  const ModelShape* shape = find_shape(flags.shape);
+  const std::optional<DType> dtype = dtype_from_name(quant);
+  if (!dtype) {
+    return fail(ErrorCode::kInvalidArgument,
+                concat("--quant is ", printable(quant), ", expected e.g. bf16, q8_0 or q4_0"));
+  }
+  return make_random_checkpoint(*shape, *dtype, flags.model.seed.value_or(1));
+}
+
+std::string pad(std::string text, size_t width) {
+  if (text.size() < width) text.insert(0, width - text.size(), ' ');
+  return text;
+}
+
+std::string share_of(double value, double roof, std::string_view unit) {
+  if (value <= 0.0) return pad("", 12 + unit.size());
+  const std::string percent = roof > 0.0 ? fixed(100.0 * value / roof, 0) + " %" : "";
+  return pad(fixed(value, 1), 7) + concat(" ", unit) + pad(percent, 6);
+}
+
+namespace {
 
 struct Row {
   SpeedCase speed_case;
@@ -127,18 +173,6 @@ Json row_json(const Row& row) {
                  {"rss_bytes", Json(row.rss_bytes)}});
 }
 
-std::string pad(std::string text, size_t width) {
-  if (text.size() < width) text.insert(0, width - text.size(), ' ');
-  return text;
-}
-
-// "12.3 GB/s  85 %"; blanks where there is nothing to say.
-std::string share(double value, double roof, std::string_view unit) {
-  if (value <= 0.0) return pad("", 12 + unit.size());
-  const std::string percent = roof > 0.0 ? fixed(100.0 * value / roof, 0) + " %" : "";
-  return pad(fixed(value, 1), 7) + concat(" ", unit) + pad(percent, 6);
-}
-
 class Bench {
  public:
   explicit Bench(const BenchFlags& flags) : flags_(flags) {}
@@ -147,6 +181,7 @@ class Bench {
   std::string json() const;
 
  private:
+  Status run_steps();
   Status run_model(ModelRunner& runner);
   Status run_case(ModelRunner& runner, const SpeedCase& speed_case);
 
@@ -164,8 +199,8 @@ Status Bench::run_case(ModelRunner& runner, const SpeedCase& speed_case) {
                      pad(concat(row.speed_case.depth), 7) + pad(row.quant, 8) +
                      pad(fixed(row.tok_s, 2), 11) + pad("+-" + fixed(row.tok_s_sd, 2), 9);
   const double read_gb_s = roofs_.read_bytes_per_second * 1e-9;
-  line += share(speed_case.prefill ? 0.0 : row.gb_s, read_gb_s, "GB/s");
-  line += share(row.gmac_s, row.gmac_peak, "GMAC/s");
+  line += share_of(speed_case.prefill ? 0.0 : row.gb_s, read_gb_s, "GB/s");
+  line += share_of(row.gmac_s, row.gmac_peak, "GMAC/s");
   line += pad(concat(row.rss_bytes >> 20), 7) + " MiB";
   write_out(line + "\n");
   return {};
@@ -185,20 +220,6 @@ Status Bench::run_model(ModelRunner& runner) {
   return {};
 }
 
-// The checkpoint of the shape, with room for the deepest case.
-Result<std::shared_ptr<EdgeModel>> open_shape(const BenchFlags& flags, std::string_view quant) {
-  const ModelShape* shape = find_shape(flags.shape);
-  const std::optional<DType> dtype = dtype_from_name(quant);
-  if (!dtype) {
-    return fail(ErrorCode::kInvalidArgument,
-                concat("--quant is ", printable(quant), ", expected e.g. bf16, q8_0 or q4_0"));
-  }
-  RUVLLM_ASSIGN(const std::shared_ptr<const Checkpoint> checkpoint,
-                make_random_checkpoint(*shape, *dtype, flags.model.seed.value_or(1)));
-  RUVLLM_ASSIGN(ModelParts parts, load_model_parts(flags.shape, checkpoint, flags.model.load));
-  return std::make_shared<EdgeModel>(std::move(parts));
-}
-
 Status Bench::run() {
   roofs_ = measure_machine_roofs(flags_.model.load.threads);
   if (!flags_.json) {
@@ -207,23 +228,33 @@ Status Bench::run() {
     for (const ArithmeticPeak& peak : roofs_.peaks) {
       write_out(concat(" ", peak.isa, " ", peak.unit, " ", fixed(peak.macs_per_second * 1e-9, 0)));
     }
-    write_out(concat("\n", pad("test", 8), pad("batch", 6), pad("depth", 7), pad("quant", 8),
+    write_out("\n");
+  }
+#if defined(RUVLLM_HAS_SERVING)
+  if (flags_.measures_sessions()) return bench_sessions(flags_, roofs_, rows_);
+#endif
+  return run_steps();
+}
+
+Status Bench::run_steps() {
+  if (!flags_.json) {
+    write_out(concat(pad("test", 8), pad("batch", 6), pad("depth", 7), pad("quant", 8),
                      pad("tok/s", 11), pad("sd", 9), pad("memory", 12), pad("of roof", 10),
                      pad("products", 13), pad("of peak", 10), pad("RSS", 9), "\n"));
   }
-  if (flags_.shape.empty()) {
-    RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, flags_.model.open_model());
-    return run_model(*model->parts.runner);
-  }
-  std::string_view rest = flags_.quant;
-  while (true) {
-    const size_t comma = rest.find(',');
-    RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model,
-                  open_shape(flags_, rest.substr(0, comma)));
+  for (const std::string& quant : flags_.quants()) {
+    std::shared_ptr<EdgeModel> model;
+    if (flags_.shape.empty()) {
+      RUVLLM_ASSIGN(model, flags_.model.open_model());
+    } else {
+      RUVLLM_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, open_shape(flags_, quant));
+      RUVLLM_ASSIGN(ModelParts parts,
+                    load_model_parts(flags_.shape, std::move(checkpoint), flags_.model.load));
+      model = std::make_shared<EdgeModel>(std::move(parts));
+    }
     RUVLLM_TRY(run_model(*model->parts.runner));
-    if (comma == std::string_view::npos) return {};
-    rest.remove_prefix(comma + 1);
   }
+  return {};
 }
 
 std::string Bench::json() const {
@@ -258,6 +289,14 @@ int verb_bench(Args args) {
     return flags.usage_error(concat("--model-shape is ", printable(options.shape),
                                     ", expected one of ", known_shapes()));
   }
+  const auto serving_only = [&](std::string_view flag, int64_t value) {
+    return value > 0 && options.model.backend != BackendKind::kServing
+               ? std::optional(flags.usage_error(concat(flag, " needs --backend serving")))
+               : std::nullopt;
+  };
+  if (const auto status = serving_only("--shared-prefix", options.shared_prefix)) return *status;
+  if (const auto status = serving_only("--long-prefill", options.long_prefill)) return *status;
+  if (const auto status = serving_only("--mixed", options.mixed)) return *status;
   Bench bench(options);
   if (const Status status = bench.run(); !status) return fail_with("bench", status.error());
   if (options.json) write_out(bench.json());

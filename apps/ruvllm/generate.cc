@@ -62,7 +62,7 @@ int verb_generate(Args args) {
   bool json = true;
   FlagSet flags("generate", "continues every sequence of a file, as JSON");
   model.add_to(flags);
-  model.add_serving_flags(flags);
+  add_serving_flags(flags, model.serving);
   flags.add("--ids", "FILE", ids_path, "JSON: [[ids],[ids],...] (- is stdin)");
   flags.add("--concurrency", "C", concurrency, "sequences at a time", 1, 1024);
   sampling.add_to(flags);

@@ -6,8 +6,14 @@
 #include "base/mmap_file.h"
 #include "base/str.h"
 #include "engine/model_parts.h"
+#include "engine/serving_fields.h"
 #include "io.h"
+#include "model_flags.h"
 #include "verbs.h"
+#if defined(RUVLLM_HAS_SERVING)
+#include "engine/engine_plan.h"
+#include "model/kv_storage.h"
+#endif
 
 namespace ruvllm::cli {
 namespace {
@@ -61,6 +67,58 @@ int64_t tokens_that_fit(const Summary& summary, const ModelConfig& config, uint6
   return static_cast<int64_t>(
       std::min<uint64_t>(tokens, static_cast<uint64_t>(config.max_positions)));
 }
+
+// How the serving backend would run the model in `budget` bytes; null where it is not built in.
+struct ServingSummary {
+  Json json;
+  std::string text;
+};
+
+#if defined(RUVLLM_HAS_SERVING)
+Result<EnginePlan> plan_serving(const Summary& summary, const ModelConfig& model,
+                                const ServingConfig& config, uint64_t budget) {
+  RUVLLM_TRY(check_serving_config(config));
+  RUVLLM_ASSIGN(const KvStorage kv,
+                KvStorage::make(model, DType::kBF16, config.paged_attention.block_size));
+  PlannedModel planned;
+  planned.block_tokens = kv.block_tokens();
+  planned.block_bytes = kv.block_bytes();
+  planned.max_step_rows = config.max_batched_tokens;
+  planned.max_seq_len = model.max_positions;
+  planned.vocab_size = model.vocab_size;
+  const uint64_t fixed_bytes = summary.tensor_bytes + kOverheadBytes;
+  return make_engine_plan(config, planned,
+                          budget > fixed_bytes ? budget - fixed_bytes : uint64_t{1});
+}
+
+Json plan_json(const EnginePlan& plan) {
+  return object({{"kv_dtype", text_json("bf16")},
+                 {"block_tokens", Json(int64_t{plan.block_tokens})},
+                 {"block_bytes", Json(plan.block_bytes)},
+                 {"num_blocks", Json(int64_t{plan.num_blocks})},
+                 {"pool_tokens", Json(plan.pool_tokens())},
+                 {"pool_bytes", Json(plan.pool_bytes())},
+                 {"max_running", Json(int64_t{plan.max_running})},
+                 {"max_waiting", Json(int64_t{plan.max_waiting})},
+                 {"max_step_rows", Json(int64_t{plan.max_step_rows})},
+                 {"max_tokens", Json(plan.max_tokens)},
+                 {"prefix_caching", Json(plan.prefix_caching)}});
+}
+
+ServingSummary summarize_serving(const Summary& summary, const ModelConfig& model,
+                                 const ServingConfig& config, uint64_t budget) {
+  const Result<EnginePlan> plan = plan_serving(summary, model, config, budget);
+  return {object({{"config", serving_config_json(config)},
+                  {"plan", plan ? plan_json(*plan) : Json()},
+                  {"problem", plan ? Json() : Json(plan.error().message)}}),
+          plan ? describe(*plan) : plan.error().message};
+}
+#else
+ServingSummary summarize_serving(const Summary&, const ModelConfig&, const ServingConfig&,
+                                 uint64_t) {
+  return {};
+}
+#endif
 
 struct TextSummary {
   bool has_tokenizer = false;
@@ -133,7 +191,7 @@ Json memory_json(const Summary& summary, const ModelConfig& config, uint64_t bud
 }
 
 void print_json(const std::string& model, const Checkpoint& checkpoint, const Summary& summary,
-                const TextSummary& text, uint64_t budget) {
+                const TextSummary& text, const ServingSummary& serving, uint64_t budget) {
   Json::Object types;
   for (const auto& [name, entry] : summary.by_type) {
     types.push_back(
@@ -160,13 +218,14 @@ void print_json(const std::string& model, const Checkpoint& checkpoint, const Su
                             {"chat_template", Json(text.has_chat_template)},
                             {"problem", text.problem.empty() ? Json() : Json(text.problem)}})},
       {"memory", memory_json(summary, checkpoint.config, budget)},
+      {"serving", serving.json},
       {"tensors", tensors_json(checkpoint)},
   });
   write_out(json.dump() + "\n");
 }
 
 void print_text(const std::string& model, const Checkpoint& checkpoint, const Summary& summary,
-                const TextSummary& text, uint64_t budget) {
+                const TextSummary& text, const ServingSummary& serving, uint64_t budget) {
   const ModelConfig& c = checkpoint.config;
   std::string out = concat("model         ", model, " (", checkpoint.path, ")\n");
   out += concat("architecture  ", c.architecture, ", ", checkpoint.format, "\n");
@@ -197,6 +256,7 @@ void print_text(const std::string& model, const Checkpoint& checkpoint, const Su
   out += fits > 0 ? concat("plan          ", human_bytes(budget), " hold a context of ", fits,
                            " tokens", fits == c.max_positions ? " (all of it)" : "", "\n")
                   : concat("plan          ", human_bytes(budget), " do not hold this model\n");
+  if (!serving.text.empty()) out += concat("serving       ", serving.text, "\n");
   write_out(out);
 }
 
@@ -207,6 +267,7 @@ int verb_info(Args args) {
   uint64_t budget = 0;
   bool json = false;
   bool offline = false;
+  ServingConfig config;
   FlagSet flags("info", "what a model file says: architecture, tensors, tokenizer, memory plan");
   flags.add_positional("MODEL", model, "a Hugging Face directory, a .gguf file, org/name, or demo");
   flags.add("-m,--model", "MODEL", model, "the same as a flag");
@@ -217,6 +278,9 @@ int verb_info(Args args) {
                    });
   flags.add("--offline", offline, "never download");
   flags.add("--json", json, "everything, with the list of tensors");
+#if defined(RUVLLM_HAS_SERVING)
+  add_serving_flags(flags, config);
+#endif
   flags.add_example("ruvllm info demo");
   flags.add_example("ruvllm info model.gguf --fit 8G --json");
   if (const auto status = flags.parse(args)) return *status;
@@ -228,7 +292,8 @@ int verb_info(Args args) {
   if (!checkpoint) return fail_with("info", checkpoint.error());
   const Summary summary = summarize(**checkpoint);
   const TextSummary text = summarize_text(*path);
-  (json ? print_json : print_text)(model, **checkpoint, summary, text, budget);
+  const ServingSummary serving = summarize_serving(summary, (**checkpoint).config, config, budget);
+  (json ? print_json : print_text)(model, **checkpoint, summary, text, serving, budget);
   return kExitOk;
 }
 

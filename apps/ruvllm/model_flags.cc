@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/str.h"
+#include "engine/serving_fields.h"
 #include "io.h"
 
 namespace ruvllm::cli {
@@ -101,32 +102,58 @@ void ModelFlags::add_to(FlagSet& flags) {
   flags.add("--xlora", "DIR", load.xlora, "an X-LoRA: several adapters and their router");
 }
 
-void ModelFlags::add_serving_flags(FlagSet& flags) {
-  PagedAttentionConfig& paged = serving.paged_attention;
-  flags.add("--max-num-seqs", "N", serving.max_concurrent_requests,
-            "sequences that are computed at a time", 1, 4096);
-  flags.add("--max-num-batched-tokens", "N", serving.max_batched_tokens, "tokens of one step", 2,
-            1 << 16);
-  flags.add("--block-size", "N", paged.block_size, "tokens per KV page", 1, 1024);
-  flags.add("--max-blocks", "N", paged.max_blocks, "KV pages at most", 1, 1 << 28);
-  flags.add("--gpu-memory-utilization", "X", paged.gpu_memory_fraction,
-            "KV pages take at most this part of the memory that is free after the weights");
-  flags.add_custom("--kv-cache-memory-bytes", "BYTES", "",
-                   "memory of the KV pages (4G, 512M); instead of the two above",
-                   [this](std::string_view text) -> Status {
-                     RUVLLM_ASSIGN(serving.kv_cache_memory_bytes, parse_bytes(text));
+namespace {
+
+void add_switch(FlagSet& flags, const ServingField& field, bool& target) {
+  const auto set = [&target](bool value) {
+    return [&target, value](std::string_view) -> Status {
+      target = value;
+      return {};
+    };
+  };
+  const std::string_view bare = field.flag.substr(2);
+  flags.add_custom(std::string(field.flag), "", "", concat(field.help, target ? " (default)" : ""),
+                   set(true));
+  flags.add_custom(concat("--no-", bare), "", "", concat("the opposite of ", field.flag),
+                   set(false));
+}
+
+void add_bytes(FlagSet& flags, const ServingField& field, uint64_t& target) {
+  flags.add_custom(std::string(field.flag), std::string(field.value), "", std::string(field.help),
+                   [&target](std::string_view text) -> Status {
+                     RUVLLM_ASSIGN(target, parse_bytes(text));
                      return {};
                    });
-  flags.add_custom("--enable-prefix-caching", "", "", "keep prompts for the next ones (default)",
-                   [&paged](std::string_view) -> Status {
-                     paged.enable_prefix_caching = true;
-                     return {};
-                   });
-  flags.add_custom("--no-enable-prefix-caching", "", "", "compute every prompt anew",
-                   [&paged](std::string_view) -> Status {
-                     paged.enable_prefix_caching = false;
-                     return {};
-                   });
+}
+
+Status read_serving_config(const std::string& path, ServingConfig& config) {
+  RUVLLM_ASSIGN(const std::string text, read_input(path));
+  RUVLLM_ASSIGN(const Json json, Json::parse(text));
+  RUVLLM_ASSIGN(config, serving_config_from_json(json));
+  return {};
+}
+
+}  // namespace
+
+void add_serving_flags(FlagSet& flags, ServingConfig& config) {
+  flags.add_custom(
+      "--serving-config", "FILE", "",
+      "JSON of the serving backend's fields (ruvllm info shows it); flags after it win",
+      [&config](std::string_view text) { return read_serving_config(std::string(text), config); });
+  for (const ServingField& field : serving_fields()) {
+    const ServingTarget target = field.target(config);
+    if (auto* const* whole = std::get_if<int32_t*>(&target)) {
+      flags.add(std::string(field.flag), std::string(field.value), **whole, std::string(field.help),
+                field.min, field.max);
+    } else if (auto* const* number = std::get_if<float*>(&target)) {
+      flags.add(std::string(field.flag), std::string(field.value), **number,
+                std::string(field.help));
+    } else if (auto* const* on = std::get_if<bool*>(&target)) {
+      add_switch(flags, field, **on);
+    } else {
+      add_bytes(flags, field, **std::get_if<uint64_t*>(&target));
+    }
+  }
 }
 
 Status ModelFlags::add_adapter(std::string_view text) {

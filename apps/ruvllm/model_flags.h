@@ -23,8 +23,6 @@ struct ModelFlags {
   std::vector<std::string> use_adapters;  // --use-adapter, one for all or one per sequence
 
   void add_to(FlagSet& flags);
-  // Flags of the serving backend, named as in vLLM.
-  void add_serving_flags(FlagSet& flags);
   // One more of load.adapters, from NAME=DIR.
   Status add_adapter(std::string_view text);
   // kExitUsage with one line when no model was named.
@@ -36,6 +34,8 @@ struct ModelFlags {
   Result<std::shared_ptr<EdgeModel>> open_model() const;
 };
 
+// Flags of the serving backend, named as in vLLM where vLLM has them.
+void add_serving_flags(FlagSet& flags, ServingConfig& config);
 void add_device_flag(FlagSet& flags, DeviceKind& device);
 
 struct SamplingFlags {

@@ -31,7 +31,7 @@ struct ServeFlags {
 };
 
 void ServeFlags::add_engine_flags(FlagSet& flags) {
-  model.add_serving_flags(flags);
+  add_serving_flags(flags, model.serving);
   flags.add_custom("--scheduling-policy", "fcfs|priority", "fcfs",
                    "priority: the field of that name may be set; lower goes first",
                    [this](std::string_view text) -> Status {
@@ -124,8 +124,10 @@ void greet(const ServeFlags& serve, const server::Server& server, LlmBackend& ba
   std::string text =
       concat("model:    ", name, " (", info.architecture, ", ", info.quantization, ", ",
              human_bytes(info.weight_bytes), ", context ", info.max_seq_len, " tokens)\n");
-  if (const std::optional<EngineStats> stats = backend.stats()) {
-    text += concat("KV pool:  ", stats->kv_pages_total * stats->kv_page_tokens, " tokens, up to ",
+  const std::optional<EngineStats> stats = backend.stats();
+  if (stats) {
+    text += concat("KV pool:  ", stats->kv_pages_total, " pages of ", stats->kv_page_tokens,
+                   " tokens (", stats->kv_pages_total * stats->kv_page_tokens, " tokens), up to ",
                    stats->max_running, " sequences at a time\n");
   } else {
     text += "KV cache: one conversation at a time (edge backend)\n";
@@ -142,7 +144,10 @@ void greet(const ServeFlags& serve, const server::Server& server, LlmBackend& ba
                    {"url", text_json(url)},
                    {"model", text_json(name)},
                    {"weight_bytes", Json(info.weight_bytes)},
-                   {"max_model_len", Json(info.max_seq_len)}})
+                   {"max_model_len", Json(info.max_seq_len)},
+                   {"kv_pages", Json(stats ? stats->kv_pages_total : 0)},
+                   {"kv_page_tokens", Json(stats ? stats->kv_page_tokens : 0)},
+                   {"max_sequences", Json(stats ? stats->max_running : 1)}})
                .dump() +
            "\n";
   }

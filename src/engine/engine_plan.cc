@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/str.h"
+#include "engine/serving_fields.h"
 #include "quantize/isq_config.h"
 
 namespace ruvllm {
@@ -11,12 +12,6 @@ namespace {
 
 // Logits of scored prompts in one step: bounds their memory to 64 MB.
 constexpr int64_t kMaxScoredFloats = int64_t{1} << 24;
-
-Status out_of_range(std::string_view field, int64_t found, int64_t least, int64_t most) {
-  if (found >= least && found <= most) return {};
-  return fail(ErrorCode::kInvalidArgument,
-              concat(field, " is ", found, ", expected ", least, " to ", most));
-}
 
 // Pages that the operator's bounds and the machine's memory allow.
 uint64_t pages_allowed(const ServingConfig& config, uint64_t block_bytes, uint64_t free_bytes) {
@@ -33,17 +28,19 @@ uint64_t pages_allowed(const ServingConfig& config, uint64_t block_bytes, uint64
 }  // namespace
 
 Status check_serving_config(const ServingConfig& config) {
-  const PagedAttentionConfig& paged = config.paged_attention;
-  RUVLLM_TRY(out_of_range("block_size", paged.block_size, 1, 1024));
-  RUVLLM_TRY(out_of_range("max_blocks", paged.max_blocks, 1, 1 << 28));
-  if (!(paged.gpu_memory_fraction > 0.0f && paged.gpu_memory_fraction <= 1.0f)) {
+  ServingConfig copy = config;
+  for (const ServingField& field : serving_fields()) {
+    const ServingTarget target = field.target(copy);
+    const auto* const* value = std::get_if<int32_t*>(&target);
+    if (value == nullptr || (**value >= field.min && **value <= field.max)) continue;
     return fail(ErrorCode::kInvalidArgument,
-                concat("gpu_memory_fraction is ", paged.gpu_memory_fraction,
-                       ", expected above 0, at most 1"));
+                concat(field.name(), " is ", **value, ", expected ", field.min, " to ", field.max));
   }
-  RUVLLM_TRY(out_of_range("max_concurrent_requests", config.max_concurrent_requests, 1, 4096));
-  RUVLLM_TRY(out_of_range("max_waiting_requests", config.max_waiting_requests, 0, 1 << 19));
-  RUVLLM_TRY(out_of_range("max_batched_tokens", config.max_batched_tokens, 2, 1 << 16));
+  const float fraction = config.paged_attention.gpu_memory_fraction;
+  if (!(fraction > 0.0f && fraction <= 1.0f)) {
+    return fail(ErrorCode::kInvalidArgument,
+                concat("gpu_memory_fraction is ", fraction, ", expected above 0, at most 1"));
+  }
   if (config.isq.size() > 1) {
     return fail(ErrorCode::kInvalidArgument, concat("isq has ", config.isq.size(),
                                                     " configurations, expected one (with "
@@ -60,15 +57,26 @@ Status check_serving_config(const ServingConfig& config) {
 
 Result<EnginePlan> make_engine_plan(const ServingConfig& config, const ModelRunner& runner,
                                     uint64_t free_bytes) {
+  PlannedModel model;
+  model.block_tokens = runner.kv_block_tokens();
+  model.block_bytes = runner.kv_block_bytes();
+  model.max_step_rows = runner.max_step_rows();
+  model.max_seq_len = runner.max_seq_len();
+  model.vocab_size = runner.config().vocab_size;
+  return make_engine_plan(config, model, free_bytes);
+}
+
+Result<EnginePlan> make_engine_plan(const ServingConfig& config, const PlannedModel& model,
+                                    uint64_t free_bytes) {
   EnginePlan plan;
-  plan.block_tokens = runner.kv_block_tokens();
-  plan.block_bytes = runner.kv_block_bytes();
+  plan.block_tokens = model.block_tokens;
+  plan.block_bytes = model.block_bytes;
   plan.max_running = config.max_concurrent_requests;
   plan.max_waiting = config.max_waiting_requests;
   plan.max_step_rows =
-      static_cast<int32_t>(std::min<int64_t>(config.max_batched_tokens, runner.max_step_rows()));
+      static_cast<int32_t>(std::min<int64_t>(config.max_batched_tokens, model.max_step_rows));
   plan.max_scored_rows = static_cast<int32_t>(
-      std::clamp<int64_t>(kMaxScoredFloats / runner.config().vocab_size, 1, plan.max_step_rows));
+      std::clamp<int64_t>(kMaxScoredFloats / model.vocab_size, 1, plan.max_step_rows));
   plan.prefix_caching = config.paged_attention.enable_prefix_caching;
   const uint64_t pages = pages_allowed(config, plan.block_bytes, free_bytes);
   if (pages == 0) {
@@ -80,7 +88,7 @@ Result<EnginePlan> make_engine_plan(const ServingConfig& config, const ModelRunn
   }
   plan.num_blocks = static_cast<int32_t>(
       std::min<uint64_t>(pages, uint64_t{std::numeric_limits<int32_t>::max()} / 2));
-  plan.max_tokens = std::min(runner.max_seq_len(), plan.pool_tokens());
+  plan.max_tokens = std::min(model.max_seq_len, plan.pool_tokens());
   return plan;
 }
 

@@ -34,9 +34,20 @@ struct EnginePlan {
 // One line naming the field that is wrong.
 Status check_serving_config(const ServingConfig& config);
 
+// What a plan needs to know of a model.
+struct PlannedModel {
+  int32_t block_tokens = 0;
+  uint64_t block_bytes = 0;
+  int64_t max_step_rows = 0;  // of its runner
+  int64_t max_seq_len = 0;
+  int64_t vocab_size = 0;
+};
+
 // `free_bytes`: what the machine has left after the weights; 0: not known. kOutOfMemory when not a
 // single page fits.
 Result<EnginePlan> make_engine_plan(const ServingConfig& config, const ModelRunner& runner,
+                                    uint64_t free_bytes);
+Result<EnginePlan> make_engine_plan(const ServingConfig& config, const PlannedModel& model,
                                     uint64_t free_bytes);
 
 // "KV pool: 4096 pages of 16 tokens (65536 tokens, 1.5 GiB), ..."

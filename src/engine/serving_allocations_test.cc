@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "base/str.h"
+#include "base/test_util.h"
 #include "engine/serving_test_util.h"
 #include "engine/watched_runner.h"
 
@@ -38,7 +39,7 @@ constexpr int32_t kTokens = 100;
 constexpr int64_t kFirstSteps = 10;  // buffers find their sizes
 
 std::string demo_model() {
-  return std::string(RUVLLM_SOURCE_DIR) + "/models/demo";
+  return test::source_dir() + "/models/demo";
 }
 
 // Counts what happens between the steps that only decode, all requests together.

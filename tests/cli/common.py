@@ -20,6 +20,8 @@ DEMO = SOURCE / "models" / "demo"
 
 SANITIZERS = os.environ.get("RUVLLM_SANITIZE", "")  # of the binary; "" for an ordinary build
 
+SERVING = os.environ.get("RUVLLM_SERVING") == "1"  # the build has the serving backend
+
 needs_golden = unittest.skipUnless((GOLDEN / "README.md").exists(), f"no reference data in {GOLDEN}")
 needs_demo = unittest.skipUnless((DEMO / "model.safetensors").exists(), f"no weights in {DEMO}")
 

@@ -2,11 +2,12 @@
 
 import json
 import math
+import os
 import pathlib
 import tempfile
 import unittest
 
-from common import (GOLDEN, CliTest, largest_difference, needs_golden, read_safetensors)
+from common import (GOLDEN, SERVING, CliTest, largest_difference, needs_golden, read_safetensors)
 
 STORIES = GOLDEN / "stories260K"
 
@@ -238,6 +239,81 @@ class Stories(CliTest):
         self.assertEqual([r["quant"] for r in shape["rows"][::2]], ["bf16", "q8_0", "q4_0"])
         self.refused(1, ["depth", "context of 512"], "bench", "-m", self.GGUF, "--depth", "5000",
                      "--json")
+
+    @unittest.skipUnless(SERVING, "a build without the serving backend")
+    def test_bench_of_sessions(self):
+        common = ["bench", "--model-shape", "llama-tiny", "--quant", "q8_0", "--reps", "1", "--json",
+                  "--max-seq-len", "512"]
+        out = self.ok_json(*common, "--backend", "serving", "--pp", "16", "--tg", "8", "--batch",
+                           "1,4", "--depth", "20", "--shared-prefix", "48", "--long-prefill", "64",
+                           "--mixed", "24", "--kv-cache-memory-bytes", "4M")
+        rows = {(r["test"], r["batch"]): r for r in out["rows"]}
+        self.assertEqual({r["backend"] for r in out["rows"]}, {"serving"})
+        for test in ["tg8", "shared48", "beside64"]:
+            for batch in [1, 4]:
+                self.assertGreater(rows[test, batch]["tok_s"], 0)
+        self.assertGreater(rows["pp16", 1]["gmac_s"], 0)
+        decode = rows["tg8", 4]
+        self.assertAlmostEqual(decode["step_to_floor"],
+                               decode["step_seconds"] / decode["floor_seconds"])
+        self.assertLess(decode["schedule_share"], decode["beside_model_share"])
+        shared = rows["shared48", 4]
+        self.assertLessEqual(shared["kv_pages"], shared["kv_pages_stored_once"])
+        pages, regions = rows["pool16", 24], rows["pool2048", 24]
+        for row in pages, regions:
+            self.assertEqual(row["finished"], 24)
+        self.assertGreater(pages["most_sessions"], regions["most_sessions"])
+        self.assertGreater(pages["utilization"], 0.9)
+        self.assertLess(regions["utilization"], 0.5)
+
+        both = self.ok_json(*common, "--compare", "edge,serving", "--pp", "16", "--tg", "8",
+                            "--batch", "1,3")
+        self.assertEqual([(r["test"], r["batch"], r["backend"]) for r in both["rows"]],
+                         [(test, batch, backend) for test, batch in
+                          [("pp16", 1), ("tg8", 1), ("tg8", 3)] for backend in ["edge", "serving"]])
+        self.refused(2, ["--mixed needs --backend serving"], *common, "--mixed", "3")
+        self.refused(2, ["--compare is serving"], *common, "--compare", "serving")
+
+    @unittest.skipUnless(SERVING, "a build without the serving backend")
+    def test_serving_fields(self):
+        """Every flag of the serving backend arrives in its config and plan, and the config in JSON
+        means the same as the flags."""
+        flags = {"--block-size": ("block_size", 32), "--max-blocks": ("max_blocks", 77),
+                 "--gpu-memory-utilization": ("gpu_memory_fraction", 0.25),
+                 "--max-num-seqs": ("max_concurrent_requests", 5),
+                 "--max-num-batched-tokens": ("max_batched_tokens", 100),
+                 "--max-waiting-seqs": ("max_waiting_requests", 6)}
+        defaults = self.ok_json("info", self.GGUF, "--json", "--fit", "8G")["serving"]
+        arguments = ["--no-enable-prefix-caching"]
+        for flag, (_, value) in flags.items():
+            arguments += [flag, str(value)]
+        chosen = self.ok_json("info", self.GGUF, "--json", "--fit", "8G", *arguments)["serving"]
+        flat = lambda config: {**config["paged_attention"], **config}
+        for _, (name, value) in flags.items():
+            self.assertEqual(flat(chosen["config"])[name], value)
+            self.assertNotEqual(flat(defaults["config"])[name], value)
+        self.assertFalse(flat(chosen["config"])["enable_prefix_caching"])
+        plan = chosen["plan"]
+        self.assertEqual((plan["num_blocks"], plan["block_tokens"], plan["max_running"],
+                          plan["max_waiting"], plan["max_step_rows"], plan["prefix_caching"]),
+                         (77, 32, 5, 6, 100, False))
+        with tempfile.TemporaryDirectory() as folder:
+            path = os.path.join(folder, "serving.json")
+            with open(path, "w", encoding="utf-8") as file:
+                json.dump(chosen["config"], file)
+            again = self.ok_json("info", self.GGUF, "--json", "--fit", "8G", "--serving-config", path)
+            self.assertEqual(again["serving"], chosen)
+            later = self.ok_json("info", self.GGUF, "--json", "--fit", "8G", "--serving-config", path,
+                                 "--max-blocks", "9", "--enable-prefix-caching")["serving"]
+            self.assertEqual((later["plan"]["num_blocks"], later["plan"]["prefix_caching"]), (9, True))
+            with open(path, "w", encoding="utf-8") as file:
+                file.write('{"max_block": 3}')
+            self.refused(2, ["--serving-config", "max_block"], "info", self.GGUF, "--serving-config",
+                         path)
+        by_bytes = self.ok_json("info", self.GGUF, "--json", "--kv-cache-memory-bytes", "1M")["serving"]
+        self.assertEqual(by_bytes["plan"]["num_blocks"], (1 << 20) // by_bytes["plan"]["block_bytes"])
+        self.assertIn("KV pool: 9 pages of 16 tokens",
+                      self.ok("info", self.GGUF, "--max-blocks", "9").stdout)
 
 
 class Quantize(CliTest):

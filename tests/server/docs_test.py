@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the examples of docs/serving.md against a server of this build.
+"""Runs the examples of docs/serving.md against a server of this build, and those of docs/backends.md.
 
 Every fenced block of the language `sh`, `python` or `python-openai` after the line
 `<!-- run -->` is run as it stands; the port 8000 in it is replaced by the server's. A block of
@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 
-from common import Server
+from common import Server, backend_flags
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"<!-- run(?: needs=(?P<needs>\S+))? -->\n```(?P<language>\w+)\n(?P<code>.*?)```", re.S)
@@ -26,6 +26,30 @@ def python_with(package):
                 subprocess.run([python, "-c", f"import {package}"], capture_output=True).returncode == 0:
             return str(python)
     return None
+
+
+def run_block(block, code, python, environment):
+    """Whether the example did what it should; says so."""
+    title = code.strip().splitlines()[0][:70]
+    argv = ["bash", "-euo", "pipefail", "-c", code] if block["language"] == "sh" else \
+        [python, "-c", code]
+    with tempfile.TemporaryDirectory() as folder:
+        result = subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=folder,
+                                env=environment)
+    if result.returncode != 0 or '"error"' in result.stdout:
+        print(f"FAILED: {title}\n{result.stdout[-1000:]}{result.stderr[-2000:]}")
+        return False
+    print(f"ok: {title}")
+    return True
+
+
+def run_commands(name, least):
+    """Examples that need no server; `ruvllm` is this build's."""
+    blocks = list(BLOCK.finditer((ROOT / "docs" / name).read_text(encoding="utf-8")))
+    assert len(blocks) >= least, f"docs/{name} has only {len(blocks)} examples that run"
+    folder = os.path.dirname(os.path.abspath(os.environ["RUVLLM_BINARY"]))
+    environment = os.environ | {"PATH": folder + os.pathsep + os.environ["PATH"]}
+    return sum(not run_block(block, block["code"], sys.executable, environment) for block in blocks)
 
 
 def main():
@@ -43,18 +67,11 @@ def main():
                 print(f"skipped (no package {needs}): {title}")
                 skipped += 1
                 continue
-            argv = ["bash", "-euo", "pipefail", "-c", code] if block["language"] == "sh" else \
-                [python, "-c", code]
             environment = os.environ | {"KEY": "sk-example", "OPENAI_API_KEY": "sk-example"}
-            with tempfile.TemporaryDirectory() as folder:
-                result = subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=folder,
-                                        env=environment)
-            if result.returncode != 0 or '"error"' in result.stdout:
-                failed += 1
-                print(f"FAILED: {title}\n{result.stdout[-1000:]}{result.stderr[-2000:]}")
-            else:
-                print(f"ok: {title}")
+            failed += not run_block(block, code, python, environment)
     print(f"{len(blocks) - failed - skipped} examples ran, {skipped} skipped, {failed} failed")
+    if backend_flags():
+        failed += run_commands("backends.md", 4)
     sys.exit(1 if failed else 0)
 
 

@@ -197,6 +197,15 @@ class Life(unittest.TestCase):
         self.assertEqual(result.returncode, 1)
         self.assertIn(port.encode(), result.stderr)
 
+    def test_the_chosen_pool_is_logged(self):
+        flags = ["--max-blocks", "77", "--block-size", "32", "--max-num-seqs", "3"]
+        with Server("--backend", "serving", *flags) as server:
+            self.assertIn("77 pages of 32 tokens (2464 tokens), up to 3 sequences", server.text())
+        with Server("--backend", "serving", "--log-format", "json", *flags) as server:
+            ready = json.loads(server.text().splitlines()[0])
+            self.assertEqual((ready["kv_pages"], ready["kv_page_tokens"], ready["max_sequences"]),
+                             (77, 32, 3))
+
     def test_no_key_and_no_body_in_the_log(self):
         with Server("--log-format", "json", key="sk-very-secret") as server:
             server.complete(prompt="a private matter")

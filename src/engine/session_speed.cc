@@ -1,0 +1,257 @@
+#include "engine/session_speed.h"
+
+#include <algorithm>
+#include <chrono>
+#include <memory>
+#include <utility>
+
+#include "base/rng.h"
+
+namespace ruvllm {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr std::chrono::milliseconds kPatience{5};
+constexpr int64_t kQuietSteps = 24;
+
+double seconds_since(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+GenerateParams greedy(int64_t tokens) {
+  GenerateParams params = GenerateParams::greedy(static_cast<int32_t>(tokens));
+  params.ignore_eos = true;
+  return params;
+}
+
+// The streams of one measurement and when their tokens came.
+class Sessions {
+ public:
+  explicit Sessions(LlmBackend& backend) : backend_(backend), begin_(Clock::now()) {}
+
+  Status start(const TokenIds& prompt, int64_t tokens) {
+    RUVLLM_ASSIGN(std::unique_ptr<TokenStream> stream,
+                  backend_.generate_stream(prompt, greedy(tokens)));
+    sessions_.push_back({std::move(stream), {}, false});
+    ++num_open_;
+    return {};
+  }
+
+  // Waits a little for an event of the first session that is open, then takes what the others have:
+  // they may be the ones that advance.
+  Status listen() {
+    bool waits = true;
+    for (Session& session : sessions_) {
+      if (session.ended) continue;
+      std::optional<StreamEvent> event =
+          waits ? session.stream->recv_timeout(kPatience) : session.stream->try_next();
+      waits = false;
+      while (event) {
+        RUVLLM_TRY(take(session, *event));
+        if (session.ended) break;
+        event = session.stream->try_next();
+      }
+    }
+    return {};
+  }
+
+  bool all_have_begun() const {
+    return std::ranges::none_of(sessions_, [](const Session& s) { return s.times.empty(); });
+  }
+  bool all_have_ended() const { return num_open_ == 0; }
+  bool has_ended(size_t i) const { return sessions_[i].ended; }
+  size_t size() const { return sessions_.size(); }
+  double elapsed() const { return seconds_since(begin_); }
+  const std::vector<double>& times(size_t i) const { return sessions_[i].times; }
+  const std::optional<GenerateResult>& result(size_t i) const { return sessions_[i].result; }
+
+ private:
+  struct Session {
+    std::unique_ptr<TokenStream> stream;
+    std::vector<double> times;  // of its tokens, since the beginning
+    bool ended = false;
+    std::optional<GenerateResult> result = std::nullopt;
+  };
+
+  Status take(Session& session, StreamEvent& event) {
+    if (auto* error = std::get_if<Error>(&event)) return std::unexpected(std::move(*error));
+    if (std::holds_alternative<Token>(event)) {
+      session.times.push_back(elapsed());
+      return {};
+    }
+    session.result = std::move(std::get<Done>(event).result);
+    session.ended = true;
+    --num_open_;
+    return {};
+  }
+
+  LlmBackend& backend_;
+  Clock::time_point begin_;
+  std::vector<Session> sessions_;
+  size_t num_open_ = 0;
+};
+
+// The value that `share` of them do not exceed.
+double quantile(std::vector<double> values, double share) {
+  if (values.empty()) return 0.0;
+  std::ranges::sort(values);
+  const double place = share * static_cast<double>(values.size() - 1);
+  return values[static_cast<size_t>(place + 0.5)];
+}
+
+// Times from one step to the next, for the steps that `wanted` picks.
+template <typename Wanted>
+std::vector<double> intervals(std::span<const SpeedRunner::Step> steps, const Wanted& wanted) {
+  std::vector<double> times;
+  for (size_t i = 0; i + 1 < steps.size(); ++i) {
+    if (wanted(steps[i])) times.push_back(steps[i + 1].begin - steps[i].begin);
+  }
+  return times;
+}
+
+}  // namespace
+
+std::vector<TokenIds> make_prompts(int64_t count, int64_t prefix, int64_t length,
+                                   int32_t vocab_size, int64_t series) {
+  const auto vocab = static_cast<uint64_t>(vocab_size);
+  const auto stream = static_cast<uint64_t>(series) << 32;
+  std::vector<TokenIds> prompts(static_cast<size_t>(count));
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    TokenIds& ids = prompts[i];
+    for (int64_t t = 0; t < prefix; ++t) {
+      ids.push_back(static_cast<int32_t>(random_bits(stream, 0, static_cast<uint64_t>(t)) % vocab));
+    }
+    for (int64_t t = 0; t < length; ++t) {
+      ids.push_back(
+          static_cast<int32_t>(random_bits(stream, i + 1, static_cast<uint64_t>(t)) % vocab));
+    }
+    // No two begin their own part alike.
+    if (length > 0) ids[static_cast<size_t>(prefix)] = static_cast<int32_t>(i % vocab);
+  }
+  return prompts;
+}
+
+Result<SessionRun> run_sessions(LlmBackend& backend, std::span<const TokenIds> prompts,
+                                int64_t tokens) {
+  const std::optional<EngineStats> before = backend.stats();
+  Sessions sessions(backend);
+  for (const TokenIds& prompt : prompts) RUVLLM_TRY(sessions.start(prompt, tokens));
+  while (!sessions.all_have_ended()) RUVLLM_TRY(sessions.listen());
+  SessionRun run;
+  run.seconds = sessions.elapsed();
+  const std::optional<EngineStats> after = backend.stats();
+  if (before && after && after->steps > before->steps) {
+    run.schedule_seconds = (after->schedule_seconds_sum - before->schedule_seconds_sum) /
+                           static_cast<double>(after->steps - before->steps);
+  }
+  std::vector<double> first;
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    if (!sessions.times(i).empty()) first.push_back(sessions.times(i).front());
+    run.preemptions += static_cast<uint64_t>(sessions.result(i)->preemptions);
+  }
+  run.first_token_seconds = quantile(std::move(first), 0.5);
+  return run;
+}
+
+DecodeSteps decode_steps(std::span<const SpeedRunner::Step> steps, int64_t rows) {
+  DecodeSteps sum;
+  for (size_t i = 0; i + 1 < steps.size(); ++i) {
+    const auto counts = [&](const SpeedRunner::Step& step) {
+      return step.only_decodes() && step.rows == rows;
+    };
+    if (!counts(steps[i]) || !counts(steps[i + 1])) continue;
+    ++sum.count;
+    sum.seconds += steps[i + 1].begin - steps[i].begin;
+    sum.model_seconds += steps[i].model_seconds;
+  }
+  if (sum.count == 0) return sum;
+  sum.seconds /= static_cast<double>(sum.count);
+  sum.model_seconds /= static_cast<double>(sum.count);
+  return sum;
+}
+
+Result<LongPrefillRun> run_long_prefill(LlmBackend& backend, SpeedRunner& runner,
+                                        std::span<const TokenIds> decodes, int64_t tokens,
+                                        const TokenIds (&longs)[2]) {
+  LongPrefillRun run;
+  RUVLLM_ASSIGN(const GenerateResult alone, backend.generate_detailed(longs[0], greedy(1)));
+  run.alone_seconds = alone.timings.prefill_seconds;
+  Sessions sessions(backend);
+  for (const TokenIds& prompt : decodes) RUVLLM_TRY(sessions.start(prompt, tokens));
+  const auto all_decode = [&](const SpeedRunner::Step& step) {
+    return step.only_decodes() && step.rows == static_cast<int64_t>(decodes.size());
+  };
+  const auto is_mixed = [](const SpeedRunner::Step& step) { return step.rows > step.sequences; };
+  while (!sessions.all_have_begun()) RUVLLM_TRY(sessions.listen());
+  runner.take_steps();
+  std::vector<SpeedRunner::Step> steps;
+  while (std::ranges::count_if(steps, all_decode) < kQuietSteps) {
+    RUVLLM_TRY(sessions.listen());
+    const auto more = runner.take_steps();
+    steps.insert(steps.end(), more.begin(), more.end());
+    if (sessions.all_have_ended()) break;
+  }
+  const std::vector<double> quiet = intervals(steps, all_decode);
+  run.quiet_p50 = quantile(quiet, 0.5);
+  run.quiet_p99 = quantile(quiet, 0.99);
+  RUVLLM_TRY(sessions.start(longs[1], 1));
+  while (!sessions.has_ended(decodes.size())) RUVLLM_TRY(sessions.listen());
+  if (sessions.has_ended(0)) {
+    return fail(ErrorCode::kInvalidArgument,
+                "the decodes ended before the long prompt was computed: raise --max-seq-len");
+  }
+  run.beside_seconds = sessions.result(decodes.size())->timings.prefill_seconds;
+  const std::vector<double> beside = intervals(runner.take_steps(), is_mixed);
+  run.beside_p50 = quantile(beside, 0.5);
+  run.beside_p99 = quantile(beside, 0.99);
+  return run;
+}
+
+std::vector<MixedRequest> make_mixed_requests(int64_t count, int32_t vocab_size) {
+  std::vector<MixedRequest> requests(static_cast<size_t>(count));
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const auto length = static_cast<int64_t>(32 + random_bits(11, 1, i) % 481);
+    requests[i].tokens = static_cast<int64_t>(32 + random_bits(11, 2, i) % 225);
+    requests[i].prompt =
+        std::move(make_prompts(1, 0, length, vocab_size, static_cast<int64_t>(i) + 1000).front());
+    requests[i].prompt.front() = static_cast<int32_t>(i % static_cast<size_t>(vocab_size));
+  }
+  return requests;
+}
+
+void PoolWatch::sample(const EngineStats& stats) {
+  if (stats.kv_pages_used == 0 || stats.kv_pages_total == 0) return;
+  const auto places = static_cast<double>(stats.kv_pages_used * stats.kv_page_tokens);
+  const double held = places - static_cast<double>(stats.kv_empty_tokens);
+  sums_.most_sessions = std::max(sums_.most_sessions, stats.running);
+  sums_.mean_sessions += static_cast<double>(stats.running);
+  sums_.utilization += held / places;
+  sums_.pool_share += held / static_cast<double>(stats.kv_pages_total * stats.kv_page_tokens);
+  sums_.preemptions = stats.preemptions;
+  ++sums_.steps;
+}
+
+PoolUse PoolWatch::use() const {
+  PoolUse use = sums_;
+  if (use.steps == 0) return use;
+  const auto steps = static_cast<double>(use.steps);
+  use.mean_sessions /= steps;
+  use.utilization /= steps;
+  use.pool_share /= steps;
+  return use;
+}
+
+Result<int64_t> run_mixed(LlmBackend& backend, std::span<const MixedRequest> requests) {
+  Sessions sessions(backend);
+  for (const MixedRequest& request : requests) {
+    RUVLLM_TRY(sessions.start(request.prompt, request.tokens));
+  }
+  while (!sessions.all_have_ended()) RUVLLM_TRY(sessions.listen());
+  int64_t finished = 0;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    finished += sessions.result(i)->finish_reason == FinishReason::kLength ? 1 : 0;
+  }
+  return finished;
+}
+
+}  // namespace ruvllm

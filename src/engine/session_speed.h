@@ -1,0 +1,87 @@
+// Speed of a backend with many sessions at once, through LlmBackend: what its users wait for, and
+// what a SpeedRunner inside it wrote down. For the bench verb.
+//
+// One call at a time, on a backend with nothing else to do. Failure: what the backend refuses.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "engine/speed_runner.h"
+#include "ruvllm/backend.h"
+
+namespace ruvllm {
+
+using TokenIds = std::vector<int32_t>;
+
+// `count` prompts of prefix + length tokens: the first `prefix` are the same in all, the rest is
+// each one's own. Other `series`: other prompts.
+std::vector<TokenIds> make_prompts(int64_t count, int64_t prefix, int64_t length,
+                                   int32_t vocab_size, int64_t series);
+
+struct SessionRun {
+  double seconds = 0.0;              // from the first request to the last end
+  double first_token_seconds = 0.0;  // median over the sessions
+  double schedule_seconds = 0.0;     // mean of all steps, by EngineStats; 0 without
+  uint64_t preemptions = 0;
+};
+// One session per prompt, all at once, greedy, `tokens` new tokens each.
+Result<SessionRun> run_sessions(LlmBackend& backend, std::span<const TokenIds> prompts,
+                                int64_t tokens);
+
+// Steps of exactly `rows` sequences that decode, each followed by another such one: the mean time
+// from one to the next, in which the backend does all it does for a token.
+struct DecodeSteps {
+  int64_t count = 0;
+  double seconds = 0.0;
+  double model_seconds = 0.0;
+};
+DecodeSteps decode_steps(std::span<const SpeedRunner::Step> steps, int64_t rows);
+
+// A long prompt that arrives while others decode.
+struct LongPrefillRun {
+  double alone_seconds = 0.0;   // of the long prompt, with nothing beside it
+  double beside_seconds = 0.0;  // beside the decodes
+  // Time from one token of a decoding session to the next.
+  double quiet_p50 = 0.0;  // before the prompt came
+  double quiet_p99 = 0.0;
+  double beside_p50 = 0.0;  // while it was computed
+  double beside_p99 = 0.0;
+};
+// `longs`: two prompts of the same length that share nothing. The decodes are given `tokens` new
+// tokens each, and must not have ended when the long prompt has.
+Result<LongPrefillRun> run_long_prefill(LlmBackend& backend, SpeedRunner& runner,
+                                        std::span<const TokenIds> decodes, int64_t tokens,
+                                        const TokenIds (&longs)[2]);
+
+// Requests of different lengths in one KV pool, by the numbers of EngineStats.
+struct MixedRequest {
+  TokenIds prompt;
+  int64_t tokens = 0;
+};
+// Prompts of 32 to 512 tokens, answers of 32 to 256.
+std::vector<MixedRequest> make_mixed_requests(int64_t count, int32_t vocab_size);
+
+// What sample() sees step by step, while run_mixed() runs.
+struct PoolUse {
+  int64_t most_sessions = 0;  // at a time
+  double mean_sessions = 0.0;
+  double utilization = 0.0;  // tokens held / places in the pages that are in use
+  double pool_share = 0.0;   // tokens held / places in the pool
+  int64_t steps = 0;
+  int64_t finished = 0;  // requests that got all their tokens
+  uint64_t preemptions = 0;
+};
+class PoolWatch {
+ public:
+  void sample(const EngineStats& stats);
+  PoolUse use() const;
+
+ private:
+  PoolUse sums_;
+};
+// How many got all their tokens.
+Result<int64_t> run_mixed(LlmBackend& backend, std::span<const MixedRequest> requests);
+
+}  // namespace ruvllm
