@@ -48,13 +48,12 @@ void BenchFlags::add_to(FlagSet& set) {
                    return {};
                  });
   set.add("--shared-prefix", "N", shared_prefix,
-          "serving: --batch sessions whose prompts have N tokens in common; 0: none", 0);
+          "serving: --batch sessions whose prompts have N tokens in common", 0);
   set.add("--long-prefill", "N", long_prefill,
-          "serving: a prompt of N tokens that comes while --batch sessions decode; 0: none", 0);
+          "serving: a prompt of N tokens that comes while --batch sessions decode", 0);
   set.add("--mixed", "N", mixed,
-          "serving: N requests of mixed lengths in a pool of 1 GiB (--kv-cache-memory-bytes), in "
-          "pages and in regions of 2,048 tokens; 0: none",
-          0, 4096);
+          "serving: N mixed requests in a pool of 1 GiB, of pages and of 2,048-token regions", 0,
+          4096);
   set.add_example("ruvllm bench -m demo --backend serving --batch 1,8,64");
   set.add_example("ruvllm bench -m demo --compare edge,serving");
 #else
