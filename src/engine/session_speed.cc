@@ -196,12 +196,16 @@ Result<LongPrefillRun> run_long_prefill(LlmBackend& backend, SpeedRunner& runner
   run.quiet_p99 = quantile(quiet, 0.99);
   RUVLLM_TRY(sessions.start(longs[1], 1));
   while (!sessions.has_ended(decodes.size())) RUVLLM_TRY(sessions.listen());
-  if (sessions.has_ended(0)) {
-    return fail(ErrorCode::kInvalidArgument,
+  const std::vector<SpeedRunner::Step> with_long = runner.take_steps();
+  const auto without_decodes = [&](const SpeedRunner::Step& step) {
+    return is_mixed(step) && step.sequences <= static_cast<int64_t>(decodes.size());
+  };
+  if (std::ranges::any_of(with_long, without_decodes)) {
+    return fail(ErrorCode::kUnavailable,
                 "the decodes ended before the long prompt was computed: raise --max-seq-len");
   }
   run.beside_seconds = sessions.result(decodes.size())->timings.prefill_seconds;
-  const std::vector<double> beside = intervals(runner.take_steps(), is_mixed);
+  const std::vector<double> beside = intervals(with_long, is_mixed);
   run.beside_p50 = quantile(beside, 0.5);
   run.beside_p99 = quantile(beside, 0.99);
   return run;
