@@ -110,12 +110,12 @@ def main():
     p.add_argument("--seed", type=int, default=1)
     p.add_argument("--out", required=True)
     a = p.parse_args()
-    rng = random.Random(a.seed)
     books = [q for q in text_files(a.text_dir) if not any(s in q for s in SKIP_BOOKS)]
-    made = {"prose": prose_texts(a.text_dir), "code": code_texts(a.python_dir, rng),
-            "qa": qa_texts(a.heldout, a.dev, load_passages(books), rng)}
+    made = {"prose": prose_texts(a.text_dir), "code": code_texts(a.python_dir, random.Random(a.seed)),
+            "qa": qa_texts(a.heldout, a.dev, load_passages(books), random.Random(a.seed))}
     counts = (SWITCH_TRAIN, SWITCH_EVAL, SWITCH_EVAL)
-    made["switch"] = [switch_text({k: v[i] for k, v in made.items()}, counts[i], rng) for i in range(3)]
+    made["switch"] = [switch_text({k: v[i] for k, v in made.items()}, counts[i], random.Random(a.seed + i))
+                      for i in range(3)]
     os.makedirs(a.out, exist_ok=True)
     for domain, texts in made.items():
         for part, text in zip(("train", "dev", "test"), texts):

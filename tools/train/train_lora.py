@@ -11,10 +11,11 @@ tokens in the texts are read as tokens. Needs torch, transformers, peft.
 import argparse
 import os
 
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict
+from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from safetensors.torch import load_file
 
-from tuning import (DTYPES, Loop, Windows, add_loop_flags, check_loop_flags, dev_texts, load_base, perplexity,
-                    read_text, save_tensors, token_losses)
+from tuning import (DTYPES, Loop, Windows, add_loop_flags, answer_weights, check_loop_flags, dev_texts, load_base,
+                    perplexity, read_text, save_tensors, token_losses)
 
 ALL_LINEAR = "q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj"
 
@@ -28,7 +29,12 @@ def parse():
     p.add_argument("--rank", type=int, default=16)
     p.add_argument("--alpha", type=float, default=None, help="default: the rank (a scale of 1)")
     p.add_argument("--dropout", type=float, default=0.0)
+    p.add_argument("--init", help="go on from this adapter (same modules, same or smaller rank); default: a new one")
     p.add_argument("--target", default=ALL_LINEAR, help="names of modules, separated by commas")
+    p.add_argument("--answer-weight", type=float, default=1.0,
+                   help="of the losses between --answer-marks; 1 elsewhere")
+    p.add_argument("--answer-marks", nargs=2, default=["<|assistant|>", "<|end|>"], metavar=("START", "END"),
+                   help="tokens of the model's chat template")
     p.add_argument("--dtype", choices=DTYPES, default="bf16", help="of the file")
     p.add_argument("--out", required=True)
     add_loop_flags(p, lr=5e-3)
@@ -45,15 +51,32 @@ def save(model, config, a):
     config.save_pretrained(a.out)
 
 
+def load_weights(model, folder):
+    """Starts from the matrices of an adapter on disk: of the same modules, and of the model's rank or a
+    smaller one (the further ranks stay as they are initialized: B zero, so they change nothing yet)."""
+    tensors = load_file(os.path.join(folder, "adapter_model.safetensors"))
+    state = get_peft_model_state_dict(model)
+    for name in sorted({*tensors, *state}):
+        if name not in tensors or name not in state or any(
+                have > want for have, want in zip(tensors[name].shape, state[name].shape)):
+            raise SystemExit(f"{folder}: {name} is not as --rank and --target say")
+        rows, columns = tensors[name].shape
+        state[name][:rows, :columns] = tensors[name].float()
+    set_peft_model_state_dict(model, state)
+
+
 def main():
     a = parse()
     base, tokenizer = load_base(a.model)
     bos = tokenizer.bos_token_id
     windows = Windows(tokenizer, [read_text(p) for p in a.train], a.length, a.seed)
     dev = dev_texts(tokenizer, a)
+    marks = tokenizer.convert_tokens_to_ids(a.answer_marks)
     config = LoraConfig(r=a.rank, lora_alpha=a.rank if a.alpha is None else a.alpha, lora_dropout=a.dropout,
                         target_modules=a.target.split(","), task_type="CAUSAL_LM")
     model = get_peft_model(base, config)
+    if a.init:
+        load_weights(model, a.init)
     trained = [p for p in model.parameters() if p.requires_grad]
     print(f"{sum(p.numel() for p in trained)} trained parameters, {len(windows.texts)} texts of "
           f"{sum(map(len, windows.texts))} characters")
@@ -65,7 +88,11 @@ def main():
     def loss_of(_):
         model.train()
         tokens = windows.batch(a.rows)
-        return token_losses(logits_of, tokens, 1).mean(), tokens.numel()
+        losses = token_losses(logits_of, tokens, 1)
+        if a.answer_weight == 1:
+            return losses.mean(), tokens.numel()
+        weights = answer_weights(tokens, *marks, a.answer_weight)[:, 1:]
+        return (losses * weights).sum() / weights.sum(), tokens.numel()
 
     def evaluate():
         model.eval()

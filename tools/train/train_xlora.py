@@ -27,6 +27,7 @@ from xlora_mix import Classifier, ExpertMix
 def parse():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--model", required=True, help="folder of the base model")
+    p.add_argument("--base-name", help="the model's name in the config; default: --model")
     p.add_argument("--adapter", action="append", required=True, help="folder of a LoRA adapter; at least two")
     p.add_argument("--train", nargs="+", required=True, help="text files")
     p.add_argument("--dev", nargs="*", default=[], help="text files, never trained on")
@@ -55,7 +56,7 @@ def save(classifier, a):
     config = XLoraConfig(task_type="CAUSAL_LM", hidden_size=classifier.layers[0].in_features, adapters=paths,
                          layerwise_scalings=classifier.layerwise, xlora_depth=a.depth, xlora_size=a.size,
                          xlora_dropout_p=a.dropout, softmax_temperature=a.temperature, enable_softmax=True,
-                         base_model_name_or_path=os.path.relpath(a.model, a.out), inference_mode=True)
+                         base_model_name_or_path=a.base_name or a.model, inference_mode=True)
     config.save_pretrained(a.out)
 
 

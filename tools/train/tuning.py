@@ -69,6 +69,16 @@ def token_losses(logits_of, tokens, first):
         len(tokens), -1)
 
 
+def answer_weights(tokens, start, end, weight):
+    """[B, T] loss weights: `weight` for tokens after a `start` token up to and with the next `end`, else 1."""
+    at = torch.arange(1, tokens.shape[1] + 1).expand_as(tokens)
+    last = [((tokens == mark) * at).cummax(1).values for mark in (start, end)]
+    opened = last[0] > last[1]  # after this token an answer goes on
+    weights = torch.ones(tokens.shape)
+    weights[:, 1:][opened[:, :-1]] = weight
+    return weights
+
+
 @torch.no_grad()
 def perplexity(logits_of, tokens, bos, ctx=512, max_chunks=None, rows=4):
     """exp of the mean loss over the second halves of whole chunks (as `ruvllm eval --ctx`)."""
