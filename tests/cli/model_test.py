@@ -256,7 +256,8 @@ class Stories(CliTest):
         decode = rows["tg8", 4]
         self.assertAlmostEqual(decode["step_to_floor"],
                                decode["step_seconds"] / decode["floor_seconds"])
-        self.assertLess(decode["schedule_share"], decode["beside_model_share"])
+        for share in ["schedule_share", "beside_model_share"]:  # of different steps
+            self.assertTrue(0 < decode[share] < 1, share)
         shared = rows["shared48", 4]
         self.assertLessEqual(shared["kv_pages"], shared["kv_pages_stored_once"])
         pages, regions = rows["pool16", 24], rows["pool2048", 24]
