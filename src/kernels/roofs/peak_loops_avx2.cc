@@ -25,7 +25,8 @@ float run_int16(int64_t rounds) {
             : "x"(a), "x"(b));
     return sum;
   };
-  return (float)_mm256_extract_epi32(run_chains<__m256i, 12>(rounds, b, step), 0);
+  const __m256i sums = run_chains<__m256i, 12>(rounds, b, step);
+  return (float)_mm256_extract_epi32(sums, 0);
 }
 
 float run_int8(int64_t rounds) {
@@ -38,7 +39,8 @@ float run_int8(int64_t rounds) {
             : "x"(a), "x"(b));
     return sum;
   };
-  return (float)_mm256_extract_epi32(run_chains<__m256i, 12>(rounds, b, step), 0);
+  const __m256i sums = run_chains<__m256i, 12>(rounds, b, step);
+  return (float)_mm256_extract_epi32(sums, 0);
 }
 
 __m256i load(const char* p) {
