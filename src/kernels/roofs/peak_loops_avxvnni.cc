@@ -9,7 +9,8 @@ namespace {
 float run_int8(int64_t rounds) {
   const __m256i a = _mm256_set1_epi8(3);
   const auto step = [&](__m256i sum) { return _mm256_dpbusd_avx_epi32(sum, a, a); };
-  return (float)_mm256_extract_epi32(run_chains<__m256i, 12>(rounds, a, step), 0);
+  const __m256i sums = run_chains<__m256i, 12>(rounds, a, step);
+  return (float)_mm256_extract_epi32(sums, 0);
 }
 
 }  // namespace
