@@ -103,16 +103,14 @@ Result<Opened> SessionBench::open(BackendKind kind, const ServingConfig& config,
     parts.runner = std::move(wrapped);
     return parts;
   };
-  const auto decoder = [](const Tokenizer& tokenizer, bool skip_special) {
-    return make_incremental_decoder(tokenizer, skip_special);
-  };
   if (kind == BackendKind::kServing) {
     RUVLLM_TRY(check_serving_config(config));
-    bench.backend = std::make_unique<ServingBackend>(
-        config, loader, decoder, [pace](EnginePlan& plan) { plan.pace_prefill = pace; });
+    bench.backend =
+        std::make_unique<ServingBackend>(config, loader, make_incremental_decoder,
+                                         [pace](EnginePlan& plan) { plan.pace_prefill = pace; });
   } else {
 #if defined(RUVLLM_HAS_EDGE)
-    bench.backend = std::make_unique<EdgeBackend>(loader, decoder);
+    bench.backend = std::make_unique<EdgeBackend>(loader, make_incremental_decoder);
 #else
     return fail(ErrorCode::kUnsupported, "--compare: the edge backend is not in this binary");
 #endif

@@ -13,17 +13,13 @@
 namespace ruvllm {
 namespace {
 
-std::unique_ptr<IncrementalDecoder> make_decoder(const Tokenizer& tokenizer, bool skip_special) {
-  return make_incremental_decoder(tokenizer, skip_special);
-}
-
 Result<std::unique_ptr<LlmBackend>> make_edge() {
 #if defined(RUVLLM_HAS_EDGE)
   return std::make_unique<EdgeBackend>(
       [](const std::string& model, const LoadOptions& options) {
         return load_model_parts(model, options);
       },
-      make_decoder);
+      make_incremental_decoder);
 #else
   return fail(ErrorCode::kUnsupported,
               "the edge backend is not in this binary (built without RUVLLM_EDGE)");
@@ -41,7 +37,7 @@ Result<std::unique_ptr<LlmBackend>> make_serving([[maybe_unused]] const ServingC
       [settings](const std::string& model, const LoadOptions& options) {
         return load_model_parts(model, options, settings);
       },
-      make_decoder);
+      make_incremental_decoder);
 #else
   return fail(ErrorCode::kUnsupported,
               "the serving backend is not in this binary (built without RUVLLM_SERVING)");

@@ -43,10 +43,6 @@ void EdgeBackend::unload_model() {
   model->turnstile.enter(never);
 }
 
-bool EdgeBackend::is_model_loaded() const {
-  return model().has_value();
-}
-
 Result<std::shared_ptr<EdgeModel>> EdgeBackend::model() const {
 #if !defined(__wasm__)
   const std::scoped_lock lock(mutex_);
@@ -55,19 +51,9 @@ Result<std::shared_ptr<EdgeModel>> EdgeBackend::model() const {
   return model_;
 }
 
-Result<ModelInfo> EdgeBackend::model_info() const {
+Result<std::shared_ptr<const ModelParts>> EdgeBackend::parts() const {
   RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
-  return model->parts.info();
-}
-
-Result<const Tokenizer*> EdgeBackend::tokenizer() const {
-  RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
-  return model->parts.find_tokenizer();
-}
-
-Result<const ChatTemplate*> EdgeBackend::chat_template() const {
-  RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
-  return model->parts.find_chat_template();
+  return std::shared_ptr<const ModelParts>(model, &model->parts);
 }
 
 namespace {
@@ -118,16 +104,6 @@ Result<GenerateResult> EdgeBackend::generate_detailed(const Prompt& prompt,
   return fail(ErrorCode::kInternal, "a generation ended without a result");
 }
 
-Result<std::string> EdgeBackend::generate(const Prompt& prompt, const GenerateParams& params) {
-  RUVLLM_ASSIGN(GenerateResult result, generate_detailed(prompt, params));
-  return std::move(result.text);
-}
-
-Result<std::unique_ptr<TokenStream>> EdgeBackend::generate_stream(const Prompt& prompt,
-                                                                  const GenerateParams& params) {
-  return generate_stream(prompt, params, RequestOptions());
-}
-
 Result<std::unique_ptr<TokenStream>> EdgeBackend::generate_stream(const Prompt& prompt,
                                                                   const GenerateParams& params,
                                                                   const RequestOptions& options) {
@@ -143,53 +119,6 @@ Result<std::unique_ptr<TokenStream>> EdgeBackend::generate_stream(const Prompt& 
 
 BackendFeatures EdgeBackend::features() const {
   return {.sampling_masks = true, .stop_in_output = true, .special_tokens = true, .adapters = true};
-}
-
-Status EdgeBackend::load_adapter(const std::string& name, const std::string& path, bool replace) {
-  RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
-  return model->parts.adapters.add(name, path, replace, AdapterStore::Source::kRequest);
-}
-
-Status EdgeBackend::unload_adapter(const std::string& name) {
-  RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
-  return model->parts.adapters.remove(name);
-}
-
-std::vector<AdapterInfo> EdgeBackend::adapters() const {
-  const auto model = this->model();
-  return model ? (*model)->parts.adapters.list() : std::vector<AdapterInfo>();
-}
-
-bool EdgeBackend::has_adapter(std::string_view name) const {
-  const auto model = this->model();
-  return model && (*model)->parts.adapters.contains(name);
-}
-
-Status EdgeBackend::load_xlora(const std::string& name, const std::string& path,
-                               const std::optional<XLoraConfig>& config, bool replace) {
-  RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
-  return model->parts.adapters.add_xlora(name, path, config, replace,
-                                         AdapterStore::Source::kRequest);
-}
-
-std::vector<XLoraInfo> EdgeBackend::xloras() const {
-  const auto model = this->model();
-  return model ? (*model)->parts.adapters.list_xloras() : std::vector<XLoraInfo>();
-}
-
-Status EdgeBackend::set_default_adapter(const std::string& selection) {
-  RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
-  return model->parts.adapters.choose(selection);
-}
-
-std::string EdgeBackend::default_adapter() const {
-  const auto model = this->model();
-  return model ? (*model)->parts.adapters.chosen_name() : "base";
-}
-
-Result<GateTrace> EdgeBackend::last_gates(const std::string& name) const {
-  RUVLLM_ASSIGN(const std::shared_ptr<EdgeModel> model, this->model());
-  return model->parts.adapters.last_gates(name);
 }
 
 Result<std::vector<float>> EdgeBackend::get_embeddings(const std::string& text) {

@@ -12,7 +12,7 @@
 
 #include "engine/edge_model.h"
 #include "engine/generation.h"
-#include "ruvllm/backend.h"
+#include "engine/model_backend.h"
 
 #if !defined(__wasm__)
 #include <mutex>
@@ -20,41 +20,26 @@
 
 namespace ruvllm {
 
-class EdgeBackend final : public LlmBackend {
+class EdgeBackend final : public ModelBackend {
  public:
   EdgeBackend(ModelLoader loader, DecoderFactory make_decoder);
   ~EdgeBackend() override;
 
   Status load_model(const std::string& model, const LoadOptions& options) override;
   void unload_model() override;
-  bool is_model_loaded() const override;
-  Result<ModelInfo> model_info() const override;
-  Result<const Tokenizer*> tokenizer() const override;
-  Result<const ChatTemplate*> chat_template() const override;
-  Result<std::string> generate(const Prompt& prompt, const GenerateParams& params) override;
   Result<GenerateResult> generate_detailed(const Prompt& prompt,
                                            const GenerateParams& params) override;
-  Result<std::unique_ptr<TokenStream>> generate_stream(const Prompt& prompt,
-                                                       const GenerateParams& params) override;
+  using ModelBackend::generate_stream;
   Result<std::unique_ptr<TokenStream>> generate_stream(const Prompt& prompt,
                                                        const GenerateParams& params,
                                                        const RequestOptions& options) override;
   BackendFeatures features() const override;
-  Status load_adapter(const std::string& name, const std::string& path, bool replace) override;
-  Status unload_adapter(const std::string& name) override;
-  std::vector<AdapterInfo> adapters() const override;
-  bool has_adapter(std::string_view name) const override;
-  Status load_xlora(const std::string& name, const std::string& path,
-                    const std::optional<XLoraConfig>& config, bool replace) override;
-  std::vector<XLoraInfo> xloras() const override;
-  Status set_default_adapter(const std::string& selection) override;
-  std::string default_adapter() const override;
-  Result<GateTrace> last_gates(const std::string& name) const override;
   Result<std::vector<float>> get_embeddings(const std::string& text) override;
   Result<std::vector<std::vector<float>>> get_embeddings_batch(
       const std::vector<Prompt>& inputs) override;
 
  private:
+  Result<std::shared_ptr<const ModelParts>> parts() const override;
   Result<std::vector<float>> embed(const Prompt& prompt);
   Result<std::shared_ptr<EdgeModel>> model() const;
   Result<GenerationSetup> prepare(const EdgeModel& model, const Prompt& prompt,

@@ -3,10 +3,10 @@
 #include <sys/stat.h>
 
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
 #include <utility>
 
+#include "base/new_file.h"
 #include "base/str.h"
 
 namespace ruvllm {
@@ -23,16 +23,9 @@ constexpr const char* kCompanions[] = {
 }  // namespace
 
 Status write_text_file(const std::string& path, std::string_view text) {
-  const std::string temporary = path + ".tmp";
-  std::FILE* file = std::fopen(temporary.c_str(), "wb");
-  bool ok = file != nullptr;
-  ok = ok && std::fwrite(text.data(), 1, text.size(), file) == text.size();
-  if (file != nullptr) ok = std::fclose(file) == 0 && ok;
-  ok = ok && std::rename(temporary.c_str(), path.c_str()) == 0;
-  if (ok) return {};
-  const int error = errno;
-  std::remove(temporary.c_str());
-  return fail(ErrorCode::kIo, concat(path, ": cannot write: ", std::strerror(error)));
+  RUVLLM_ASSIGN(NewFile file, NewFile::create(path));
+  RUVLLM_TRY(file.write(text));
+  return file.commit();
 }
 
 Status check_model_folder(const Checkpoint& checkpoint, const std::string& folder) {

@@ -4,33 +4,13 @@
 
 #include <sys/stat.h>
 
-#include <atomic>
-#include <cstdlib>
-#include <new>
-#include <thread>
-
+#include "base/count_allocations.h"
 #include "base/str.h"
 #include "base/test_util.h"
 #include "engine/serving_test_util.h"
 #include "engine/watched_runner.h"
 
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-namespace {
-std::atomic<int64_t> num_allocations{0};
-}
-// Not inlined: the compiler would then see free() of what it takes for another allocator's memory.
-[[gnu::noinline]] void* operator new(std::size_t size) {
-  ++num_allocations;
-  if (void* memory = std::malloc(size)) return memory;
-  std::abort();
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept {
-  std::free(memory);
-}
-[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept {
-  std::free(memory);
-}
-
+#ifdef RUVLLM_COUNT_ALLOCATIONS
 namespace ruvllm {
 namespace {
 
@@ -46,7 +26,7 @@ std::string demo_model() {
 struct Counter {
   void operator()(const ForwardBatch& batch) {
     gate.wait();
-    const int64_t now = num_allocations;
+    const int64_t now = test::num_allocations;
     const bool steady = batch.ids.size() == kRequests && batch.sequences.size() == kRequests;
     steady_steps = steady ? steady_steps + 1 : 0;
     if (steady_steps > kFirstSteps) {
@@ -84,9 +64,7 @@ void expect_no_allocations(const GenerateParams& params) {
                                return load_model_parts(name, options, settings);
                              },
                              [&](const ForwardBatch& batch) { counter(batch); }),
-                         [](const Tokenizer& tokenizer, bool skip_special) {
-                           return make_incremental_decoder(tokenizer, skip_special);
-                         });
+                         make_incremental_decoder);
   LoadOptions options;
   options.threads = 2;
   ASSERT_TRUE(backend.load_model(demo_model(), options));

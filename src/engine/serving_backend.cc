@@ -94,23 +94,9 @@ Result<std::shared_ptr<ServingBackend::Model>> ServingBackend::model() const {
   return model_;
 }
 
-bool ServingBackend::is_model_loaded() const {
-  return model().has_value();
-}
-
-Result<ModelInfo> ServingBackend::model_info() const {
+Result<std::shared_ptr<const ModelParts>> ServingBackend::parts() const {
   RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
-  return model->parts.info();
-}
-
-Result<const Tokenizer*> ServingBackend::tokenizer() const {
-  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
-  return model->parts.find_tokenizer();
-}
-
-Result<const ChatTemplate*> ServingBackend::chat_template() const {
-  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
-  return model->parts.find_chat_template();
+  return std::shared_ptr<const ModelParts>(model, &model->parts);
 }
 
 Result<EnginePlan> ServingBackend::plan() const {
@@ -130,54 +116,6 @@ BackendFeatures ServingBackend::features() const {
   features.deadlines = true;
   features.adapters = true;
   return features;
-}
-
-Status ServingBackend::load_adapter(const std::string& name, const std::string& path,
-                                    bool replace) {
-  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
-  return model->parts.adapters.add(name, path, replace, AdapterStore::Source::kRequest);
-}
-
-Status ServingBackend::unload_adapter(const std::string& name) {
-  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
-  return model->parts.adapters.remove(name);
-}
-
-std::vector<AdapterInfo> ServingBackend::adapters() const {
-  const auto model = this->model();
-  return model ? (*model)->parts.adapters.list() : std::vector<AdapterInfo>();
-}
-
-bool ServingBackend::has_adapter(std::string_view name) const {
-  const auto model = this->model();
-  return model && (*model)->parts.adapters.contains(name);
-}
-
-Status ServingBackend::load_xlora(const std::string& name, const std::string& path,
-                                  const std::optional<XLoraConfig>& config, bool replace) {
-  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
-  return model->parts.adapters.add_xlora(name, path, config, replace,
-                                         AdapterStore::Source::kRequest);
-}
-
-std::vector<XLoraInfo> ServingBackend::xloras() const {
-  const auto model = this->model();
-  return model ? (*model)->parts.adapters.list_xloras() : std::vector<XLoraInfo>();
-}
-
-Status ServingBackend::set_default_adapter(const std::string& selection) {
-  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
-  return model->parts.adapters.choose(selection);
-}
-
-std::string ServingBackend::default_adapter() const {
-  const auto model = this->model();
-  return model ? (*model)->parts.adapters.chosen_name() : "base";
-}
-
-Result<GateTrace> ServingBackend::last_gates(const std::string& name) const {
-  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
-  return model->parts.adapters.last_gates(name);
 }
 
 std::optional<EngineStats> ServingBackend::stats() const {
@@ -208,11 +146,6 @@ Result<RequestPtr> ServingBackend::make_request(const Model& model, const Prompt
   return request;
 }
 
-Result<std::unique_ptr<TokenStream>> ServingBackend::generate_stream(const Prompt& prompt,
-                                                                     const GenerateParams& params) {
-  return generate_stream(prompt, params, RequestOptions());
-}
-
 Result<std::unique_ptr<TokenStream>> ServingBackend::generate_stream(
     const Prompt& prompt, const GenerateParams& params, const RequestOptions& options) {
   RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
@@ -230,11 +163,6 @@ Result<GenerateResult> ServingBackend::generate_detailed(const Prompt& prompt,
   StreamEvent last = *request->events.pop(std::nullopt).event;
   if (auto* error = std::get_if<Error>(&last)) return std::unexpected(std::move(*error));
   return std::move(std::get<Done>(last).result);
-}
-
-Result<std::string> ServingBackend::generate(const Prompt& prompt, const GenerateParams& params) {
-  RUVLLM_ASSIGN(GenerateResult result, generate_detailed(prompt, params));
-  return std::move(result.text);
 }
 
 Result<std::vector<float>> ServingBackend::get_embeddings(const std::string& text) {

@@ -14,12 +14,11 @@
 
 #include "engine/engine_loop.h"
 #include "engine/engine_plan.h"
-#include "engine/model_parts.h"
-#include "ruvllm/backend.h"
+#include "engine/model_backend.h"
 
 namespace ruvllm {
 
-class ServingBackend final : public LlmBackend {
+class ServingBackend final : public ModelBackend {
  public:
   // `adjust` may change the plan before anything runs by it (tests).
   ServingBackend(ServingConfig config, ModelLoader loader, DecoderFactory make_decoder,
@@ -28,15 +27,9 @@ class ServingBackend final : public LlmBackend {
 
   Status load_model(const std::string& model, const LoadOptions& options) override;
   void unload_model() override;
-  bool is_model_loaded() const override;
-  Result<ModelInfo> model_info() const override;
-  Result<const Tokenizer*> tokenizer() const override;
-  Result<const ChatTemplate*> chat_template() const override;
-  Result<std::string> generate(const Prompt& prompt, const GenerateParams& params) override;
   Result<GenerateResult> generate_detailed(const Prompt& prompt,
                                            const GenerateParams& params) override;
-  Result<std::unique_ptr<TokenStream>> generate_stream(const Prompt& prompt,
-                                                       const GenerateParams& params) override;
+  using ModelBackend::generate_stream;
   Result<std::unique_ptr<TokenStream>> generate_stream(const Prompt& prompt,
                                                        const GenerateParams& params,
                                                        const RequestOptions& options) override;
@@ -46,21 +39,11 @@ class ServingBackend final : public LlmBackend {
   Result<std::vector<std::vector<float>>> get_embeddings_batch(
       const std::vector<Prompt>& inputs) override;
 
-  Status load_adapter(const std::string& name, const std::string& path, bool replace) override;
-  Status unload_adapter(const std::string& name) override;
-  std::vector<AdapterInfo> adapters() const override;
-  bool has_adapter(std::string_view name) const override;
-  Status load_xlora(const std::string& name, const std::string& path,
-                    const std::optional<XLoraConfig>& config, bool replace) override;
-  std::vector<XLoraInfo> xloras() const override;
-  Status set_default_adapter(const std::string& selection) override;
-  std::string default_adapter() const override;
-  Result<GateTrace> last_gates(const std::string& name) const override;
-
   // How the loaded model runs.
   Result<EnginePlan> plan() const;
 
  private:
+  Result<std::shared_ptr<const ModelParts>> parts() const override;
   struct Model;
   Result<std::shared_ptr<Model>> model() const;
   Result<RequestPtr> make_request(const Model& model, const Prompt& prompt,

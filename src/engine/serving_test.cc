@@ -13,45 +13,14 @@
 namespace ruvllm {
 namespace {
 
-struct Case {
-  int32_t block = 16;
-  int32_t blocks = 512;
-  int32_t chunk = 0;
-  int32_t threads = 1;
-  int32_t step_rows = 256;
-  bool prefix_caching = true;
-  bool share_prefixes = true;
-};
+using Case = test::ServingCase;
 
+// Null: this checkout has no demo model.
 std::unique_ptr<ServingBackend> open(const Case& c) {
   const std::string path = test::source_dir() + "/models/demo";
   struct stat info = {};
   if (stat((path + "/model.safetensors").c_str(), &info) != 0) return nullptr;
-  ServingConfig config;
-  config.paged_attention.block_size = c.block;
-  config.paged_attention.max_blocks = c.blocks;
-  config.paged_attention.enable_prefix_caching = c.prefix_caching;
-  config.max_batched_tokens = c.step_rows;
-  LoaderSettings settings;
-  settings.max_step_rows = c.step_rows;
-  settings.kv_block_tokens = c.block;
-  auto backend = std::make_unique<ServingBackend>(
-      config,
-      [settings](const std::string& name, const LoadOptions& options) {
-        return load_model_parts(name, options, settings);
-      },
-      [](const Tokenizer& tokenizer, bool skip_special) {
-        return make_incremental_decoder(tokenizer, skip_special);
-      },
-      [c](EnginePlan& plan) {
-        plan.max_chunk = c.chunk;
-        plan.share_prefixes = c.share_prefixes;
-      });
-  LoadOptions options;
-  options.threads = c.threads;
-  const Status status = backend->load_model(path, options);
-  EXPECT_TRUE(status) << (status ? "" : status.error().message);
-  return backend;
+  return test::open_served(path, c);
 }
 
 // Half of the prompts begin alike.

@@ -37,6 +37,43 @@ struct ServingFake {
   ServingBackend backend;
 };
 
+// How a real model is served in a test of "the same bits however it is scheduled".
+struct ServingCase {
+  int32_t block = 16;
+  int32_t blocks = 512;
+  int32_t chunk = 0;
+  int32_t threads = 1;
+  int32_t step_rows = 256;
+  bool prefix_caching = true;
+  bool share_prefixes = true;
+};
+
+inline std::unique_ptr<ServingBackend> open_served(const std::string& model, const ServingCase& c,
+                                                   LoadOptions options = {}) {
+  ServingConfig config;
+  config.paged_attention.block_size = c.block;
+  config.paged_attention.max_blocks = c.blocks;
+  config.paged_attention.enable_prefix_caching = c.prefix_caching;
+  config.max_batched_tokens = c.step_rows;
+  LoaderSettings settings;
+  settings.max_step_rows = c.step_rows;
+  settings.kv_block_tokens = c.block;
+  auto backend = std::make_unique<ServingBackend>(
+      config,
+      [settings](const std::string& name, const LoadOptions& load) {
+        return load_model_parts(name, load, settings);
+      },
+      make_incremental_decoder,
+      [c](EnginePlan& plan) {
+        plan.max_chunk = c.chunk;
+        plan.share_prefixes = c.share_prefixes;
+      });
+  options.threads = c.threads;
+  const Status status = backend->load_model(model, options);
+  EXPECT_TRUE(status) << (status ? "" : status.error().message);
+  return backend;
+}
+
 // Everything a stream gives, to its end.
 struct Heard {
   std::string text;

@@ -32,8 +32,8 @@ class XLoraStore {
       : base_(std::move(base)), ops_(ops), max_step_rows_(max_step_rows) {}
 
   // Reads the X-LoRA in `path`. `config` (mode kGated) replaces what its own says: top_k (0: all)
-  // and temperature; its `adapters` are empty or the experts' names in order. `follow_paths`: see
-  // load_xlora. `check`: says whether the experts' folders may be read; null: all may.
+  // and temperature; its `adapters` are empty or the experts' names in order. `jail`: the store
+  // whose root the folder and the experts' folders must lie in; null: they may lie anywhere.
   Status add(const std::string& name, const std::string& path,
              const std::optional<XLoraConfig>& config, bool replace, const AdapterStore* jail);
   // A name for a sum of adapters, "a:0.5+b:0.5"; whether there are such is the caller's to check.

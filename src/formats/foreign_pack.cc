@@ -1,7 +1,6 @@
 #include "formats/foreign_pack.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "base/float_types.h"
@@ -11,15 +10,6 @@ namespace ruvllm {
 namespace {
 
 constexpr int kAwqOrder[8] = {0, 2, 4, 6, 1, 3, 5, 7};  // column of each nibble of a word
-
-template <typename T>
-PackedTensor tensor_of(std::string name, DType dtype, std::vector<int64_t> shape,
-                       const std::vector<T>& values) {
-  PackedTensor out{std::move(name), dtype, std::move(shape), {}};
-  out.bytes.resize(values.size() * sizeof(T));
-  if (!values.empty()) std::memcpy(out.bytes.data(), values.data(), out.bytes.size());
-  return out;
-}
 
 // `count` fields of `bits` bits, LSB first, running on through word boundaries; field i of stream s
 // goes to the words at base + s, `stride` apart.
@@ -76,11 +66,11 @@ std::vector<PackedTensor> pack_gptq(const QuantizedMatrix& matrix, const std::st
     group_of.push_back(static_cast<int32_t>(k / matrix.group_size));
   }
   std::vector<PackedTensor> out;
-  out.push_back(tensor_of(prefix + ".qweight", DType::kI32, {code_words, matrix.rows}, codes));
-  out.push_back(tensor_of(prefix + ".qzeros", DType::kI32, {groups, zero_words}, zeros));
-  out.push_back(
-      tensor_of(prefix + ".scales", DType::kF16, {groups, matrix.rows}, scales_by_group(matrix)));
-  out.push_back(tensor_of(prefix + ".g_idx", DType::kI32, {matrix.cols}, group_of));
+  out.push_back(packed_tensor(prefix + ".qweight", DType::kI32, {code_words, matrix.rows}, codes));
+  out.push_back(packed_tensor(prefix + ".qzeros", DType::kI32, {groups, zero_words}, zeros));
+  out.push_back(packed_tensor(prefix + ".scales", DType::kF16, {groups, matrix.rows},
+                              scales_by_group(matrix)));
+  out.push_back(packed_tensor(prefix + ".g_idx", DType::kI32, {matrix.cols}, group_of));
   return out;
 }
 
@@ -102,10 +92,10 @@ std::vector<PackedTensor> pack_awq(const QuantizedMatrix& matrix, const std::str
     }
   }
   std::vector<PackedTensor> out;
-  out.push_back(tensor_of(prefix + ".qweight", DType::kI32, {matrix.cols, words}, codes));
-  out.push_back(tensor_of(prefix + ".qzeros", DType::kI32, {groups, words}, zeros));
-  out.push_back(
-      tensor_of(prefix + ".scales", DType::kF16, {groups, matrix.rows}, scales_by_group(matrix)));
+  out.push_back(packed_tensor(prefix + ".qweight", DType::kI32, {matrix.cols, words}, codes));
+  out.push_back(packed_tensor(prefix + ".qzeros", DType::kI32, {groups, words}, zeros));
+  out.push_back(packed_tensor(prefix + ".scales", DType::kF16, {groups, matrix.rows},
+                              scales_by_group(matrix)));
   return out;
 }
 
@@ -115,8 +105,9 @@ std::vector<PackedTensor> pack_int8(const QuantizedMatrix& matrix, const std::st
   values.reserve(matrix.codes.size());
   for (const uint8_t code : matrix.codes) values.push_back(static_cast<int8_t>(code - 128));
   std::vector<PackedTensor> out;
-  out.push_back(tensor_of(prefix + ".weight", DType::kI8, {matrix.rows, matrix.cols}, values));
-  out.push_back(tensor_of(prefix + ".weight_scale", DType::kF32, {matrix.rows, 1}, matrix.scales));
+  out.push_back(packed_tensor(prefix + ".weight", DType::kI8, {matrix.rows, matrix.cols}, values));
+  out.push_back(
+      packed_tensor(prefix + ".weight_scale", DType::kF32, {matrix.rows, 1}, matrix.scales));
   return out;
 }
 
@@ -134,7 +125,8 @@ Result<std::vector<PackedTensor>> pack_compressed(const QuantizedMatrix& matrix,
   RUVLLM_ASSIGN(std::vector<PackedTensor> out, pack_matrix(matrix, prefix));
   for (PackedTensor& part : out) {
     if (!part.name.ends_with(".weight_shape")) continue;
-    part = tensor_of(part.name, DType::kI64, {2}, std::vector<int64_t>{matrix.rows, matrix.cols});
+    part =
+        packed_tensor(part.name, DType::kI64, {2}, std::vector<int64_t>{matrix.rows, matrix.cols});
   }
   return out;
 }

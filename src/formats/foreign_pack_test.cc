@@ -4,31 +4,13 @@
 
 #include <gtest/gtest.h>
 
-#include "base/rng.h"
 #include "formats/quantized_tensors.h"
+#include "tensor/random_quantized.h"
 
 namespace ruvllm {
 namespace {
 
-QuantizedMatrix random_matrix(int32_t bits, int64_t rows, int64_t cols, int64_t group, bool zeros) {
-  QuantizedMatrix m;
-  m.rows = rows;
-  m.cols = cols;
-  m.bits = bits;
-  m.group_size = group;
-  const uint64_t mask = (uint64_t{1} << bits) - 1;
-  for (int64_t i = 0; i < rows * cols; ++i) {
-    m.codes.push_back(static_cast<uint8_t>(random_bits(1, 0, static_cast<uint64_t>(i)) & mask));
-  }
-  for (int64_t i = 0; i < rows * m.num_groups(); ++i) {
-    m.scales.push_back(0.25f + static_cast<float>(i));
-    if (zeros) {
-      m.zeros.push_back(static_cast<int16_t>(random_bits(1, 1, static_cast<uint64_t>(i)) & mask));
-    }
-  }
-  m.zero = zeros ? 0 : 1 << (bits - 1);
-  return m;
-}
+using test::random_matrix;
 
 Result<QuantizedMatrix> read_back(const std::vector<PackedTensor>& parts,
                                   const QuantizationConfig& config) {

@@ -1,14 +1,11 @@
 #include "formats/gguf_writer.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <chrono>
-#include <cstdio>
 #include <cstring>
-#include <memory>
 #include <utility>
 
 #include "base/checked.h"
+#include "base/new_file.h"
 #include "base/str.h"
 
 namespace ruvllm {
@@ -16,10 +13,6 @@ namespace {
 
 constexpr uint64_t kAlignment = 32;  // what readers assume when the file does not say otherwise
 constexpr std::string_view kAlignmentKey = "general.alignment";
-
-struct CloseFile {
-  void operator()(std::FILE* file) const { std::fclose(file); }
-};
 
 template <typename T>
 void put(std::string& out, T number) {
@@ -119,30 +112,14 @@ std::string GgufWriter::header() const {
 }
 
 Status GgufWriter::write(const std::string& path) const {
-  // Processes that write the same file at a time do not share it.
-  const std::string temporary =
-      concat(path, ".", std::chrono::system_clock::now().time_since_epoch().count(), ".tmp");
-  const auto io_error = [&](const char* what) {
-    const int error = errno;
-    std::remove(temporary.c_str());
-    return fail(ErrorCode::kIo, concat(path, ": cannot ", what, ": ", std::strerror(error)));
-  };
-  std::unique_ptr<std::FILE, CloseFile> file(std::fopen(temporary.c_str(), "wb"));
-  if (file == nullptr) return io_error("create");
-  const auto write_all = [&](const void* data, size_t size) {
-    return size == 0 || std::fwrite(data, 1, size, file.get()) == size;
-  };
-  const std::string beginning = header();
+  RUVLLM_ASSIGN(NewFile file, NewFile::create(path));
+  RUVLLM_TRY(file.write(header()));
   constexpr char kZeros[kAlignment] = {};
-  bool ok = write_all(beginning.data(), beginning.size());
   for (const Tensor& tensor : tensors_) {
-    ok = ok && write_all(tensor.bytes.data(), tensor.bytes.size()) &&
-         write_all(kZeros, padding_after(tensor.bytes.size()));
+    RUVLLM_TRY(file.write(tensor.bytes.data(), tensor.bytes.size()));
+    RUVLLM_TRY(file.write(kZeros, padding_after(tensor.bytes.size())));
   }
-  ok = std::fclose(file.release()) == 0 && ok;
-  if (!ok) return io_error("write");
-  if (std::rename(temporary.c_str(), path.c_str()) != 0) return io_error("rename");
-  return {};
+  return file.commit();
 }
 
 }  // namespace ruvllm

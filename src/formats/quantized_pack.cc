@@ -1,7 +1,6 @@
 #include "formats/quantized_pack.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "base/float_types.h"
@@ -11,25 +10,16 @@
 namespace ruvllm {
 namespace {
 
-template <typename T>
-PackedTensor tensor_of(std::string name, DType dtype, std::vector<int64_t> shape,
-                       const std::vector<T>& values) {
-  PackedTensor out{std::move(name), dtype, std::move(shape), {}};
-  out.bytes.resize(values.size() * sizeof(T));
-  if (!values.empty()) std::memcpy(out.bytes.data(), values.data(), out.bytes.size());
-  return out;
-}
-
 // Scales as f16 where that is exact for all, else f32.
 PackedTensor pack_scales(const QuantizedMatrix& matrix, std::string name) {
   const bool exact =
       std::ranges::all_of(matrix.scales, [](float s) { return f16_to_f32(f32_to_f16(s)) == s; });
   std::vector<int64_t> shape = {matrix.rows, matrix.num_groups()};
-  if (!exact) return tensor_of(std::move(name), DType::kF32, std::move(shape), matrix.scales);
+  if (!exact) return packed_tensor(std::move(name), DType::kF32, std::move(shape), matrix.scales);
   std::vector<uint16_t> half;
   half.reserve(matrix.scales.size());
   for (const float s : matrix.scales) half.push_back(f32_to_f16(s));
-  return tensor_of(std::move(name), DType::kF16, std::move(shape), half);
+  return packed_tensor(std::move(name), DType::kF16, std::move(shape), half);
 }
 
 std::vector<uint32_t> pack_codes(const QuantizedMatrix& matrix) {
@@ -88,35 +78,35 @@ Result<std::vector<PackedTensor>> pack_matrix(const QuantizedMatrix& matrix,
   std::vector<PackedTensor> out;
   const int64_t per_word = 32 / matrix.bits;
   const std::vector<uint32_t> codes = pack_codes(matrix);
-  out.push_back(tensor_of(prefix + ".weight_packed", DType::kI32,
-                          {matrix.rows, (matrix.cols + per_word - 1) / per_word}, codes));
+  out.push_back(packed_tensor(prefix + ".weight_packed", DType::kI32,
+                              {matrix.rows, (matrix.cols + per_word - 1) / per_word}, codes));
   out.push_back(pack_scales(matrix, prefix + ".weight_scale"));
   const std::vector<int64_t> shape = {matrix.rows, matrix.cols, matrix.bits, matrix.group_size};
-  out.push_back(tensor_of(prefix + ".weight_shape", DType::kI64, {4}, shape));
+  out.push_back(packed_tensor(prefix + ".weight_shape", DType::kI64, {4}, shape));
   if (!matrix.zeros.empty() || matrix.zero != 1 << (matrix.bits - 1)) {
-    out.push_back(tensor_of(prefix + ".weight_zero_point", DType::kI32,
-                            {(matrix.rows + per_word - 1) / per_word, matrix.num_groups()},
-                            pack_zeros(matrix)));
+    out.push_back(packed_tensor(prefix + ".weight_zero_point", DType::kI32,
+                                {(matrix.rows + per_word - 1) / per_word, matrix.num_groups()},
+                                pack_zeros(matrix)));
   }
   const InputTransform& t = matrix.transform;
   if (!t.input_scale.empty()) {
     out.push_back(
-        tensor_of(prefix + ".ruvllm_input_scale", DType::kF32, {matrix.cols}, t.input_scale));
+        packed_tensor(prefix + ".ruvllm_input_scale", DType::kF32, {matrix.cols}, t.input_scale));
   }
   if (!t.permutation.empty()) {
     out.push_back(
-        tensor_of(prefix + ".ruvllm_permutation", DType::kI32, {matrix.cols}, t.permutation));
+        packed_tensor(prefix + ".ruvllm_permutation", DType::kI32, {matrix.cols}, t.permutation));
   }
   if (t.hadamard_block != 0) {
     const std::vector<int8_t> ones(static_cast<size_t>(matrix.cols), 1);
-    out.push_back(tensor_of(prefix + ".ruvllm_hadamard_signs", DType::kI8, {matrix.cols},
-                            t.hadamard_signs.empty() ? ones : t.hadamard_signs));
-    out.push_back(tensor_of(prefix + ".ruvllm_hadamard_block", DType::kI32, {1},
-                            std::vector<int32_t>{t.hadamard_block}));
+    out.push_back(packed_tensor(prefix + ".ruvllm_hadamard_signs", DType::kI8, {matrix.cols},
+                                t.hadamard_signs.empty() ? ones : t.hadamard_signs));
+    out.push_back(packed_tensor(prefix + ".ruvllm_hadamard_block", DType::kI32, {1},
+                                std::vector<int32_t>{t.hadamard_block}));
   }
   if (matrix.int8_activations) {
-    out.push_back(
-        tensor_of(prefix + ".ruvllm_int8_activations", DType::kI32, {1}, std::vector<int32_t>{1}));
+    out.push_back(packed_tensor(prefix + ".ruvllm_int8_activations", DType::kI32, {1},
+                                std::vector<int32_t>{1}));
   }
   return out;
 }

@@ -5,7 +5,9 @@
 
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ruvllm/result.h"
@@ -19,6 +21,15 @@ struct PackedTensor {
   std::vector<int64_t> shape;
   std::vector<std::byte> bytes;
 };
+
+template <typename T>
+PackedTensor packed_tensor(std::string name, DType dtype, std::vector<int64_t> shape,
+                           const std::vector<T>& values) {
+  PackedTensor out{std::move(name), dtype, std::move(shape), {}};
+  const auto bytes = std::as_bytes(std::span(values));
+  out.bytes.assign(bytes.begin(), bytes.end());
+  return out;
+}
 
 // The parts of matrix "PREFIX.weight": PREFIX.weight_packed, PREFIX.weight_scale, ... Zero points
 // must fit the bits (kInternal otherwise).

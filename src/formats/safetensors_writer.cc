@@ -1,30 +1,14 @@
 #include "formats/safetensors_writer.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <chrono>
-#include <cstdio>
-#include <cstring>
-#include <memory>
 
 #include "base/checked.h"
 #include "base/json.h"
+#include "base/new_file.h"
 #include "base/str.h"
 #include "formats/safetensors.h"
 
 namespace ruvllm {
-namespace {
-
-struct CloseFile {
-  void operator()(std::FILE* file) const { std::fclose(file); }
-};
-
-bool write_all(std::FILE* file, const void* data, size_t size) {
-  return size == 0 || std::fwrite(data, 1, size, file) == size;
-}
-
-}  // namespace
-
 Status SafetensorsWriter::add(std::string name, DType dtype, std::vector<int64_t> shape,
                               std::span<const std::byte> bytes) {
   const auto refuse = [&](const std::string& what) {
@@ -100,25 +84,11 @@ Status SafetensorsWriter::write(const std::string& path) const {
     length[i] = static_cast<unsigned char>(static_cast<uint64_t>(json.size()) >> (8 * i));
   }
 
-  // Processes that write the same file at a time do not share it.
-  const std::string temporary =
-      concat(path, ".", std::chrono::system_clock::now().time_since_epoch().count(), ".tmp");
-  const auto io_error = [&](const char* what) {
-    const int error = errno;
-    std::remove(temporary.c_str());
-    return fail(ErrorCode::kIo, concat(path, ": cannot ", what, ": ", std::strerror(error)));
-  };
-  std::unique_ptr<std::FILE, CloseFile> file(std::fopen(temporary.c_str(), "wb"));
-  if (file == nullptr) return io_error("create");
-  bool ok = write_all(file.get(), length, sizeof length) &&
-            write_all(file.get(), json.data(), json.size());
-  for (const Item* item : order) {
-    ok = ok && write_all(file.get(), item->bytes.data(), item->bytes.size());
-  }
-  ok = std::fclose(file.release()) == 0 && ok;
-  if (!ok) return io_error("write");
-  if (std::rename(temporary.c_str(), path.c_str()) != 0) return io_error("rename");
-  return {};
+  RUVLLM_ASSIGN(NewFile file, NewFile::create(path));
+  RUVLLM_TRY(file.write(length, sizeof length));
+  RUVLLM_TRY(file.write(json));
+  for (const Item* item : order) RUVLLM_TRY(file.write(item->bytes.data(), item->bytes.size()));
+  return file.commit();
 }
 
 }  // namespace ruvllm

@@ -23,4 +23,19 @@ inline QuantizedMatrix random_codes(int32_t bits, int64_t rows, int64_t cols, in
   return matrix;
 }
 
+// The same with scales that f16 holds, and with `zeros` zero points of the codes' range (else the
+// middle of it for all).
+inline QuantizedMatrix random_matrix(int32_t bits, int64_t rows, int64_t cols, int64_t group_size,
+                                     bool zeros) {
+  QuantizedMatrix matrix = random_codes(bits, rows, cols, group_size, 1);
+  for (int64_t i = 0; i < rows * matrix.num_groups(); ++i) {
+    matrix.scales.push_back(0.25f + static_cast<float>(i));
+    if (!zeros) continue;
+    const uint64_t word = random_bits(1, 2, static_cast<uint64_t>(i));
+    matrix.zeros.push_back(static_cast<int16_t>(word & ((1U << bits) - 1)));
+  }
+  matrix.zero = zeros ? 0 : 1 << (bits - 1);
+  return matrix;
+}
+
 }  // namespace ruvllm::test

@@ -32,9 +32,7 @@ struct Served {
                           return load_model_parts(name, options, settings);
                         },
                         [this](const ForwardBatch&) { gate.wait(); }),
-                    [](const Tokenizer& tokenizer, bool skip_special) {
-                      return make_incremental_decoder(tokenizer, skip_special);
-                    });
+                    make_incremental_decoder);
     LoadOptions options;
     options.compute = ComputeType::kF32;
     options.threads = 1;

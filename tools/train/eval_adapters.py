@@ -6,18 +6,23 @@
 Runs `ruvllm eval` (--binary), so the numbers are the engine's: chunks of --ctx tokens that begin with
 BOS, the second half of each scored. The first column is the plain model. With --questions (JSON lines
 of question and answer) two more rows: the perplexity of the right answers after their questions in the
-model's chat template, and how many are answered right, greedy, compared after qa.normalize. Standard library only.
+model's chat template, and how many are answered right, greedy, compared after qa.normalize.
+Standard library only.
 """
 
 import argparse
 import json
 import math
 import os
-import struct
+import pathlib
 import subprocess
+import sys
 import tempfile
 
 from qa import normalize
+
+sys.path.append(str(pathlib.Path(__file__).resolve().parent.parent))
+from gate_trace import read_tensor  # noqa: E402
 
 MAX_ANSWER = 64  # tokens
 
@@ -77,15 +82,6 @@ def answer_perplexity(a, rows, prompts, choice):
 def negative_log_softmax(logits, token):
     top = max(logits)
     return top + math.log(sum(math.exp(v - top) for v in logits)) - logits[token]
-
-
-def read_tensor(path, name):
-    """(shape, flat values) of an f32 tensor of a safetensors file."""
-    with open(path, "rb") as f:
-        header = json.loads(f.read(struct.unpack("<Q", f.read(8))[0]))
-        start, end = header[name]["data_offsets"]
-        f.seek(f.tell() + start)
-        return header[name]["shape"], struct.unpack(f"<{(end - start) // 4}f", f.read(end - start))
 
 
 def print_row(name, results):

@@ -112,9 +112,7 @@ std::unique_ptr<ServingBackend> open(size_t max_resident) {
         settings.kv_block_tokens = 8;
         return load_model_parts(name, checkpoint, options, settings);
       },
-      [](const Tokenizer& tokenizer, bool skip) {
-        return make_incremental_decoder(tokenizer, skip);
-      });
+      make_incremental_decoder);
   LoadOptions options;
   options.compute = ComputeType::kF32;
   options.threads = 1;

@@ -23,40 +23,20 @@ using test::read_json;
 constexpr float kLogprobLimit = 4e-4f;
 constexpr float kGateLimit = 2e-5f;
 
-std::unique_ptr<IncrementalDecoder> decoder(const Tokenizer& tokenizer, bool skip_special) {
-  return make_incremental_decoder(tokenizer, skip_special);
+using Case = test::ServingCase;
+
+// Small pages and steps: the models are tiny.
+Case small_case() {
+  Case c;
+  c.block = 4;
+  c.step_rows = 64;
+  return c;
 }
 
-struct Case {
-  int32_t block = 4;
-  int32_t blocks = 512;
-  int32_t chunk = 0;
-  int32_t threads = 1;
-  int32_t step_rows = 64;
-  bool prefix_caching = true;
-};
-
 std::unique_ptr<ServingBackend> open(const std::string& model, LoadOptions options,
-                                     const Case& c = {}) {
-  ServingConfig config;
-  config.paged_attention.block_size = c.block;
-  config.paged_attention.max_blocks = c.blocks;
-  config.paged_attention.enable_prefix_caching = c.prefix_caching;
-  config.max_batched_tokens = c.step_rows;
-  LoaderSettings settings;
-  settings.max_step_rows = c.step_rows;
-  settings.kv_block_tokens = c.block;
-  auto backend = std::make_unique<ServingBackend>(
-      config,
-      [settings](const std::string& name, const LoadOptions& load) {
-        return load_model_parts(name, load, settings);
-      },
-      decoder, [c](EnginePlan& plan) { plan.max_chunk = c.chunk; });
+                                     const Case& c = small_case()) {
   options.compute = ComputeType::kF32;
-  options.threads = c.threads;
-  const Status status = backend->load_model(model, options);
-  EXPECT_TRUE(status) << (status ? "" : status.error().message);
-  return backend;
+  return test::open_served(model, c, std::move(options));
 }
 
 GenerateParams greedy(int32_t max_tokens) {
@@ -271,7 +251,7 @@ TEST(XLoraServing, SameBitsHoweverItIsScheduled) {
     add_xloras(*backend, root, late);
     return backend;
   };
-  Case no_cache;
+  Case no_cache = small_case();
   no_cache.prefix_caching = false;
   auto backend = plain(no_cache);
   const std::vector<Answer> alone = one_by_one(*backend, jobs);
@@ -279,12 +259,13 @@ TEST(XLoraServing, SameBitsHoweverItIsScheduled) {
   EXPECT_FALSE(alone[0].gates.empty());
   EXPECT_TRUE(alone[9].gates.empty()) << "the base has none";
   EXPECT_EQ(all_at_once(*backend, jobs), alone) << "no prefix cache";
-  backend = plain({});
+  backend = plain(small_case());
   EXPECT_EQ(all_at_once(*backend, jobs), alone) << "with a prefix cache";
   const uint64_t hits = backend->stats()->prefix_hit_tokens;
   EXPECT_EQ(all_at_once(*backend, jobs), alone) << "from the prefix cache";
   EXPECT_GT(backend->stats()->prefix_hit_tokens, hits);
-  Case in_ones, in_sevens, tiny_pool, two_threads;
+  Case in_ones = small_case();
+  Case in_sevens = in_ones, tiny_pool = in_ones, two_threads = in_ones;
   in_ones.chunk = 1;
   in_sevens.chunk = 7;
   tiny_pool.blocks = 28;  // of which one X-LoRA request may need 22
@@ -301,7 +282,7 @@ TEST(XLoraServing, SameBitsHoweverItIsScheduled) {
   }
   EdgeBackend edge(
       [](const std::string& name, const LoadOptions& load) { return load_model_parts(name, load); },
-      decoder);
+      make_incremental_decoder);
   LoadOptions options = many_adapters(root);
   options.compute = ComputeType::kF32;
   options.threads = 1;
@@ -372,7 +353,7 @@ TEST(XLoraServing, EmbeddingsAndPromptScoresAreOfPass2) {
   EXPECT_NE(*routed, *plain);
   EdgeBackend edge(
       [](const std::string& name, const LoadOptions& load) { return load_model_parts(name, load); },
-      decoder);
+      make_incremental_decoder);
   LoadOptions options = many_adapters(root);
   options.compute = ComputeType::kF32;
   ASSERT_TRUE(edge.load_model(base, options));
