@@ -27,7 +27,7 @@ void add_list(FlagSet& flags, std::string name, std::vector<int64_t>& target, st
 
 void BenchFlags::add_to(FlagSet& set) {
   flags = &set;
-  model.add_to(set);
+  model.add_to(set, kComputeFlags | kSeedFlag);
   set.add("--model-shape", "SHAPE", shape,
           concat("random weights in memory instead of MODEL: ", known_shapes()));
   set.add("--quant", "TYPE,...", quant, "formats of --model-shape, e.g. bf16,q8_0,q4_0");
@@ -48,11 +48,11 @@ void BenchFlags::add_to(FlagSet& set) {
                    return {};
                  });
   set.add("--shared-prefix", "N", shared_prefix,
-          "serving: --batch sessions whose prompts have N tokens in common", 0);
+          "--batch sessions through serving whose prompts have N tokens in common", 0);
   set.add("--long-prefill", "N", long_prefill,
-          "serving: a prompt of N tokens that comes while --batch sessions decode", 0);
+          "through serving: a prompt of N tokens that comes while --batch sessions decode", 0);
   set.add("--mixed", "N", mixed,
-          "serving: N mixed requests in a pool of 1 GiB, of pages and of 2,048-token regions", 0,
+          "N requests of 32-512 tokens in serving's pool (1G): pages beside 2,048-token regions", 0,
           4096);
   set.add_example("ruvllm bench -m demo --backend serving --batch 1,8,64");
   set.add_example("ruvllm bench -m demo --compare edge,serving");
@@ -275,27 +275,38 @@ std::string Bench::json() const {
 
 }  // namespace
 
+std::optional<int> BenchFlags::check(const FlagSet& flags) const {
+  if (shape.empty()) {
+    if (model.model.empty()) return model.check(flags);
+    for (const char* flag : {"--quant", "--seed"}) {
+      if (flags.given(flag)) return flags.usage_error(concat(flag, " needs --model-shape"));
+    }
+  } else if (!model.model.empty()) {
+    return flags.usage_error("give one of -m and --model-shape");
+  } else if (find_shape(shape) == nullptr) {
+    return flags.usage_error(
+        concat("--model-shape is ", printable(shape), ", expected one of ", known_shapes()));
+  }
+  if (!compare.empty() && flags.given("--backend")) {
+    return flags.usage_error("--compare names the backends, give no --backend beside it");
+  }
+  if (!measures_sessions()) {
+    for (const char* flag : {"--shared-prefix", "--long-prefill", "--mixed", "--adapter",
+                             "--use-adapter", "--xlora"}) {
+      if (flags.given(flag)) {
+        return flags.usage_error(concat(flag, " needs --backend serving or --compare"));
+      }
+    }
+  }
+  return model.check_used(flags, measures_sessions());
+}
+
 int verb_bench(Args args) {
   BenchFlags options;
   FlagSet flags("bench", "prefill and decode speed, beside the machine's own limits");
   options.add_to(flags);
   if (const auto status = flags.parse(args)) return *status;
-  if (options.shape.empty()) {
-    if (const auto status = options.model.check(flags)) return *status;
-  } else if (!options.model.model.empty()) {
-    return flags.usage_error("give one of -m and --model-shape");
-  } else if (find_shape(options.shape) == nullptr) {
-    return flags.usage_error(concat("--model-shape is ", printable(options.shape),
-                                    ", expected one of ", known_shapes()));
-  }
-  const auto serving_only = [&](std::string_view flag, int64_t value) {
-    return value > 0 && options.model.backend != BackendKind::kServing
-               ? std::optional(flags.usage_error(concat(flag, " needs --backend serving")))
-               : std::nullopt;
-  };
-  if (const auto status = serving_only("--shared-prefix", options.shared_prefix)) return *status;
-  if (const auto status = serving_only("--long-prefill", options.long_prefill)) return *status;
-  if (const auto status = serving_only("--mixed", options.mixed)) return *status;
+  if (const auto status = options.check(flags)) return *status;
   Bench bench(options);
   if (const Status status = bench.run(); !status) return fail_with("bench", status.error());
   if (options.json) write_out(bench.json());

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,8 @@ struct BenchFlags {
   FlagSet* flags = nullptr;
 
   void add_to(FlagSet& set);
+  // kExitUsage with one line for flags that do not go together, or that nothing would read.
+  std::optional<int> check(const FlagSet& flags) const;
   // Whether sessions through LlmBackend are measured, not steps of a runner.
   bool measures_sessions() const {
     return !compare.empty() || model.backend == BackendKind::kServing;

@@ -109,7 +109,7 @@ int verb_eval(Args args) {
   EvalFlags options;
   FlagSet flags("eval",
                 "perplexity of a text (llama.cpp's convention), divergence from a reference");
-  options.model.add_to(flags);
+  options.model.add_to(flags, kComputeFlags);
   flags.add("--text", "FILE", options.text_path, "the text (- is stdin)");
   flags.add("--ctx", "N", options.ctx, "tokens of a chunk; the second half is scored", 4);
   flags.add("--reference", "MODEL2", options.reference, "compare with this model's distributions");

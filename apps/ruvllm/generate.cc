@@ -61,10 +61,11 @@ int verb_generate(Args args) {
   int32_t concurrency = 1;
   bool json = true;
   FlagSet flags("generate", "continues every sequence of a file, as JSON");
-  model.add_to(flags);
+  model.add_to(flags, kComputeFlags | kSeedFlag);
   add_serving_flags(flags, model.serving);
   flags.add("--ids", "FILE", ids_path, "JSON: [[ids],[ids],...] (- is stdin)");
-  flags.add("--concurrency", "C", concurrency, "sequences at a time", 1, 1024);
+  flags.add("--concurrency", "C", concurrency,
+            "sequences asked for at a time; edge computes one after the other", 1, 1024);
   sampling.add_to(flags);
   flags.add("--json", json, "JSON output (always on)");
   flags.add_example("ruvllm generate -m demo --ids prompts.json -n 32 --ignore-eos");

@@ -1,5 +1,4 @@
 // ruvllm info: what a model file says, and what it will cost in memory.
-#include <cmath>
 #include <map>
 #include <utility>
 
@@ -143,7 +142,10 @@ TextSummary summarize_text(const std::string& path) {
 
 // A float as the file wrote it: 0.6, not 0.6000000238.
 Json optional_number(const auto& value) {
-  return value ? Json(std::round(static_cast<double>(*value) * 1e6) / 1e6) : Json();
+  if (!value) return Json();
+  double written = 0.0;
+  parse_number(concat(*value), written);
+  return Json(written);
 }
 
 Json tensors_json(const Checkpoint& checkpoint) {

@@ -98,7 +98,8 @@ Status write_logits(EdgeModel& model, const std::vector<std::vector<int32_t>>& l
 int verb_logits(Args args) {
   LogitsFlags options;
   FlagSet flags("logits", "writes logits.i f32 [T, V] of every sequence i to a safetensors file");
-  options.model.add_to(flags);
+  options.model.adapter_per_sequence = true;
+  options.model.add_to(flags, kComputeFlags);
   flags.add("--ids", "FILE", options.ids_path, "JSON: [[ids],[ids],...] (- is stdin)");
   flags.add("--out", "FILE", options.out_path, "the safetensors file to write");
   flags.add("--last", "N", options.last, "only the last N rows of each; 0: all", 0);

@@ -64,29 +64,42 @@ void add_device_flag(FlagSet& flags, DeviceKind& device) {
   add_choice(flags, "--device", device, "where to run", kDevices);
 }
 
-void ModelFlags::add_to(FlagSet& flags) {
+void ModelFlags::add_to(FlagSet& flags, uint32_t groups) {
   flags.add("-m,--model", "MODEL", model,
             "a Hugging Face directory, a .gguf file, org/name, or demo");
-  add_choice(flags, "--backend", backend, "which engine loop", kBackends);
-  add_device_flag(flags, load.device);
+  if (groups & kBackendFlag)
+    add_choice(flags, "--backend", backend, "which engine loop", kBackends);
   flags.add("--threads", "N", load.threads, "CPU threads; 0: the physical cores", 0, 4096);
+  if (groups & kRunFlags) add_run_flags(flags);
+  if (groups & kSeedFlag) flags.add("--seed", "N", seed, "fixes the random choices");
+  flags.add("--offline", load.offline, "never download");
+  if (groups & kIsqFlags) add_isq_flags(flags);
+  if (groups & kAdapterFlags) add_adapter_flags(flags);
+}
+
+void ModelFlags::add_run_flags(FlagSet& flags) {
+  add_device_flag(flags, load.device);
   add_choice(flags, "--dtype", load.compute, "precision; f32 is the exact mode", kDtypes);
   add_choice(flags, "--kv-dtype", load.kv, "precision of the KV cache", kKvDtypes);
   flags.add("--max-seq-len,--max-model-len", "N", load.max_seq_len,
             "tokens of prompt and answer; 0: what the model was made for", 0);
-  flags.add("--seed", "N", seed, "fixes the random choices");
-  flags.add("--offline", load.offline, "never download");
+}
+
+void ModelFlags::add_isq_flags(FlagSet& flags) {
   flags.add("--isq", "METHODBITS", load.isq,
-            "quantize while loading: rtn8, rtn4, awq4:g64, gptq3, smoothquant8 ...");
+            "quantize while loading: rtn8, rtn4, awq4:g64, gptq3, smoothquant8, auto:BITS ...");
   flags.add("--calibration", "FILE", load.calibration,
             "text or JSONL for awq, gptq and smoothquant; default: a small built-in text");
   flags.add("--calibration-samples", "N", load.calibration_samples, "pieces of 512 tokens of it", 1,
             65536);
   flags.add("--isq-cache", "DIR", load.isq_cache,
             "keep what --isq made there; the next start with the same model and settings reads it");
+}
+
+void ModelFlags::add_adapter_flags(FlagSet& flags) {
   flags.add_custom("--adapter,--lora", "NAME=DIR", "", "a LoRA adapter (PEFT); may be repeated",
                    [this](std::string_view text) { return add_adapter(text); });
-  flags.add_custom("--use-adapter", "NAME", "",
+  flags.add_custom("--use-adapter", adapter_per_sequence ? "NAME,..." : "NAME", "",
                    "which adapter: a name, base, xlora, or a sum A:0.5+B:0.5",
                    [this](std::string_view text) -> Status {
                      use_adapters.clear();
@@ -95,6 +108,10 @@ void ModelFlags::add_to(FlagSet& flags) {
                        use_adapters.emplace_back(text.substr(0, comma));
                        if (comma == text.size()) break;
                        text.remove_prefix(comma + 1);
+                     }
+                     if (use_adapters.size() > 1 && !adapter_per_sequence) {
+                       return fail(ErrorCode::kInvalidArgument,
+                                   "expected one adapter (one for each sequence: ruvllm logits)");
                      }
                      load.use_adapter = use_adapters.front();
                      return {};
@@ -126,6 +143,21 @@ void add_bytes(FlagSet& flags, const ServingField& field, uint64_t& target) {
                    });
 }
 
+void add_fraction(FlagSet& flags, const ServingField& field, float& number, ServingTarget target) {
+  flags.add_custom(
+      std::string(field.flag), std::string(field.value), concat(number), std::string(field.help),
+      [&field, &number, target](std::string_view text) -> Status {
+        double value = 0.0;
+        const float before = number;
+        if (parse_number(text, value)) {
+          number = static_cast<float>(value);
+          if (is_allowed(field, target)) return {};
+        }
+        number = before;
+        return fail(ErrorCode::kInvalidArgument, concat("expected ", allowed_text(field, target)));
+      });
+}
+
 Status read_serving_config(const std::string& path, ServingConfig& config) {
   RUVLLM_ASSIGN(const std::string text, read_input(path));
   RUVLLM_ASSIGN(const Json json, Json::parse(text));
@@ -146,8 +178,7 @@ void add_serving_flags(FlagSet& flags, ServingConfig& config) {
       flags.add(std::string(field.flag), std::string(field.value), **whole, std::string(field.help),
                 field.min, field.max);
     } else if (auto* const* number = std::get_if<float*>(&target)) {
-      flags.add(std::string(field.flag), std::string(field.value), **number,
-                std::string(field.help));
+      add_fraction(flags, field, **number, target);
     } else if (auto* const* on = std::get_if<bool*>(&target)) {
       add_switch(flags, field, **on);
     } else {
@@ -167,14 +198,32 @@ Status ModelFlags::add_adapter(std::string_view text) {
 
 std::optional<int> ModelFlags::check(const FlagSet& flags) const {
   if (model.empty()) return flags.usage_error("which model? give -m MODEL (demo is built in)");
+  return check_used(flags, backend == BackendKind::kServing);
+}
+
+std::optional<int> ModelFlags::check_used(const FlagSet& flags, bool serves) const {
+  const auto without_effect = [&](std::string_view flag, std::string_view needed) {
+    return flags.usage_error(concat(flag, " needs ", needed, ", without it nothing reads it"));
+  };
+  if (!serves) {
+    std::vector<std::string> names = {"--serving-config"};
+    for (const ServingField& field : serving_fields()) {
+      names.emplace_back(field.flag);
+      names.push_back(concat("--no-", field.flag.substr(2)));
+    }
+    for (const std::string& name : names) {
+      if (flags.given(name)) return without_effect(name, "--backend serving");
+    }
+  }
+  if (load.isq.empty()) {
+    for (const char* name : {"--calibration", "--calibration-samples", "--isq-cache"}) {
+      if (flags.given(name)) return without_effect(name, "--isq");
+    }
+  }
   return std::nullopt;
 }
 
 Result<std::unique_ptr<LlmBackend>> ModelFlags::open_backend() const {
-  if (use_adapters.size() > 1) {
-    return fail(ErrorCode::kUnsupported,
-                "--use-adapter: one adapter for all sequences (one for each: ruvllm logits)");
-  }
   RUVLLM_ASSIGN(std::unique_ptr<LlmBackend> engine, create_backend(backend, serving));
   RUVLLM_TRY(engine->load_model(model, load));
   return engine;

@@ -1,4 +1,5 @@
-// The flags that every verb with a model shares, and what they mean to the engine.
+// The flags that verbs with a model share, and what they mean to the engine. A verb takes the
+// groups that it honours; a flag that the chosen backend would ignore is refused by check().
 #pragma once
 
 #include <memory>
@@ -10,6 +11,17 @@
 
 namespace ruvllm::cli {
 
+// Groups of ModelFlags beside -m, --threads and --offline, which every verb takes.
+enum ModelFlagGroup : uint32_t {
+  kBackendFlag = 1 << 0,   // --backend
+  kRunFlags = 1 << 1,      // --device, --dtype, --kv-dtype, --max-seq-len
+  kSeedFlag = 1 << 2,      // --seed
+  kIsqFlags = 1 << 3,      // --isq, --calibration..., --isq-cache
+  kAdapterFlags = 1 << 4,  // --adapter, --use-adapter, --xlora
+};
+// Of a verb that computes with a model, without random choices of its own.
+constexpr uint32_t kComputeFlags = kBackendFlag | kRunFlags | kIsqFlags | kAdapterFlags;
+
 struct ModelFlags {
   std::string model;
 #if defined(RUVLLM_HAS_EDGE)
@@ -20,18 +32,28 @@ struct ModelFlags {
   ServingConfig serving;  // how --backend serving runs
   LoadOptions load;
   std::optional<uint64_t> seed;
+  bool adapter_per_sequence = false;      // --use-adapter may be a list; set before add_to()
   std::vector<std::string> use_adapters;  // --use-adapter, one for all or one per sequence
 
-  void add_to(FlagSet& flags);
+  // `groups`: ModelFlagGroup, or-ed.
+  void add_to(FlagSet& flags, uint32_t groups);
   // One more of load.adapters, from NAME=DIR.
   Status add_adapter(std::string_view text);
-  // kExitUsage with one line when no model was named.
+  // kExitUsage with one line when no model was named, or check_used() finds something.
   std::optional<int> check(const FlagSet& flags) const;
+  // kExitUsage with one line for a flag without effect: one of the serving backend without it
+  // (`serves`: whether the verb uses it), one of --isq without that.
+  std::optional<int> check_used(const FlagSet& flags, bool serves) const;
   // The backend with the model loaded.
   Result<std::unique_ptr<LlmBackend>> open_backend() const;
   // The parts of the model for verbs that work below LlmBackend (edge backend only). Shows progress
   // on a terminal.
   Result<std::shared_ptr<EdgeModel>> open_model() const;
+
+ private:
+  void add_run_flags(FlagSet& flags);
+  void add_isq_flags(FlagSet& flags);
+  void add_adapter_flags(FlagSet& flags);
 };
 
 // Flags of the serving backend, named as in vLLM where vLLM has them.

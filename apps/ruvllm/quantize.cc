@@ -130,14 +130,13 @@ int verb_quantize(Args args) {
   QuantizeFlags options;
   std::string& out = options.out;
   FlagSet flags("quantize", "rounds a model's weights to fewer bits and saves the result");
-  options.model.add_to(flags);
+  options.model.add_to(flags, kIsqFlags);
   flags.add("-o,--out", "DIR", out,
             "the folder (gguf: file) to write; it must not exist as a model");
-  flags.add_custom(
-      "--format", "LAYOUT", "ruvllm",
-      "whose layout: ruvllm, gptq (v2), awq (gemm, 4 bits), compressed-tensors, or gguf "
-      "(-o FILE, from a GGUF file)",
-      [&options](std::string_view text) { return set_format(text, options); });
+  flags.add_custom("--format", "LAYOUT", "ruvllm",
+                   "ruvllm, gptq (v2), awq (gemm, 4 bits), compressed-tensors, or gguf (-o FILE, "
+                   "of a GGUF file)",
+                   [&options](std::string_view text) { return set_format(text, options); });
   flags.add("--json", options.json, "one JSON object");
   flags.add_example("ruvllm quantize -m model --isq gptq4:g64 --calibration book.txt -o model-q4");
   if (const auto status = flags.parse(args)) return *status;

@@ -24,7 +24,7 @@ struct RunFlags {
   bool json = false;
 
   void add_to(FlagSet& flags) {
-    model.add_to(flags);
+    model.add_to(flags, kComputeFlags | kSeedFlag);
     flags.add_custom("-p,--prompt", "TEXT", "", "the message; without it: stdin, or a chat",
                      [this](std::string_view text) -> Status {
                        prompt = std::string(text);

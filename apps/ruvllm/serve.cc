@@ -56,7 +56,7 @@ void ServeFlags::add_engine_flags(FlagSet& flags) {
 void ServeFlags::add_to(FlagSet& flags) {
   server::ServiceOptions& service = options.service;
   server::NetOptions& net = options.net;
-  model.add_to(flags);
+  model.add_to(flags, kComputeFlags);
   flags.add("--host", "HOST", net.host, "where to listen; beyond this machine a key is needed");
   flags.add("--port", "N", port, "0: any free one", 0, 65535);
   flags.add("--served-model-name", "NAME", names, "what clients call the model; repeatable");
@@ -163,6 +163,14 @@ int verb_serve(Args args) {
   serve.add_to(flags);
   if (const auto status = flags.parse(args)) return *status;
   if (const auto status = serve.model.check(flags)) return *status;
+  if (serve.model.backend != BackendKind::kServing) {
+    if (serve.options.service.allow_priority) {
+      return flags.usage_error("--scheduling-policy priority needs --backend serving");
+    }
+    if (serve.share_cache) {
+      return flags.usage_error("--share-prefix-cache needs --backend serving");
+    }
+  }
   if (serve.options.service.enable_lora_updates && serve.model.load.adapter_root.empty()) {
     return fail_with("serve", Error{ErrorCode::kInvalidArgument,
                                     "--enable-lora-updates needs --lora-root DIR, the folder that "

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <limits>
+#include <string>
+#include <variant>
 
 #include "base/str.h"
 #include "engine/serving_fields.h"
@@ -31,15 +33,10 @@ Status check_serving_config(const ServingConfig& config) {
   ServingConfig copy = config;
   for (const ServingField& field : serving_fields()) {
     const ServingTarget target = field.target(copy);
-    const auto* const* value = std::get_if<int32_t*>(&target);
-    if (value == nullptr || (**value >= field.min && **value <= field.max)) continue;
+    if (is_allowed(field, target)) continue;
+    const std::string found = std::visit([](const auto* value) { return concat(*value); }, target);
     return fail(ErrorCode::kInvalidArgument,
-                concat(field.name(), " is ", **value, ", expected ", field.min, " to ", field.max));
-  }
-  const float fraction = config.paged_attention.gpu_memory_fraction;
-  if (!(fraction > 0.0f && fraction <= 1.0f)) {
-    return fail(ErrorCode::kInvalidArgument,
-                concat("gpu_memory_fraction is ", fraction, ", expected above 0, at most 1"));
+                concat(field.path, " is ", found, ", expected ", allowed_text(field, target)));
   }
   if (config.isq.size() > 1) {
     return fail(ErrorCode::kInvalidArgument, concat("isq has ", config.isq.size(),

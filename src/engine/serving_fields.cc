@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
+#include <variant>
 
 #include "base/str.h"
 #include "quantize/isq_config.h"
@@ -18,7 +21,7 @@ constexpr ServingField kFields[] = {
     {"paged_attention.max_blocks", "--max-blocks", "N", "KV pages at most", 1, 1 << 28,
      [](ServingConfig& c) -> ServingTarget { return &c.paged_attention.max_blocks; }},
     {"paged_attention.gpu_memory_fraction", "--gpu-memory-utilization", "X",
-     "KV pages take at most this part of the memory that is free after the weights", 0, 0,
+     "KV pages take at most this part of the memory that is free after the weights", 0, 1,
      [](ServingConfig& c) -> ServingTarget { return &c.paged_attention.gpu_memory_fraction; }},
     {"paged_attention.enable_prefix_caching", "--enable-prefix-caching", "",
      "keep prompts for the next ones", 0, 0,
@@ -56,9 +59,11 @@ Json text(std::string_view value) {
   return Json(std::string(value));
 }
 
-// A float as it is written: 0.9, not 0.8999999762.
+// A float as it is written: 0.9, not 0.8999999762. Reads back as the same float.
 Json number(float value) {
-  return Json(std::round(static_cast<double>(value) * 1e6) / 1e6);
+  double written = 0.0;
+  parse_number(concat(value), written);
+  return Json(written);
 }
 
 Json value_of(const ServingTarget& target) {
@@ -74,27 +79,43 @@ std::unexpected<Error> wrong(std::string_view path, const Json& found, std::stri
       concat("serving config: ", path, " is ", printable(found.dump()), ", expected ", expected));
 }
 
-Status set_value(const ServingField& field, const ServingTarget& target, const Json& json) {
-  if (auto* const* p = std::get_if<int32_t*>(&target)) {
-    const auto value = json.as_int64();
-    if (!value || *value < field.min || *value > field.max) {
-      return wrong(field.path, json, concat(field.min, " to ", field.max));
-    }
-    **p = static_cast<int32_t>(*value);
-  } else if (auto* const* p = std::get_if<float*>(&target)) {
+// Sets what `target` points to, when the field may be that.
+template <typename T>
+Status set_checked(const ServingField& field, const ServingTarget& target, T* place,
+                   std::optional<T> value, const Json& json) {
+  const T before = *place;
+  if (value) *place = *value;
+  if (value && is_allowed(field, target)) return {};
+  *place = before;
+  return wrong(field.path, json, allowed_text(field, target));
+}
+
+template <typename T>
+std::optional<T> number_as(const Json& json) {
+  if constexpr (std::is_same_v<T, bool>) {
+    return json.as_bool();
+  } else if constexpr (std::is_same_v<T, float>) {
     const auto value = json.as_double();
-    if (!value) return wrong(field.path, json, "a number");
-    **p = static_cast<float>(*value);
-  } else if (auto* const* p = std::get_if<bool*>(&target)) {
-    const auto value = json.as_bool();
-    if (!value) return wrong(field.path, json, "true or false");
-    **p = *value;
+    return value ? std::optional(static_cast<float>(*value)) : std::nullopt;
+  } else if constexpr (std::is_same_v<T, uint64_t>) {
+    return json.as_uint64();
   } else {
-    const auto value = json.as_uint64();
-    if (!value) return wrong(field.path, json, "a number of bytes");
-    **std::get_if<uint64_t*>(&target) = *value;
+    const auto value = json.as_int64();
+    return value && std::in_range<T>(*value) ? std::optional(static_cast<T>(*value)) : std::nullopt;
   }
-  return {};
+}
+
+Status set_value(const ServingField& field, const ServingTarget& target, const Json& json) {
+  return std::visit(
+      [&]<typename T>(T* place) {
+        return set_checked(field, target, place, number_as<T>(json), json);
+      },
+      target);
+}
+
+std::unexpected<Error> unknown(std::string_view path, std::string_view known) {
+  return fail(ErrorCode::kInvalidArgument,
+              concat("serving config: ", path, " is not known, expected one of ", known));
 }
 
 Json isq_json(const IsqConfig& isq) {
@@ -112,93 +133,158 @@ Json xlora_json(const XLoraConfig& xlora) {
                            {"mixing_mode", text(mixing->name)}});
 }
 
-Result<int32_t> whole(std::string_view path, const Json& json) {
+Result<int32_t> whole(std::string_view path, const Json& json, int64_t min, int64_t max) {
   const auto value = json.as_int64();
-  if (!value || *value < 0 || *value > std::numeric_limits<int32_t>::max()) {
-    return wrong(path, json, "a whole number of 0 or more");
-  }
+  if (!value || *value < min || *value > max) return wrong(path, json, concat(min, " to ", max));
   return static_cast<int32_t>(*value);
 }
 
-Result<IsqConfig> isq_from_json(const Json& json) {
-  IsqConfig isq;
+// `path`: "isq[0]".
+Result<IsqConfig> isq_from_json(const std::string& path, const Json& json) {
   const Json* scheme = json.find("scheme");
   if (scheme == nullptr || scheme->as_string() == nullptr) {
-    return wrong("isq", json, "objects with a scheme such as rtn4:g32");
+    return wrong(path, json, "an object with a scheme such as \"rtn4:g32\"");
   }
-  RUVLLM_ASSIGN(isq, parse_isq(*scheme->as_string()));
-  for (const JsonMember& member : *json.as_object()) {
-    if (member.key == "scheme") continue;
-    if (member.key != "calibration_samples") {
-      return wrong("isq", json, "scheme and calibration_samples");
-    }
-    RUVLLM_ASSIGN(isq.calibration_samples, whole("isq.calibration_samples", member.value));
+  Result<IsqConfig> isq = parse_isq(*scheme->as_string());
+  if (!isq) {
+    return fail(isq.error().code,
+                concat("serving config: ", path, ".scheme: ", isq.error().message));
+  }
+  for (const auto& [key, value] : *json.as_object()) {
+    if (key == "scheme") continue;
+    const std::string member = concat(path, ".", printable(key));
+    if (key != "calibration_samples") return unknown(member, "scheme, calibration_samples");
+    RUVLLM_ASSIGN(isq->calibration_samples, whole(member, value, 1, 1 << 16));
   }
   return isq;
 }
 
-Result<XLoraConfig> xlora_from_json(const Json& json) {
+// `path`: "xlora[0]".
+Result<XLoraConfig> xlora_from_json(const std::string& path, const Json& json) {
   XLoraConfig xlora;
-  if (!json.is_object()) return wrong("xlora", json, "objects");
+  if (!json.is_object()) return wrong(path, json, "an object");
   for (const auto& [key, value] : *json.as_object()) {
-    if (key == "adapters" && value.is_array()) {
+    const std::string member = concat(path, ".", printable(key));
+    if (key == "adapters") {
+      if (!value.is_array()) return wrong(member, value, "an array of names");
       for (const Json& adapter : *value.as_array()) {
-        if (!adapter.is_string()) return wrong("xlora.adapters", value, "names");
+        if (!adapter.is_string()) return wrong(member, value, "an array of names");
         xlora.adapters.push_back(*adapter.as_string());
       }
     } else if (key == "top_k") {
-      RUVLLM_ASSIGN(xlora.top_k, whole("xlora.top_k", value));
-    } else if (key == "temperature" && value.is_number()) {
-      xlora.temperature = static_cast<float>(*value.as_double());
-    } else if (key == "mixing_mode" && value.is_string()) {
-      const auto* mixing = std::ranges::find(kMixing, *value.as_string(), &MixingName::name);
+      RUVLLM_ASSIGN(xlora.top_k, whole(member, value, 0, std::numeric_limits<int32_t>::max()));
+    } else if (key == "temperature") {
+      xlora.temperature = static_cast<float>(value.as_double().value_or(0.0));
+      if (!(xlora.temperature > 0.0f) || !std::isfinite(xlora.temperature)) {
+        return wrong(member, value, "a number above 0");
+      }
+    } else if (key == "mixing_mode") {
+      const std::string name = value.is_string() ? *value.as_string() : std::string();
+      const auto* mixing = std::ranges::find(kMixing, std::string_view(name), &MixingName::name);
       if (mixing == std::end(kMixing)) {
-        return wrong("xlora.mixing_mode", value, "additive, concatenate or gated");
+        return wrong(member, value, "additive, concatenate or gated");
       }
       xlora.mixing_mode = mixing->mode;
     } else {
-      return wrong(concat("xlora.", printable(key)), value,
-                   "adapters (an array), top_k, temperature, mixing_mode");
+      return unknown(member, "adapters, top_k, temperature, mixing_mode");
     }
   }
   return xlora;
 }
 
-Status set_member(ServingConfig& config, const std::string& path, const Json& json) {
+// The members of `object` ("" is the top) that hold a number or a switch.
+std::string known_members(std::string_view object) {
+  std::string names;
+  for (const ServingField& field : kFields) {
+    const std::string_view outer = field.path.substr(0, field.path.size() - field.name().size());
+    if (outer == object) names += concat(names.empty() ? "" : ", ", field.name());
+  }
+  return names;
+}
+
+// A number or a switch of `object` ("paged_attention." or ""); false: there is none of that name.
+Result<bool> set_field(ServingConfig& config, std::string_view object, std::string_view key,
+                       const Json& json) {
+  if (key.find('.') != std::string_view::npos) return false;
+  const std::string path = concat(object, key);
   const auto* field = std::ranges::find(kFields, std::string_view(path), &ServingField::path);
-  if (field != std::end(kFields)) return set_value(*field, field->target(config), json);
-  if (path == "device") {
-    const std::string* name = json.as_string();
-    const auto* device = name == nullptr ? std::end(kDevices)
-                                         : std::ranges::find(kDevices, *name, &DeviceName::name);
-    if (device == std::end(kDevices)) return wrong(path, json, "auto, cpu, cuda or metal");
-    config.device = device->kind;
-    return {};
+  if (field == std::end(kFields)) return false;
+  RUVLLM_TRY(set_value(*field, field->target(config), json));
+  return true;
+}
+
+Status set_paged(ServingConfig& config, const Json& json) {
+  constexpr std::string_view kObject = "paged_attention.";
+  if (!json.is_object()) return wrong("paged_attention", json, "an object");
+  for (const auto& [key, value] : *json.as_object()) {
+    RUVLLM_ASSIGN(const bool known, set_field(config, kObject, key, value));
+    if (!known) return unknown(concat(kObject, printable(key)), known_members(kObject));
   }
-  if ((path == "isq" || path == "xlora") && json.is_array()) {
-    for (const Json& item : *json.as_array()) {
-      if (path == "isq") {
-        RUVLLM_ASSIGN(config.isq.emplace_back(), isq_from_json(item));
-      } else {
-        RUVLLM_ASSIGN(config.xlora.emplace_back(), xlora_from_json(item));
-      }
-    }
-    return {};
+  return {};
+}
+
+Status set_device(ServingConfig& config, const Json& json) {
+  const std::string name = json.is_string() ? *json.as_string() : std::string();
+  const auto* device = std::ranges::find(kDevices, std::string_view(name), &DeviceName::name);
+  if (device == std::end(kDevices)) return wrong("device", json, "auto, cpu, cuda or metal");
+  config.device = device->kind;
+  return {};
+}
+
+template <typename T>
+Status set_list(std::vector<T>& list, const std::string& path, const Json& json,
+                Result<T> (*read)(const std::string&, const Json&)) {
+  if (!json.is_array()) return wrong(path, json, "an array");
+  if (json.as_array()->size() > 1) {
+    return wrong(path, json,
+                 path == "isq" ? "at most one, with overrides for single tensors" : "at most one");
   }
-  if (path == "paged_attention" && json.is_object()) {
-    for (const auto& [key, value] : *json.as_object()) {
-      RUVLLM_TRY(set_member(config, concat("paged_attention.", key), value));
-    }
-    return {};
+  for (const Json& item : *json.as_array()) {
+    RUVLLM_ASSIGN(list.emplace_back(), read(concat(path, "[0]"), item));
   }
-  return fail(ErrorCode::kInvalidArgument,
-              concat("serving config: ", printable(path), " is not known or of the wrong type"));
+  return {};
+}
+
+Status set_member(ServingConfig& config, const std::string& key, const Json& json) {
+  if (key == "paged_attention") return set_paged(config, json);
+  if (key == "device") return set_device(config, json);
+  if (key == "isq") return set_list(config.isq, key, json, isq_from_json);
+  if (key == "xlora") return set_list(config.xlora, key, json, xlora_from_json);
+  RUVLLM_ASSIGN(const bool known, set_field(config, "", key, json));
+  if (known) return {};
+  const auto* nested = std::ranges::find(kFields, std::string_view(key), &ServingField::path);
+  if (nested != std::end(kFields)) {
+    return fail(ErrorCode::kInvalidArgument,
+                concat("serving config: ", key, " is no key, expected {\"",
+                       key.substr(0, key.find('.')), "\": {\"", nested->name(), "\": ...}}"));
+  }
+  return unknown(printable(key),
+                 concat("paged_attention, ", known_members(""), ", isq, xlora, device"));
 }
 
 }  // namespace
 
 std::span<const ServingField> serving_fields() {
   return kFields;
+}
+
+std::string allowed_text(const ServingField& field, const ServingTarget& target) {
+  if (std::holds_alternative<bool*>(target)) return "true or false";
+  if (std::holds_alternative<uint64_t*>(target)) return "a whole number of bytes, 0 or more";
+  if (std::holds_alternative<float*>(target)) {
+    return concat("a number above ", field.min, ", at most ", field.max);
+  }
+  return concat(field.min, " to ", field.max);
+}
+
+bool is_allowed(const ServingField& field, const ServingTarget& target) {
+  if (const auto* const* value = std::get_if<int32_t*>(&target)) {
+    return **value >= field.min && **value <= field.max;
+  }
+  if (const auto* const* value = std::get_if<float*>(&target)) {
+    return **value > static_cast<float>(field.min) && **value <= static_cast<float>(field.max);
+  }
+  return true;
 }
 
 Json serving_config_json(const ServingConfig& config) {

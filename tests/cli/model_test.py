@@ -307,10 +307,20 @@ class Stories(CliTest):
             later = self.ok_json("info", self.GGUF, "--json", "--fit", "8G", "--serving-config", path,
                                  "--max-blocks", "9", "--enable-prefix-caching")["serving"]
             self.assertEqual((later["plan"]["num_blocks"], later["plan"]["prefix_caching"]), (9, True))
-            with open(path, "w", encoding="utf-8") as file:
-                file.write('{"max_block": 3}')
-            self.refused(2, ["--serving-config", "max_block"], "info", self.GGUF, "--serving-config",
-                         path)
+            for text, words in [('{"max_block": 3}', ["max_block is not known"]),
+                                ('{"max_waiting_requests": -1}',
+                                 ["max_waiting_requests is -1, expected 0 to 524288"]),
+                                ('{"paged_attention": {"gpu_memory_fraction": 2}}',
+                                 ["gpu_memory_fraction is 2, expected a number above 0, at most 1"]),
+                                ('{"paged_attention": {"block_size": "16"}}',
+                                 ['block_size is "16", expected 1 to 2048']),
+                                ("{", ["not valid JSON at byte 2"])]:
+                with open(path, "w", encoding="utf-8") as file:
+                    file.write(text)
+                self.refused(2, ["--serving-config", *words], "info", self.GGUF, "--serving-config",
+                             path)
+        self.refused(2, ["--gpu-memory-utilization is 2, expected a number above 0, at most 1"],
+                     "info", self.GGUF, "--gpu-memory-utilization", "2")
         by_bytes = self.ok_json("info", self.GGUF, "--json", "--kv-cache-memory-bytes", "1M")["serving"]
         self.assertEqual(by_bytes["plan"]["num_blocks"], (1 << 20) // by_bytes["plan"]["block_bytes"])
         self.assertIn("KV pool: 9 pages of 16 tokens",

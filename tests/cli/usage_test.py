@@ -2,10 +2,18 @@
 
 import unittest
 
-from common import CliTest, run
+from common import SERVING, CliTest, run
 
 VERBS = ["run", "generate", "logits", "tokenize", "detokenize", "render", "eval", "bench", "info",
-         "selftest"]
+         "quantize", "selftest"]
+
+# Flags of models that every verb but these lacks, since it would not read them.
+ONLY = {"--seed": {"run", "generate", "bench"},
+        "--dtype": {"run", "generate", "logits", "eval", "bench", "serve"},
+        "--max-seq-len": {"run", "generate", "logits", "eval", "bench", "serve"},
+        "--backend": {"run", "generate", "logits", "eval", "bench", "serve"},
+        "--xlora": {"run", "generate", "logits", "eval", "bench", "serve"},
+        "--isq": {"run", "generate", "logits", "eval", "bench", "serve", "quantize"}}
 
 
 class Usage(CliTest):
@@ -38,6 +46,42 @@ class Usage(CliTest):
         for verb in VERBS:
             self.refused(2, [f"ruvllm {verb}:", "unknown flag --nope"], verb, "--nope")
         self.refused(2, ["unknown flag -x"], "run", "-x", "1")
+
+    def test_verbs_have_the_flags_that_they_read(self):
+        for verb in VERBS + (["serve"] if SERVING else []):
+            page = self.ok(verb, "--help").stdout
+            for flag, verbs in ONLY.items():
+                self.assertEqual(f"  {flag}" in page, verb in verbs, f"{verb} {flag}")
+
+    def test_flags_that_nothing_would_read(self):
+        edge = ["--backend", "edge"]
+        cases = [(["run", "-m", "demo", "-p", "x", "--calibration", "book.txt"],
+                  ["--calibration needs --isq"]),
+                 (["eval", "-m", "demo", "--text", "-", "--isq-cache", "here"],
+                  ["--isq-cache needs --isq"]),
+                 (["run", "-m", "demo", "-p", "x", "--use-adapter", "a,b"],
+                  ["--use-adapter is a,b", "ruvllm logits"]),
+                 (["bench", "-m", "demo", "--quant", "q8_0"], ["--quant needs --model-shape"]),
+                 (["bench", "-m", "demo", "--seed", "3"], ["--seed needs --model-shape"]),
+                 (["bench", "-m", "demo", "--adapter", "a=b"], ["--adapter needs --backend serving"])]
+        for flag in [["--max-num-seqs", "3"], ["--no-enable-prefix-caching"], ["--serving-config", "/dev/null"],
+                     ["--gpu-memory-utilization", "0.5"], ["--kv-cache-memory-bytes", "1G"]]:
+            if flag[0] != "--serving-config":
+                cases.append((["generate", "-m", "demo", "--ids", "-", *edge, *flag],
+                              [f"{flag[0]} needs --backend serving"]))
+            if SERVING:
+                cases.append((["bench", "-m", "demo", *flag], [f"{flag[0]} "]))
+                cases.append((["serve", "-m", "demo", *edge, *flag], [f"{flag[0]} "]))
+        if SERVING:
+            cases += [(["bench", "-m", "demo", "--compare", "edge,serving", *edge], ["--compare names"]),
+                      (["bench", "-m", "demo", "--shared-prefix", "8"],
+                       ["--shared-prefix needs --backend serving"]),
+                      (["serve", "-m", "demo", *edge, "--scheduling-policy", "priority"],
+                       ["--scheduling-policy priority needs"]),
+                      (["serve", "-m", "demo", *edge, "--share-prefix-cache"],
+                       ["--share-prefix-cache needs"])]
+        for args, words in cases:
+            self.refused(2, words, *args)
 
     def test_bad_values(self):
         for args, words in [
