@@ -31,6 +31,8 @@ Result<PerplexityResult> evaluate(const EvalFlags& flags) {
     other.load.adapters.clear();  // the reference is a plain model
     other.load.xlora.clear();
     other.load.isq.clear();
+    other.load.isq_cache.clear();
+    other.load.calibration.clear();
     other.load.use_adapter.clear();
     RUVLLM_ASSIGN(reference, other.open_model());
   }

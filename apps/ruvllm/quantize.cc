@@ -53,12 +53,16 @@ Status set_format(std::string_view text, QuantizeFlags& flags) {
   return fail(ErrorCode::kInvalidArgument, concat("expected ", known));
 }
 
-// Other layouts have the embedding and the head as they were, whatever the rest is.
+// What was asked for, as the format can hold it. Other layouts have the embedding and the head as
+// they were, whatever the rest is.
 Result<std::string> isq_of(const QuantizeFlags& flags) {
   RUVLLM_ASSIGN(IsqConfig config, parse_isq(flags.model.load.isq));
-  if (flags.format.layout && config.auto_bits != 0.0) {
+  if (config.auto_bits != 0.0 && (flags.format.layout || flags.format.gguf)) {
     return fail(ErrorCode::kUnsupported,
-                concat("--format ", flags.format.name, " has one width for all, auto mixes them"));
+                concat("--format ", flags.format.name,
+                       flags.format.gguf ? " has 8 and 4 bits, auto mixes 8, 4, 3 and 2"
+                                         : " has one width for all, auto mixes them",
+                       " (--format ruvllm holds a mix)"));
   }
   if (flags.format.layout) {
     config.overrides.insert(config.overrides.begin(), {{"embed", 0, 0}, {"head", 0, 0}});

@@ -2,10 +2,14 @@
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <filesystem>
+#include <fstream>
 #include <limits>
+#include <set>
 
 #include "base/checked.h"
 #include "base/mmap_file.h"
+#include "base/new_file.h"
 #include "base/str.h"
 #include "base/test_util.h"
 
@@ -68,6 +72,64 @@ TEST(MmapFile, MapsReadsAndRefuses) {
   EXPECT_TRUE(directory_exists(dir));
   std::remove(path.c_str());
   std::remove(dir.c_str());
+}
+
+std::set<std::string> names_in(const std::string& dir) {
+  std::set<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(dir)) {
+    names.insert(entry.path().filename().string());
+  }
+  return names;
+}
+
+TEST(NewFile, AppearsWholeOrNotAtAll) {
+  const std::string dir = test::make_temp_dir();
+  const std::string path = dir + "/file";
+  ASSERT_TRUE(NewFile::try_create(path));
+  EXPECT_TRUE(names_in(dir).empty());
+  {
+    auto dropped = NewFile::create(path);
+    ASSERT_TRUE(dropped);
+    ASSERT_TRUE(dropped->write("half"));
+    EXPECT_EQ(names_in(dir).size(), 1u);
+    EXPECT_FALSE(file_exists(path));
+  }
+  EXPECT_TRUE(names_in(dir).empty());
+  // Two at a time: each has its own, the last to commit stays.
+  auto first = NewFile::create(path), second = NewFile::create(path);
+  ASSERT_TRUE(first && second);
+  EXPECT_EQ(names_in(dir).size(), 2u);
+  ASSERT_TRUE(second->write("second") && first->write("first"));
+  ASSERT_TRUE(second->commit());
+  EXPECT_EQ(*read_text_file(path, 100), "second");
+  ASSERT_TRUE(first->commit());
+  EXPECT_EQ(*read_text_file(path, 100), "first");
+  EXPECT_EQ(names_in(dir), std::set<std::string>{"file"});
+  // A temporary file that somebody left is neither taken nor removed.
+  auto next = NewFile::create(path);
+  ASSERT_TRUE(next);
+  std::string name = *names_in(dir).rbegin();  // file.PROCESS.NUMBER.tmp
+  ASSERT_TRUE(next->commit());
+  const size_t begin = name.find('.', 5) + 1;
+  const size_t end = name.rfind('.');
+  name.replace(begin, end - begin, concat(std::stoi(name.substr(begin, end - begin)) + 1));
+  std::ofstream(dir + "/" + name) << "left";
+  auto after = NewFile::create(path);
+  ASSERT_TRUE(after);
+  EXPECT_EQ(names_in(dir).size(), 3u);
+  ASSERT_TRUE(after->write("third") && after->commit());
+  EXPECT_EQ(*read_text_file(path, 100), "third");
+  EXPECT_EQ(*read_text_file(dir + "/" + name, 100), "left");
+  // No folder to be in, and a file where a folder should be.
+  const Status nowhere = NewFile::try_create(dir + "/none/file");
+  ASSERT_FALSE(nowhere);
+  EXPECT_EQ(nowhere.error().code, ErrorCode::kIo);
+  EXPECT_NE(nowhere.error().message.find("none/file: cannot create"), std::string::npos);
+  EXPECT_FALSE(make_folder(path));
+  EXPECT_FALSE(make_folder(dir + "/none/folder"));
+  EXPECT_TRUE(make_folder(dir + "/folder"));
+  EXPECT_TRUE(make_folder(dir + "/folder"));
+  std::filesystem::remove_all(dir);
 }
 
 }  // namespace

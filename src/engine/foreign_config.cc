@@ -20,18 +20,11 @@ bool by_row(const IsqMatrix& matrix) {
   return matrix.scheme.grid.group_size == 0;
 }
 
-// "model.layers.0.mlp.down_proj" of its weight.
-std::string module_of(const IsqMatrix& matrix) {
-  std::string name = matrix.name;
-  if (name.ends_with(".weight")) name.resize(name.size() - 7);
-  return name;
-}
-
 std::vector<std::string> kept_modules(const std::vector<IsqMatrix>& matrices) {
   std::vector<std::string> kept;
   for (const IsqMatrix& matrix : matrices) {
     if (matrix.scheme.keep && matrix.kind != MatrixKind::kEmbedding) {
-      kept.push_back(module_of(matrix));
+      kept.push_back(matrix_prefix(matrix.name));
     }
   }
   return kept;

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/float_types.h"
+#include "base/new_file.h"
 #include "base/str.h"
 #include "formats/gguf.h"
 #include "formats/gguf_writer.h"
@@ -167,7 +168,7 @@ Status check_gguf_target(const Checkpoint& source, const std::vector<IsqMatrix>&
     }
     if (!fits) return fail(fits.error().code, concat(matrix.name, ": ", fits.error().message));
   }
-  return {};
+  return NewFile::try_create(path);
 }
 
 Result<SavedModel> save_gguf(const Checkpoint& quantized, const std::string& path,

@@ -18,8 +18,8 @@
 
 namespace ruvllm {
 
-// Before the work: whether these matrices fit and `path` can be written. `source`: the checkpoint
-// they are of.
+// Before the work: whether these matrices fit and `path` can be written (by making a temporary file
+// beside it). `source`: the checkpoint they are of.
 Status check_gguf_target(const Checkpoint& source, const std::vector<IsqMatrix>& matrices,
                          const std::string& path);
 

@@ -3,7 +3,6 @@
 #include <sys/stat.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <deque>
 #include <span>
@@ -11,6 +10,7 @@
 #include <utility>
 
 #include "base/log.h"
+#include "base/new_file.h"
 #include "base/str.h"
 #include "formats/quantized_pack.h"
 #include "formats/quantized_tensors.h"
@@ -21,11 +21,12 @@ namespace ruvllm {
 namespace {
 
 // To be raised when a quantizer gives other numbers for the same settings.
-constexpr uint64_t kFormat = 1;
+constexpr uint64_t kFormat = 2;
 
 constexpr size_t kBeginning = size_t{1} << 20;
 constexpr size_t kPiece = size_t{1} << 14;
-constexpr size_t kPieces = 256;
+constexpr uint64_t kPieces = 256;
+static_assert(kPiece <= kBeginning);
 
 // 128 bits of a sequence of words: two lanes of multiply, shift and add (the finalizer of
 // splitmix64) with different constants. Against accidents, not against an enemy: whoever can write
@@ -73,26 +74,23 @@ void add_file(KeyHash& hash, const MmapFile& file) {
   const std::span<const std::byte> bytes = file.bytes();
   hash.add(bytes.size());
   hash.add(bytes.first(std::min(kBeginning, bytes.size())));
-  if (bytes.size() <= kPiece) return;
-  for (size_t i = 0; i < kPieces; ++i) {
-    hash.add(bytes.subspan((bytes.size() - kPiece) / kPieces * i, kPiece));
+  if (bytes.size() <= kBeginning) return;
+  // At even distances; the last one ends where the file does.
+  const auto last = static_cast<uint64_t>(bytes.size() - kPiece);
+  for (uint64_t i = 0; i < kPieces; ++i) {
+    hash.add(bytes.subspan(static_cast<size_t>(last * i / (kPieces - 1)), kPiece));
   }
-}
-
-std::string prefix_of(const std::string& name) {
-  std::string prefix = name;
-  if (prefix.ends_with(".weight")) prefix.resize(prefix.size() - 7);
-  return prefix;
 }
 
 }  // namespace
 
 IsqCache::IsqCache(std::string folder, const Checkpoint& checkpoint, const std::string& isq,
-                   const std::vector<std::vector<int32_t>>& samples)
+                   bool foldable_scales, const std::vector<std::vector<int32_t>>& samples)
     : folder_(std::move(folder)) {
   KeyHash hash;
   hash.add(kFormat);
   hash.add(isq);
+  hash.add(uint64_t{foldable_scales});
   for (const std::vector<int32_t>& sample : samples) hash.add(std::as_bytes(std::span(sample)));
   for (const MmapFile& file : checkpoint.files) add_file(hash, file);
   if (const auto config = read_text_file(checkpoint.path + "/config.json", uint64_t{1} << 24)) {
@@ -117,11 +115,11 @@ std::optional<IsqCache::Entry> IsqCache::read(const std::vector<IsqMatrix>& matr
     return refuse(joined.error().message);
   }
   std::unordered_map<std::string, FileTensor*> by_prefix;
-  for (FileTensor& tensor : *tensors) by_prefix.emplace(prefix_of(tensor.name), &tensor);
+  for (FileTensor& tensor : *tensors) by_prefix.emplace(matrix_prefix(tensor.name), &tensor);
   Entry entry{std::move(*file), {}};
   for (const IsqMatrix& matrix : matrices) {
     if (matrix.scheme.keep) continue;
-    const auto found = by_prefix.find(prefix_of(matrix.name));
+    const auto found = by_prefix.find(matrix_prefix(matrix.name));
     if (found == by_prefix.end() || found->second->quantized == nullptr ||
         found->second->view.dim(0) != matrix.rows() ||
         found->second->view.dim(1) != matrix.cols()) {
@@ -145,14 +143,12 @@ Status IsqCache::write(const Checkpoint& quantized, const std::vector<IsqMatrix>
       return fail(values.error().code,
                   concat(tensor->file, ": tensor ", tensor->name, ": ", values.error().message));
     }
-    RUVLLM_ASSIGN(memory.emplace_back(), pack_matrix(*values, prefix_of(matrix.name)));
+    RUVLLM_ASSIGN(memory.emplace_back(), pack_matrix(*values, matrix_prefix(matrix.name)));
     for (const PackedTensor& part : memory.back()) {
       RUVLLM_TRY(writer.add(part.name, part.dtype, part.shape, part.bytes));
     }
   }
-  if (::mkdir(folder_.c_str(), 0777) != 0 && errno != EEXIST) {
-    return fail(ErrorCode::kIo, concat(folder_, ": cannot create: ", std::strerror(errno)));
-  }
+  RUVLLM_TRY(make_folder(folder_));
   return writer.write(path_);
 }
 

@@ -2,8 +2,9 @@
 // everything it was made from. One safetensors file per key, in the ruvllm layout, written beside
 // its place and renamed: an interrupted start leaves no file that is read.
 //
-// The key covers the settings, the tokens that were calibrated on, config.json, and of each weights
-// file its size, its time of change, its beginning and pieces all over it (reading all of a large
+// The key covers the settings, whether scales had to be foldable (a file for others), the tokens
+// that were calibrated on, config.json, and of each weights file its size, its time of change, its
+// beginning and pieces all over it, the last ending where the file does (reading all of a large
 // model would take as long as loading it). Whoever changes a few bytes of a weights file and sets
 // back its time is not noticed.
 //
@@ -24,9 +25,10 @@ namespace ruvllm {
 
 class IsqCache {
  public:
-  // `isq`: the settings as isq_text() gives them. `samples`: the calibration tokens, or none.
+  // `isq`: the settings as isq_text() gives them. `foldable_scales`: as in IsqRun. `samples`: the
+  // calibration tokens, or none.
   IsqCache(std::string folder, const Checkpoint& checkpoint, const std::string& isq,
-           const std::vector<std::vector<int32_t>>& samples);
+           bool foldable_scales, const std::vector<std::vector<int32_t>>& samples);
 
   const std::string& path() const { return path_; }
 
@@ -38,7 +40,8 @@ class IsqCache {
   };
   std::optional<Entry> read(const std::vector<IsqMatrix>& matrices) const;
 
-  // Stores the matrices of `quantized` (a checkpoint made by make_isq_checkpoint).
+  // Stores the matrices of `quantized` (a checkpoint made by make_isq_checkpoint). Any failure
+  // leaves no file, and the matrices as good as they were.
   Status write(const Checkpoint& quantized, const std::vector<IsqMatrix>& matrices) const;
 
  private:

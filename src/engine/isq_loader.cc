@@ -73,8 +73,7 @@ Result<SharedCheckpoint> quantize_or_read(SharedCheckpoint base, std::vector<Isq
   RUVLLM_ASSIGN(SharedCheckpoint made,
                 quantize_now(base, matrices, config, std::move(samples), pool, run));
   if (const Status written = cache.write(*made, matrices); !written) {
-    if (written.error().code != ErrorCode::kIo) return std::unexpected(written.error());
-    log_warning("isq cache: ", written.error().message);
+    log_warning("isq cache: not stored: ", written.error().message);
     return made;
   }
   log_info("isq: stored in ", cache.path());
@@ -86,7 +85,14 @@ Result<SharedCheckpoint> quantize_or_read(SharedCheckpoint base, std::vector<Isq
 }  // namespace
 
 Status check_isq_options(const LoadOptions& options) {
-  if (options.isq.empty()) return {};
+  if (options.isq.empty()) {
+    const std::string_view idle = !options.isq_cache.empty()     ? "isq_cache (--isq-cache)"
+                                  : !options.calibration.empty() ? "calibration (--calibration)"
+                                                                 : "";
+    if (idle.empty()) return {};
+    return fail(ErrorCode::kInvalidArgument,
+                concat(idle, " does nothing without isq: add --isq, such as rtn8 or awq4"));
+  }
   RUVLLM_ASSIGN(IsqConfig config, parse_isq(options.isq));
   config.calibration_samples = options.calibration_samples;
   return check_isq(config);
@@ -105,11 +111,12 @@ Result<std::shared_ptr<const Checkpoint>> quantize_checkpoint(
   }
   const auto pool =
       std::make_shared<ThreadPool>(options.threads > 0 ? options.threads : default_num_threads());
-  if (options.isq_cache.empty() || run.foldable_scales) {
+  if (options.isq_cache.empty()) {
     RUVLLM_ASSIGN(checkpoint, quantize_now(std::move(checkpoint), matrices, config,
                                            std::move(samples), pool, run));
   } else {
-    const IsqCache cache(options.isq_cache, *checkpoint, isq_text(config), samples);
+    const IsqCache cache(options.isq_cache, *checkpoint, isq_text(config), run.foldable_scales,
+                         samples);
     RUVLLM_ASSIGN(checkpoint, quantize_or_read(std::move(checkpoint), matrices, config,
                                                std::move(samples), pool, run, cache));
   }

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/resource.h>
 
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <fstream>
@@ -12,7 +13,9 @@
 #include "base/test_util.h"
 #include "engine/foreign_config.h"
 #include "engine/gguf_save.h"
+#include "engine/isq_cache.h"
 #include "engine/isq_test_util.h"
+#include "engine/model_folder.h"
 #include "engine/quantized_save.h"
 #include "formats/safetensors_writer.h"
 #include "quantize/mixed_widths.h"
@@ -68,6 +71,11 @@ TEST_F(IsqSave, OthersLayoutsReadBackWithTheSameLogits) {
       {"rtn3:g64,embed=keep,head=keep", ForeignLayout::kGptq, 0.0},
       {"rtn8:g128,embed=keep,head=keep", ForeignLayout::kGptq, 0.0},
       {"awq4:g64,embed=keep,head=keep", ForeignLayout::kAwq, 1e-5},
+      // A norm whose readers are not all quantized takes no scale, others do.
+      {"awq4:g64,embed=keep,head=keep,v_proj=keep,layers.2=keep,layers.3=keep", ForeignLayout::kAwq,
+       1e-5},
+      {"sq8,embed=keep,head=keep,up_proj=keep,layers.2=keep,layers.3=keep",
+       ForeignLayout::kCompressedTensors, 1e-5},
       {"rtn4:g32:sym,embed=keep,head=keep,down_proj=keep", ForeignLayout::kAwq, 0.0},
       {"rtn4:g32,embed=keep,head=keep", ForeignLayout::kCompressedTensors, 0.0},
       {"rtn8:g128,embed=keep,head=keep,o_proj=keep", ForeignLayout::kCompressedTensors, 0.0}};
@@ -78,13 +86,7 @@ TEST_F(IsqSave, OthersLayoutsReadBackWithTheSameLogits) {
     const auto checkpoint = save_foreign(c.isq, c.layout, out);
     ASSERT_TRUE(checkpoint) << checkpoint.error().message;
     const std::vector<float> found = logits(out, exact(""));
-    auto parts = load_model_parts("same", *checkpoint, exact(""));
-    ASSERT_TRUE(parts) << parts.error().message;
-    EdgeModel model(std::move(*parts));
-    std::vector<float> expected;
-    ASSERT_TRUE(model.session.score(ids_, {}, [&](const ScoredRow& row) {
-      expected.insert(expected.end(), row.logits, row.logits + 4096);
-    }));
+    const std::vector<float> expected = logits_of(*checkpoint, exact(""), ids_);
     if (c.tolerance == 0.0) {
       EXPECT_EQ(found, expected);
     } else {
@@ -108,6 +110,34 @@ TEST_F(IsqSave, WhatALayoutCannotHoldIsSaidBeforeTheWork) {
   refused("rtn4,embed=keep,head=keep,down_proj=8", ForeignLayout::kGptq, "one grid");
 }
 
+TEST_F(IsqSave, AFolderThatCannotBeWrittenIsSaidBeforeTheWork) {
+  const auto source = open_checkpoint(path_);
+  ASSERT_TRUE(source);
+  const auto refused = [&](const std::string& folder, const char* word) {
+    const Status status = check_model_folder(**source, folder);
+    ASSERT_FALSE(status) << folder;
+    EXPECT_NE(status.error().message.find(word), std::string::npos) << status.error().message;
+  };
+  refused(folder_ + "/no/such", "cannot create");
+  std::ofstream(folder_ + "/file") << "x";
+  refused(folder_ + "/file", "cannot create");
+  refused(path_, "holds a model already");
+  EXPECT_TRUE(check_model_folder(**source, folder_ + "/new"));
+  EXPECT_TRUE(check_model_folder(**source, folder_));
+  EXPECT_EQ(files_in(folder_).size(), 1u);  // and leaves nothing
+}
+
+// A model whose config.json has a quantization_config, of something that quantized nothing.
+TEST_F(IsqSave, AQuantizationConfigIsReplaced) {
+  std::ofstream(folder_ + "/config.json")
+      << R"({"a": 1, "quantization_config": {"old": 1}, "b": 2})";
+  Json::Object quantization;
+  quantization.push_back({"quant_method", Json(std::string("new"))});
+  const auto text = config_with_quantization(folder_, quantization);
+  ASSERT_TRUE(text) << text.error().message;
+  EXPECT_EQ(*text, "{\"a\":1,\"b\":2,\"quantization_config\":{\"quant_method\":\"new\"}}\n");
+}
+
 TEST_F(IsqSave, GgufReadsBackWithTheSameLogits) {
   const auto shared = test::shared_dir();
   if (!shared) GTEST_SKIP() << "no reference data";
@@ -121,7 +151,8 @@ TEST_F(IsqSave, GgufReadsBackWithTheSameLogits) {
   // 172 inputs are no whole blocks. Q4_1's minimum is rounded to f16.
   constexpr Case kCases[] = {{"rtn8:g32,ffn_down=keep", 1e-6},
                              {"gptq4:g64:sym,ffn_down=keep", 1e-6},
-                             {"awq4:g32,ffn_down=keep", 5e-3}};
+                             {"awq4:g32,ffn_down=keep", 5e-3},
+                             {"awq4:g32,ffn_down=keep,attn_v=8,ffn_up=keep", 5e-3}};
   int number = 0;
   for (const Case& c : kCases) {
     SCOPED_TRACE(c.isq);
@@ -138,13 +169,7 @@ TEST_F(IsqSave, GgufReadsBackWithTheSameLogits) {
     ASSERT_TRUE(checkpoint) << checkpoint.error().message;
     const auto saved = save_gguf(**checkpoint, out);
     ASSERT_TRUE(saved) << saved.error().message;
-    auto parts = load_model_parts("same", *checkpoint, exact(""));
-    ASSERT_TRUE(parts) << parts.error().message;
-    EdgeModel model(std::move(*parts));
-    std::vector<float> expected;
-    ASSERT_TRUE(model.session.score(ids, {}, [&](const ScoredRow& row) {
-      expected.insert(expected.end(), row.logits, row.logits + 512);
-    }));
+    const std::vector<float> expected = logits_of(*checkpoint, exact(""), ids);
     EXPECT_LT(relative_rms(logits_of(out, exact(""), ids), expected), c.tolerance);
     EXPECT_FALSE(check_gguf_target(**base, *matrices, out));  // it exists
   }
@@ -181,12 +206,51 @@ TEST_F(IsqSave, TheCacheGivesTheSameBitsAndNoticesWhatChanged) {
   fs::resize_file(stored, fs::file_size(stored) / 2);
   EXPECT_EQ(logits(path_, options), expected);
   EXPECT_EQ(logits(path_, options), expected);
+  // What is folded into norms is another file.
+  other = options;
+  other.isq = "awq4,mlp=keep,layers.1=keep,layers.2=keep,layers.3=keep";
+  const size_t before = files_in(options.isq_cache).size();
+  ASSERT_TRUE(quantized(path_, other) && quantized(path_, other, true));
+  EXPECT_EQ(files_in(options.isq_cache).size(), before + 2);
   // RTN, too.
   other = exact("rtn4");
   const std::vector<float> rounded = logits(path_, other);
   other.isq_cache = options.isq_cache;
   EXPECT_EQ(logits(path_, other), rounded);
   EXPECT_EQ(logits(path_, other), rounded);
+}
+
+// A change anywhere that is looked at, the very end among it, is another key; a copy is none.
+TEST_F(IsqSave, TheCachesKeyCoversTheEndOfTheWeights) {
+  fs::copy(path_, folder_, fs::copy_options::recursive);
+  const fs::path weights = folder_ + "/model.safetensors";
+  const auto size = static_cast<int64_t>(fs::file_size(weights));
+  const auto time = fs::last_write_time(weights);
+  const auto key = [&] {
+    const auto checkpoint = open_checkpoint(folder_);
+    EXPECT_TRUE(checkpoint);
+    return IsqCache("x", **checkpoint, "rtn4", false, {}).path();
+  };
+  const std::string before = key();
+  EXPECT_EQ(key(), before);
+  for (const int64_t place : {size - 1, size - 300, (int64_t{1} << 20) - 1}) {
+    std::fstream file(weights, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekg(place);
+    const auto old = static_cast<char>(file.get());
+    file.seekp(place);
+    file.put(static_cast<char>(old ^ 1));
+    file.close();
+    fs::last_write_time(weights, time);
+    EXPECT_NE(key(), before) << place;
+    file.open(weights, std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(place);
+    file.put(old);
+    file.close();
+    fs::last_write_time(weights, time);
+    EXPECT_EQ(key(), before);
+  }
+  fs::last_write_time(weights, time + std::chrono::seconds(1));
+  EXPECT_NE(key(), before);
 }
 
 // What a full disk does: writing fails in the middle of a file.

@@ -87,9 +87,7 @@ TEST_F(Isq, AdaptersStayWithinTheSumOfTheDivergences) {
     EdgeModel model(std::move(*parts));
     for (const size_t adapted : {size_t{0}, size_t{1}}) {
       model.session.set_adapter(*model.parts.adapters.select(adapted == 1 ? "a" : "base"));
-      EXPECT_TRUE(model.session.score(ids_, {}, [&](const ScoredRow& row) {
-        out[adapted].insert(out[adapted].end(), row.logits, row.logits + config.vocab_size);
-      }));
+      out[adapted] = logits_of(model, ids_);
     }
     return out;
   };
@@ -112,6 +110,16 @@ TEST_F(Isq, MistakesAreNamed) {
   for (const auto& [isq, word] : {std::pair{"rtn5", "5 bits"}, std::pair{"sq4", "smoothquant"}}) {
     const auto parts = load_model_parts(path_, exact(isq));
     ASSERT_FALSE(parts);
+    EXPECT_NE(parts.error().message.find(word), std::string::npos) << parts.error().message;
+  }
+  // What would do nothing.
+  for (const auto& [field, word] : {std::pair{&LoadOptions::isq_cache, "--isq-cache"},
+                                    std::pair{&LoadOptions::calibration, "--calibration"}}) {
+    LoadOptions idle = exact("");
+    idle.*field = "/tmp/x";
+    const auto parts = load_model_parts(path_, idle);
+    ASSERT_FALSE(parts);
+    EXPECT_EQ(parts.error().code, ErrorCode::kInvalidArgument);
     EXPECT_NE(parts.error().message.find(word), std::string::npos) << parts.error().message;
   }
   LoadOptions options = exact("awq4");

@@ -12,18 +12,31 @@
 
 namespace ruvllm {
 
-inline std::vector<float> logits_of(const std::string& path, const LoadOptions& options,
-                                    const std::vector<int32_t>& ids) {
-  auto parts = load_model_parts(path, options);
-  EXPECT_TRUE(parts) << (parts ? "" : parts.error().message);
-  if (!parts) return {};
-  EdgeModel model(std::move(*parts));
+// [tokens, V]
+inline std::vector<float> logits_of(EdgeModel& model, const std::vector<int32_t>& ids) {
   const auto vocab = static_cast<size_t>(model.parts.runner->config().vocab_size);
   std::vector<float> out;
   EXPECT_TRUE(model.session.score(ids, {}, [&](const ScoredRow& row) {
     out.insert(out.end(), row.logits, row.logits + vocab);
   }));
   return out;
+}
+
+inline std::vector<float> logits_of(Result<ModelParts> parts, const std::vector<int32_t>& ids) {
+  EXPECT_TRUE(parts) << (parts ? "" : parts.error().message);
+  if (!parts) return {};
+  EdgeModel model(std::move(*parts));
+  return logits_of(model, ids);
+}
+
+inline std::vector<float> logits_of(const std::string& path, const LoadOptions& options,
+                                    const std::vector<int32_t>& ids) {
+  return logits_of(load_model_parts(path, options), ids);
+}
+
+inline std::vector<float> logits_of(std::shared_ptr<const Checkpoint> checkpoint,
+                                    const LoadOptions& options, const std::vector<int32_t>& ids) {
+  return logits_of(load_model_parts("same", std::move(checkpoint), options), ids);
 }
 
 class Isq : public testing::Test {

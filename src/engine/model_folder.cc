@@ -1,9 +1,8 @@
 #include "engine/model_folder.h"
 
-#include <sys/stat.h>
+#include <unistd.h>
 
-#include <cerrno>
-#include <cstring>
+#include <algorithm>
 #include <utility>
 
 #include "base/new_file.h"
@@ -38,12 +37,11 @@ Status check_model_folder(const Checkpoint& checkpoint, const std::string& folde
     return fail(ErrorCode::kInvalidArgument,
                 concat(folder, ": holds a model already (", name + 1, "); choose another folder"));
   }
-  return {};
-}
-
-Status make_folder(const std::string& folder) {
-  if (::mkdir(folder.c_str(), 0777) == 0 || errno == EEXIST) return {};
-  return fail(ErrorCode::kIo, concat(folder, ": cannot create: ", std::strerror(errno)));
+  const bool there = directory_exists(folder);
+  RUVLLM_TRY(make_folder(folder));
+  const Status writable = NewFile::try_create(folder + "/config.json");
+  if (!there) ::rmdir(folder.c_str());
+  return writable;
 }
 
 Status copy_companions(const std::string& source, const std::string& folder) {
@@ -63,7 +61,10 @@ Result<std::string> config_with_quantization(const std::string& source, Json::Ob
   if (config.as_object() == nullptr) {
     return fail(ErrorCode::kBadFile, concat(path, ": expected an object"));
   }
-  config.as_object()->push_back({"quantization_config", Json(std::move(quantization))});
+  constexpr std::string_view kKey = "quantization_config";
+  Json::Object& members = *config.as_object();
+  std::erase_if(members, [kKey](const JsonMember& member) { return member.key == kKey; });
+  members.push_back({std::string(kKey), Json(std::move(quantization))});
   return config.dump() + "\n";
 }
 

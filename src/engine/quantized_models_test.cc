@@ -9,7 +9,7 @@
 
 #include "base/mmap_file.h"
 #include "base/test_util.h"
-#include "engine/edge_model.h"
+#include "engine/isq_test_util.h"
 #include "formats/safetensors.h"
 
 namespace ruvllm {
@@ -50,12 +50,10 @@ std::vector<float> run(const std::string& path, const Expected& expected,
   EXPECT_TRUE(parts) << (parts ? "" : parts.error().message);
   if (!parts) return {};
   EdgeModel model(std::move(*parts));
-  const auto vocab = static_cast<size_t>(model.parts.runner->config().vocab_size);
   std::vector<float> logits;
   for (const std::vector<int32_t>& ids : expected.ids) {
-    EXPECT_TRUE(model.session.score(ids, {}, [&](const ScoredRow& row) {
-      logits.insert(logits.end(), row.logits, row.logits + vocab);
-    }));
+    const std::vector<float> rows = logits_of(model, ids);
+    logits.insert(logits.end(), rows.begin(), rows.end());
   }
   return logits;
 }

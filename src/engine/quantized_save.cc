@@ -5,6 +5,7 @@
 
 #include "base/json.h"
 #include "base/mmap_file.h"
+#include "base/new_file.h"
 #include "base/str.h"
 #include "engine/foreign_config.h"
 #include "engine/model_folder.h"
@@ -67,8 +68,7 @@ class Saver {
 
   Status add_quantized(const FileTensor& tensor) {
     RUVLLM_ASSIGN(QuantizedMatrix matrix, tensor.quantized->read());
-    std::string prefix = tensor.name;
-    if (prefix.ends_with(".weight")) prefix.resize(prefix.size() - 7);
+    const std::string prefix = matrix_prefix(tensor.name);
     if (folded_.matrices.contains(tensor.name)) matrix.transform.input_scale.clear();
     RUVLLM_ASSIGN(memory_.emplace_back(), format_.layout
                                               ? pack_foreign(*format_.layout, matrix, prefix)

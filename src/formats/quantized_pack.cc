@@ -66,6 +66,12 @@ class OwnedSource final : public QuantizedSource {
 
 }  // namespace
 
+std::string matrix_prefix(std::string_view tensor_name) {
+  constexpr std::string_view kEnd = ".weight";
+  if (tensor_name.ends_with(kEnd)) tensor_name.remove_suffix(kEnd.size());
+  return std::string(tensor_name);
+}
+
 Result<std::vector<PackedTensor>> pack_matrix(const QuantizedMatrix& matrix,
                                               const std::string& prefix) {
   const int32_t most = (1 << matrix.bits) - 1;

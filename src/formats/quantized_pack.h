@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -30,6 +31,9 @@ PackedTensor packed_tensor(std::string name, DType dtype, std::vector<int64_t> s
   out.bytes.assign(bytes.begin(), bytes.end());
   return out;
 }
+
+// What the names of a matrix's parts begin with: PREFIX of "PREFIX.weight", or the whole name.
+std::string matrix_prefix(std::string_view tensor_name);
 
 // The parts of matrix "PREFIX.weight": PREFIX.weight_packed, PREFIX.weight_scale, ... Zero points
 // must fit the bits (kInternal otherwise).

@@ -82,9 +82,8 @@ class CalibratingOps final : public WatchedOps {
 };
 
 Status CalibratingOps::keep(const IsqMatrix& matrix, const QuantizedMatrix& quantized) {
-  std::string prefix = matrix.name;
-  if (prefix.ends_with(".weight")) prefix.resize(prefix.size() - 7);
-  RUVLLM_ASSIGN(std::vector<PackedTensor> parts, pack_matrix(quantized, prefix));
+  RUVLLM_ASSIGN(std::vector<PackedTensor> parts,
+                pack_matrix(quantized, matrix_prefix(matrix.name)));
   RUVLLM_ASSIGN(FileTensor tensor, tensor_of_parts(std::move(parts), matrix.tensor->file));
   tensor.name = matrix.name;
   results_.push_back(std::move(tensor));
@@ -182,8 +181,8 @@ Status CalibratingOps::quantize(const std::vector<size_t>& site, ConstMatrixF32 
   AwqScale awq;
   SmoothScale smooth;
   const Grid& grid = args_.matrices[site.front()].scheme.grid;
-  const bool scaled = !args_.foldable_scales ||
-                      follows_norm(args_.checkpoint.config, args_.matrices[site.front()].role);
+  const bool scaled =
+      !args_.foldable_scales || can_fold(args_.checkpoint.config, args_.matrices, site);
   if (method == IsqMethod::kAwq) {
     awq = scaled ? search_awq_scale(weights, stats, grid, *args_.pool)
                  : AwqScale{0.0, std::vector<float>(static_cast<size_t>(x.cols), 1.0f)};

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/log.h"
 #include "base/str.h"
 #include "model/tensor_finder.h"
 
@@ -15,6 +16,21 @@ struct NormReaders {
 };
 const NormReaders kSites[] = {{Role::kAttnNorm, {Role::kQkv, Role::kQ, Role::kK, Role::kV}},
                               {Role::kMlpNorm, {Role::kGateUp, Role::kGate, Role::kUp}}};
+
+bool reads(const NormReaders& site, Role role) {
+  return std::ranges::find(site.readers, role) != site.readers.end();
+}
+
+// Whether each norm of a layer has its readers to itself, and is a mere product with its weight.
+bool norms_can_scale(const ModelConfig& config) {
+  return config.block_form == BlockForm::kPreNorm && config.norm == NormKind::kRms &&
+         !config.norm_plus_one;
+}
+
+// The router of experts reads this norm, too.
+bool has_router(const ModelConfig& config, const NormReaders& site, int32_t layer) {
+  return site.norm == Role::kMlpNorm && config.layers[static_cast<size_t>(layer)].moe;
+}
 
 Status fold_site(const Checkpoint& checkpoint, TensorFinder& finder, const NormReaders& site,
                  TensorPlace place, FoldedScales& out) {
@@ -46,27 +62,35 @@ Status fold_site(const Checkpoint& checkpoint, TensorFinder& finder, const NormR
 
 }  // namespace
 
-bool follows_norm(const ModelConfig& config, Role role) {
-  if (config.block_form != BlockForm::kPreNorm || config.norm != NormKind::kRms ||
-      config.norm_plus_one) {
-    return false;
-  }
-  return std::ranges::any_of(kSites, [role](const NormReaders& site) {
-    return std::ranges::find(site.readers, role) != site.readers.end();
-  });
+bool can_fold(const ModelConfig& config, const std::vector<IsqMatrix>& matrices,
+              const std::vector<size_t>& site) {
+  if (site.empty() || !norms_can_scale(config)) return false;
+  const IsqMatrix& first = matrices[site.front()];
+  const auto norm = std::ranges::find_if(
+      kSites, [&first](const NormReaders& readers) { return reads(readers, first.role); });
+  if (norm == std::end(kSites) || has_router(config, *norm, first.layer)) return false;
+  const auto reads_it = [&](const IsqMatrix& matrix) {
+    return matrix.layer == first.layer && reads(*norm, matrix.role);
+  };
+  return std::ranges::all_of(site, [&](size_t i) { return reads_it(matrices[i]); }) &&
+         std::ranges::count_if(matrices, reads_it) == static_cast<int64_t>(site.size());
 }
 
 Result<FoldedScales> fold_scales(const Checkpoint& checkpoint) {
   FoldedScales out;
-  if (!follows_norm(checkpoint.config, Role::kQ)) return out;
+  if (!norms_can_scale(checkpoint.config)) return out;
   TensorFinder finder(checkpoint.config.family, checkpoint.names, checkpoint.tensors,
                       checkpoint.path);
   for (int32_t layer = 0; layer < checkpoint.config.num_layers(); ++layer) {
     for (const NormReaders& site : kSites) {
-      const bool experts = checkpoint.config.layers[static_cast<size_t>(layer)].moe;
-      if (experts && site.norm == Role::kMlpNorm) continue;  // the router reads this norm, too
+      if (has_router(checkpoint.config, site, layer)) continue;
       RUVLLM_TRY(fold_site(checkpoint, finder, site, {layer}, out));
     }
+  }
+  if (!out.norms.empty()) {
+    log_warning(out.norms.size(),
+                " norms take the scales of inputs: adapters that were trained on ",
+                "the model do not fit this file (--format ruvllm, or a method without scales)");
   }
   return out;
 }

@@ -10,7 +10,7 @@ import tempfile
 import time
 import unittest
 
-from common import BINARY, CliTest, DEMO, needs_demo, run
+from common import BINARY, CliTest, DEMO, GOLDEN, needs_demo, needs_golden, run
 
 TEXT = "The quick brown fox jumps over the lazy dog. " * 40
 
@@ -61,6 +61,33 @@ class Quantize(CliTest):
         self.refused(1, ["GGUF file"], "quantize", "-m", DEMO, "--isq", "rtn8", "--format", "gguf",
                      "-o", self.out)
         self.assertFalse(os.path.exists(self.out))
+        # No calibration before it is known that the result can be written: refused() allows no other
+        # line, and calibration warns of the built-in text.
+        nowhere = os.path.join(self.folder.name, "no", "such")
+        self.refused(1, ["no/such", "cannot create"], "quantize", "-m", DEMO, "--isq", "awq4", "-o",
+                     nowhere)
+        self.refused(1, ["text.txt", "cannot create"], "quantize", "-m", DEMO, "--isq", "awq4", "-o",
+                     self.text)
+        self.refused(2, ["--isq-cache", "--isq"], "run", "-m", DEMO, "--isq-cache", self.out, "-p", "x")
+
+    @needs_golden
+    def test_gguf_mistakes_come_before_the_work(self):
+        source = GOLDEN / "stories260K" / "stories260K-f32.gguf"
+        self.refused(1, ["auto", "8 and 4 bits"], "quantize", "-m", source, "--isq",
+                     "auto:4,ffn_down=keep", "--format", "gguf", "-o", self.out)
+        self.refused(1, ["no/such", "cannot create"], "quantize", "-m", source, "--isq",
+                     "awq4,ffn_down=keep", "--format", "gguf", "-o",
+                     os.path.join(self.folder.name, "no", "such"))
+        self.assertFalse(os.path.exists(self.out))
+
+    # A norm takes a scale where all that reads it is quantized, nowhere else.
+    def test_a_part_kept_in_a_layout_of_others(self):
+        found = self.ok("quantize", "-m", DEMO, "--isq", "awq4:g64,v_proj=keep", "--format", "awq", "-o",
+                        self.out, "--calibration-samples", 1)
+        self.assertIn("adapters", found.stderr)
+        self.assertEqual(sorted(self.config()["modules_to_not_convert"]),
+                         ["lm_head", *(f"model.layers.{i}.self_attn.v_proj" for i in range(4))])
+        self.assertLess(self.evaluate(self.out)["kld_mean"], 0.2)
 
     def test_the_cache_is_used_by_the_next_start(self):
         cache = os.path.join(self.folder.name, "cache")
