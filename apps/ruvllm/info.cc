@@ -107,10 +107,13 @@ Json plan_json(const EnginePlan& plan) {
 ServingSummary summarize_serving(const Summary& summary, const ModelConfig& model,
                                  const ServingConfig& config, uint64_t budget) {
   const Result<EnginePlan> plan = plan_serving(summary, model, config, budget);
+  const std::string limit = plan ? pool_limits_context(*plan, model.max_positions) : std::string();
   return {object({{"config", serving_config_json(config)},
                   {"plan", plan ? plan_json(*plan) : Json()},
-                  {"problem", plan ? Json() : Json(plan.error().message)}}),
-          plan ? describe(*plan) : plan.error().message};
+                  {"problem", !plan           ? Json(plan.error().message)
+                              : limit.empty() ? Json()
+                                              : Json(limit)}}),
+          plan ? concat(describe(*plan), limit.empty() ? "" : "; ", limit) : plan.error().message};
 }
 #else
 ServingSummary summarize_serving(const Summary&, const ModelConfig&, const ServingConfig&,

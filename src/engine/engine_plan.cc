@@ -89,6 +89,15 @@ Result<EnginePlan> make_engine_plan(const ServingConfig& config, const PlannedMo
   return plan;
 }
 
+std::string pool_limits_context(const EnginePlan& plan, int64_t max_seq_len) {
+  if (plan.max_tokens >= max_seq_len) return {};
+  return concat(
+      "max_seq_len is ", max_seq_len, ", but the KV pool holds ", plan.max_tokens, " tokens (",
+      plan.num_blocks, " pages of ", plan.block_tokens,
+      "): raise max_blocks, gpu_memory_fraction or kv_cache_memory_bytes, whichever bounds "
+      "it, or ask for at most that many");
+}
+
 std::string describe(const EnginePlan& plan) {
   return concat("KV pool: ", plan.num_blocks, " pages of ", plan.block_tokens, " tokens (",
                 plan.pool_tokens(), " tokens, ", plan.pool_bytes() >> 20, " MiB), up to ",

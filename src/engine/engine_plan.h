@@ -50,6 +50,9 @@ Result<EnginePlan> make_engine_plan(const ServingConfig& config, const ModelRunn
 Result<EnginePlan> make_engine_plan(const ServingConfig& config, const PlannedModel& model,
                                     uint64_t free_bytes);
 
+// One line when the pool holds less than one sequence of `max_seq_len` tokens; else empty.
+std::string pool_limits_context(const EnginePlan& plan, int64_t max_seq_len);
+
 // "KV pool: 4096 pages of 16 tokens (65536 tokens, 1.5 GiB), ..."
 std::string describe(const EnginePlan& plan);
 

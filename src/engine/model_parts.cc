@@ -65,9 +65,10 @@ Result<std::vector<int32_t>> ModelParts::prompt_ids(const Prompt& prompt) const 
     }
   }
   if (static_cast<int64_t>(ids.size()) > max_seq_len()) {
-    return fail(ErrorCode::kInvalidArgument,
-                concat("the prompt has ", ids.size(), " tokens, the context holds ", max_seq_len(),
-                       " (max_seq_len)"));
+    return fail(
+        ErrorCode::kInvalidArgument,
+        concat("the prompt has ", ids.size(), " tokens, the context holds ", max_seq_len(),
+               max_seq_len() < runner->max_seq_len() ? " (the KV pool)" : " (max_seq_len)"));
   }
   return ids;
 }

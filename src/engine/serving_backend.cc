@@ -70,6 +70,12 @@ Status ServingBackend::load_model(const std::string& model, const LoadOptions& o
   RUVLLM_ASSIGN(EnginePlan plan,
                 make_engine_plan(config_, *parts.runner, available_memory_bytes()));
   if (adjust_) adjust_(plan);
+  if (const std::string limit = pool_limits_context(plan, parts.runner->max_seq_len());
+      !limit.empty()) {
+    // Asked for, it is a promise; else the model's context is only the most there could be.
+    if (options.max_seq_len > 0) return fail(ErrorCode::kInvalidArgument, limit);
+    log_warning(limit);
+  }
   RUVLLM_TRY(parts.runner->reserve_kv_blocks(plan.num_blocks));
   parts.context_limit = plan.max_tokens;
   log_info(describe(plan));

@@ -220,7 +220,13 @@ TEST(ServingConfig, EveryFieldReachesThePlan) {
   config.kv_cache_memory_bytes = 0;
   EXPECT_EQ(make_engine_plan(config, model(), 0)->num_blocks, 100);       // max_blocks
   EXPECT_EQ(make_engine_plan(config, model(), 100'000)->num_blocks, 37);  // the fraction
-  EXPECT_EQ(make_engine_plan(config, model(), 30'000)->max_tokens, 11 * 32);
+  const auto small = make_engine_plan(config, model(), 30'000);
+  EXPECT_EQ(small->max_tokens, 11 * 32);
+  EXPECT_NE(pool_limits_context(*small, 1024)
+                .find("max_seq_len is 1024, but the KV pool holds 352 tokens (11 pages of 32)"),
+            std::string::npos);
+  EXPECT_EQ(pool_limits_context(*small, 352), "");
+  EXPECT_EQ(pool_limits_context(*plan, 1024), "");
   EXPECT_EQ(make_engine_plan(config, model(), 1000).error().code, ErrorCode::kOutOfMemory);
   EXPECT_NE(describe(*plan).find("123 pages of 32 tokens"), std::string::npos);
 }

@@ -201,6 +201,18 @@ class Life(unittest.TestCase):
         flags = ["--max-blocks", "77", "--block-size", "32", "--max-num-seqs", "3"]
         with Server("--backend", "serving", *flags) as server:
             self.assertIn("77 pages of 32 tokens (2464 tokens), up to 3 sequences", server.text())
+            self.assertNotIn("KV pool holds", server.text())
+        with Server("--backend", "serving", "--max-blocks", "10") as server:
+            self.assertIn("max_seq_len is 2048, but the KV pool holds 160 tokens (10 pages of 16)",
+                          server.text())
+            status, _, body = server.request("POST", "/v1/completions", {"prompt": [5] * 161})
+            self.assertEqual(status, 400)
+            self.assertIn(b"maximum context length is 160", body)
+        done = subprocess.run([BINARY, "serve", "-m", "demo", "--port", "0", "--backend", "serving",
+                               "--max-blocks", "10", "--max-seq-len", "1000"], capture_output=True,
+                              text=True, timeout=60)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("max_seq_len is 1000, but the KV pool holds 160 tokens", done.stderr)
         with Server("--backend", "serving", "--log-format", "json", *flags) as server:
             ready = json.loads(server.text().splitlines()[0])
             self.assertEqual((ready["kv_pages"], ready["kv_page_tokens"], ready["max_sequences"]),
