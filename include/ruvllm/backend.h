@@ -138,6 +138,8 @@ struct XLoraInfo {
   std::string path;                  // of its folder; empty: a sum
   std::vector<std::string> experts;  // their names; of a sum: its adapters
   int32_t num_modules = 0;           // that some expert touches
+  uint64_t num_bytes = 0;            // of experts and classifier, in memory; of a sum: 0
+  int32_t max_rank = 0;              // of the experts; of a sum: 0
   bool layerwise = false;            // gates differ from module to module
   int32_t top_k = 0;                 // experts kept per token and module; 0: all
   float temperature = 1.0f;

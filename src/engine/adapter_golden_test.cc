@@ -424,8 +424,11 @@ TEST(AdapterGolden, MalformedXLoraIsRefusedInOneLine) {
     ASSERT_FALSE(xlora.has_value()) << name;
     EXPECT_TRUE(xlora.error().message.starts_with(path)) << name << ": " << xlora.error().message;
     EXPECT_EQ(xlora.error().message.find('\n'), std::string::npos);
-    // With the paths of the config not followed, its experts are not found: also an error.
-    EXPECT_FALSE(load_xlora(path, *model.checkpoint, false).has_value());
+    // Experts that may not be read are an error as well.
+    const auto refuse = [](const std::string& folder) -> Result<std::string> {
+      return fail(ErrorCode::kInvalidArgument, folder + ": outside");
+    };
+    EXPECT_FALSE(load_xlora(path, *model.checkpoint, {.folder = refuse}).has_value());
   }
 }
 

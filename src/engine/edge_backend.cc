@@ -82,11 +82,7 @@ Result<GenerationSetup> EdgeBackend::prepare(const EdgeModel& model, const Promp
   RUVLLM_TRY(refuse_unsupported(params));
   RUVLLM_ASSIGN(GenerationSetup setup,
                 prepare_generation(model.parts, prompt, params, make_decoder_));
-  if (adapter.xlora != nullptr) {
-    const int64_t most = static_cast<int64_t>(setup.prompt.size()) + params.max_tokens;
-    RUVLLM_TRY(
-        check_trace(adapter.xlora->xlora(), params.gates, std::min(most, setup.max_seq_len)));
-  }
+  RUVLLM_TRY(check_trace(adapter, setup));
   return setup;
 }
 

@@ -10,23 +10,31 @@
 #include <vector>
 
 #include "base/str.h"
+#include "engine/generation.h"
+#include "engine/sequence_adapter.h"
 #include "lora/xlora.h"
 #include "ruvllm/request.h"
 #include "ruvllm/result.h"
 
 namespace ruvllm {
 
-// Numbers of one trace: 64 MiB.
-inline constexpr int64_t kMaxTraceValues = int64_t{1} << 24;
+// Numbers of one trace: 16 MiB, and about 40 MB in JSON.
+inline constexpr int64_t kMaxTraceValues = int64_t{1} << 22;
 
-// Whether a trace of so many tokens is small enough; kInvalidArgument.
-inline Status check_trace(const XLora& xlora, GateDetail detail, int64_t num_tokens) {
-  if (detail != GateDetail::kModules) return {};
-  const int64_t per_token = int64_t{xlora.num_modules()} * xlora.num_experts();
+// Whether the trace that the request may come to is small enough; kInvalidArgument.
+inline Status check_trace(const SequenceAdapter& adapter, const GenerationSetup& setup) {
+  const GateDetail detail = setup.params.gates;
+  if (adapter.xlora == nullptr || detail == GateDetail::kNone) return {};
+  const XLora& xlora = adapter.xlora->xlora();
+  const int64_t per_token =
+      int64_t{detail == GateDetail::kModules ? xlora.num_modules() : 1} * xlora.num_experts();
+  const int64_t num_tokens = std::min(
+      static_cast<int64_t>(setup.prompt.size()) + setup.params.max_tokens, setup.max_seq_len);
   if (num_tokens <= kMaxTraceValues / std::max<int64_t>(per_token, 1)) return {};
   return fail(ErrorCode::kInvalidArgument,
               concat("gates of ", num_tokens, " tokens with ", per_token, " each are more than ",
-                     kMaxTraceValues, "; ask for their mean, or for fewer tokens"));
+                     kMaxTraceValues, "; ask for ",
+                     detail == GateDetail::kModules ? "their mean, or for " : "", "fewer tokens"));
 }
 
 class GateRecorder {

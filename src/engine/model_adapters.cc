@@ -18,11 +18,16 @@ std::string names_of(const ModelAdapters& adapters) {
   return names;
 }
 
-Status check_new_name(const std::string& name) {
-  if (!name.empty() && name != kBase && name.find_first_of("+:,") == std::string::npos) return {};
-  return fail(ErrorCode::kInvalidArgument,
-              concat("adapter ", printable(name),
-                     ": expected a new name without + : , that is not base or xlora"));
+Status check_new_name(const std::string& name, std::string_view kind) {
+  const auto bad = [&](std::string_view found) {
+    return fail(ErrorCode::kInvalidArgument, concat(kind, " \"", printable(name), "\": ", found));
+  };
+  if (name.empty()) return bad("a name is expected");
+  if (name == kBase) return bad("base is the model without adapters; expected another name");
+  if (name.find_first_of("+:,") != std::string::npos) {
+    return bad("+ : and , join adapters and weights; expected a name without them");
+  }
+  return {};
 }
 
 }  // namespace
@@ -51,6 +56,11 @@ Result<SequenceAdapter> ModelAdapters::select(std::string_view selection) const 
           ErrorCode::kInvalidArgument,
           concat("adapter ", printable(selection), ": expected NAME or NAME:WEIGHT, joined by +"));
     }
+    if (xloras != nullptr && xloras->contains(name)) {
+      return fail(ErrorCode::kInvalidArgument,
+                  concat(printable(name), " is an X-LoRA and cannot be part of a sum; found ",
+                         printable(selection)));
+    }
     if (store == nullptr || !store->contains(name)) {
       return fail(ErrorCode::kNotFound, concat("no adapter ", printable(name),
                                                " was loaded (--adapter NAME=DIR); there "
@@ -68,6 +78,10 @@ Result<SequenceAdapter> ModelAdapters::select(std::string_view selection) const 
 }
 
 Status ModelAdapters::choose(std::string_view selection) const {
+  if (selection.empty()) {
+    return fail(ErrorCode::kInvalidArgument,
+                concat("expected the name of what to choose; there are ", names_of(*this)));
+  }
   RUVLLM_ASSIGN(SequenceAdapter adapter, select(selection));
   if (xloras != nullptr) xloras->choose(std::string(selection), std::move(adapter));
   return {};
@@ -75,9 +89,13 @@ Status ModelAdapters::choose(std::string_view selection) const {
 
 Status ModelAdapters::add(const std::string& name, const std::string& path, bool replace,
                           AdapterStore::Source source) const {
-  RUVLLM_TRY(check_new_name(name));
-  if (name == kXLora) return check_new_name({});
+  RUVLLM_TRY(check_new_name(name, "adapter"));
+  if (name == kXLora) {
+    return fail(ErrorCode::kInvalidArgument,
+                "adapter \"xlora\": this names the X-LoRA; expected another name");
+  }
   if (store == nullptr) return fail(ErrorCode::kUnsupported, "this model takes no adapters");
+  const MutexLock lock(*naming);
   if (xloras->contains(name)) {
     return fail(ErrorCode::kInvalidArgument,
                 concat("adapter ", printable(name), ": an X-LoRA has this name"));
@@ -92,15 +110,20 @@ Status ModelAdapters::add(const std::string& name, const std::string& path, bool
 Status ModelAdapters::add_xlora(const std::string& name, const std::string& path,
                                 const std::optional<XLoraConfig>& config, bool replace,
                                 AdapterStore::Source source) const {
-  RUVLLM_TRY(check_new_name(name));
+  RUVLLM_TRY(check_new_name(name, "X-LoRA"));
   if (xloras == nullptr) return fail(ErrorCode::kUnsupported, "this model takes no adapters");
+  const MutexLock lock(*naming);
   if (store->contains(name)) {
     return fail(ErrorCode::kInvalidArgument,
                 concat("X-LoRA ", printable(name), ": an adapter has this name"));
   }
   if (!config || config->mixing_mode == XLoraMixingMode::kGated) {
-    const bool is_request = source == AdapterStore::Source::kRequest;
-    return xloras->add(name, path, config, replace, is_request ? store.get() : nullptr);
+    if (path.empty()) {
+      return fail(ErrorCode::kInvalidArgument,
+                  concat("X-LoRA ", printable(name), ": mixing mode gated has a router; expected ",
+                         "its folder (--xlora DIR)"));
+    }
+    return xloras->add(name, path, config, replace, *store, source);
   }
   if (!path.empty()) {
     return fail(ErrorCode::kInvalidArgument,
@@ -129,6 +152,8 @@ std::vector<AdapterInfo> ModelAdapters::list() const {
     AdapterInfo info;
     info.name = xlora.name;
     info.path = xlora.path;
+    info.num_bytes = xlora.num_bytes;
+    info.max_rank = xlora.max_rank;
     info.resident = true;
     out.push_back(std::move(info));
   }

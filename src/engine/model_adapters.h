@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/mutex.h"
 #include "engine/model_runner.h"
 #include "engine/sequence_adapter.h"
 #include "engine/xlora_store.h"
@@ -21,6 +22,8 @@ namespace ruvllm {
 struct ModelAdapters {
   std::shared_ptr<AdapterStore> store;  // null, as is the next: none can be loaded
   std::shared_ptr<XLoraStore> xloras;
+  // Held while a name is given away: it belongs to an adapter or to an X-LoRA.
+  std::shared_ptr<Mutex> naming = std::make_shared<Mutex>();
   int32_t num_layers = 0;
 
   // "base", the name of an adapter or X-LoRA, or "a:0.5+b:0.5"; "": chosen().
@@ -30,6 +33,7 @@ struct ModelAdapters {
     return xloras != nullptr ? xloras->chosen() : SequenceAdapter();
   }
   std::string chosen_name() const { return xloras != nullptr ? xloras->chosen_name() : "base"; }
+  // As select(); "" is refused.
   Status choose(std::string_view selection) const;
 
   Status add(const std::string& name, const std::string& path, bool replace,

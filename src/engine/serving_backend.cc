@@ -64,7 +64,7 @@ Status ServingBackend::load_model(const std::string& model, const LoadOptions& o
     load.isq = isq_text(config_.isq.front());
     load.calibration_samples = config_.isq.front().calibration_samples;
   }
-  if (!config_.xlora.empty()) load.xlora_config = config_.xlora.front();
+  if (!config_.xlora.empty() && !load.xlora_config) load.xlora_config = config_.xlora.front();
   if (load.device == DeviceKind::kAuto) load.device = config_.device;
   RUVLLM_ASSIGN(ModelParts parts, loader_(model, load));
   RUVLLM_ASSIGN(EnginePlan plan,
@@ -141,11 +141,7 @@ Result<RequestPtr> ServingBackend::make_request(const Model& model, const Prompt
   auto request = std::make_shared<ServingRequest>(wants_tokens ? kMaxQueuedTokens : 0);
   request->options = options;
   RUVLLM_ASSIGN(SequenceAdapter adapter, model.parts.adapters.select(options.adapter));
-  if (adapter.xlora != nullptr) {
-    const int64_t most = static_cast<int64_t>(setup.prompt.size()) + setup.params.max_tokens;
-    RUVLLM_TRY(
-        check_trace(adapter.xlora->xlora(), setup.params.gates, std::min(most, setup.max_seq_len)));
-  }
+  RUVLLM_TRY(check_trace(adapter, setup));
   request->wants_tokens = wants_tokens;
   request->generation.emplace(std::move(setup));
   request->set_adapter(std::move(adapter), model.parts.runner->config().hidden_size);

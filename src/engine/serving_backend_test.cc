@@ -11,6 +11,7 @@ namespace {
 
 using namespace std::chrono_literals;
 using test::answer_with;
+using test::eventually;
 using test::Heard;
 using test::listen;
 using test::ServingFake;
@@ -45,14 +46,6 @@ RequestOptions with_salt(const std::string& salt) {
   RequestOptions options;
   options.cache_salt = salt;
   return options;
-}
-
-bool eventually(const std::function<bool()>& check) {
-  for (int i = 0; i < 5000; ++i) {
-    if (check()) return true;
-    std::this_thread::sleep_for(1ms);
-  }
-  return false;
 }
 
 TEST(ServingBackend, AnswersAndReportsWhy) {

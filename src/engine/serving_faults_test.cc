@@ -168,7 +168,7 @@ class Storm {
       EXPECT_TRUE(backend_->unload_adapter(adapter.name)) << adapter.name;
     }
     EXPECT_TRUE(backend_->adapters().empty());
-    EXPECT_EQ(backend_->stats()->kv_pages_used, 0);
+    EXPECT_TRUE(test::eventually([&] { return backend_->stats()->kv_pages_used == 0; }));
     EXPECT_EQ(open_descriptors(), descriptors);
   }
 

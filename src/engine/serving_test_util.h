@@ -3,8 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <functional>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -72,6 +75,15 @@ inline std::unique_ptr<ServingBackend> open_served(const std::string& model, con
   const Status status = backend->load_model(model, options);
   EXPECT_TRUE(status) << (status ? "" : status.error().message);
   return backend;
+}
+
+// What another thread does soon. False: it did not within 5 seconds.
+inline bool eventually(const std::function<bool()>& check) {
+  for (int i = 0; i < 5000; ++i) {
+    if (check()) return true;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
 }
 
 // Everything a stream gives, to its end.

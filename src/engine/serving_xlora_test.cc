@@ -406,6 +406,11 @@ TEST(XLoraManager, LoadsListsChoosesAndTellsTheGates) {
   EXPECT_EQ(list[1].top_k, 2);
   EXPECT_EQ(list[1].experts.size(), 4u);
   EXPECT_EQ(list[2].sum, "qv:0.5+all:1");
+  EXPECT_GT(list[1].num_bytes, 0u);
+  EXPECT_GT(list[1].max_rank, 0);
+  for (const AdapterInfo& info : backend->adapters()) {
+    EXPECT_EQ(info.num_bytes > 0 && info.max_rank > 0, info.name != "sum") << info.name;
+  }
 
   const Job base = {std::vector<int32_t>(12, 9), ""};
   Job routed = base, summed = base, spelled = base;
@@ -428,6 +433,11 @@ TEST(XLoraManager, LoadsListsChoosesAndTellsTheGates) {
   EXPECT_EQ(xloras.active(), "router");
   EXPECT_EQ(answer_of(*start(*backend, base)), of_router);
   EXPECT_EQ(xloras.set_active("nobody").error().code, ErrorCode::kNotFound);
+  EXPECT_EQ(xloras.set_active("").error().code, ErrorCode::kInvalidArgument);
+  const Status mixed = xloras.set_active("qv+router");
+  EXPECT_EQ(mixed.error().code, ErrorCode::kInvalidArgument);
+  EXPECT_NE(mixed.error().message.find("router is an X-LoRA"), std::string::npos);
+  EXPECT_EQ(xloras.active(), "router");
   ASSERT_TRUE(xloras.unload("router"));
   EXPECT_EQ(answer_of(*start(*backend, base)), of_router) << "what is active stays";
   EXPECT_EQ(backend->generate_stream(base.prompt, greedy(1), XLoraManager::request("router"))
@@ -436,6 +446,27 @@ TEST(XLoraManager, LoadsListsChoosesAndTellsTheGates) {
             ErrorCode::kNotFound);
   ASSERT_TRUE(xloras.set_active("base"));
   EXPECT_EQ(answer_of(*start(*backend, base)), of_base);
+}
+
+TEST(XLoraManager, XLorasCountInTheBudgetOfAdapters) {
+  const std::string root = golden_root();
+  if (root.empty()) GTEST_SKIP() << "no reference data";
+  const std::string folder = root + "/xlora/n4_top2";
+  LoadOptions options;
+  options.xlora = folder;
+  const uint64_t bytes = open(root + "/bases/llama_h64", options)->xloras()[0].num_bytes;
+  options.xlora.clear();
+  options.adapter_memory_bytes = 2 * bytes;
+  const auto backend = open(root + "/bases/llama_h64", options);
+  ASSERT_TRUE(backend->load_xlora("a", folder, {}, false));
+  ASSERT_TRUE(backend->load_xlora("b", folder, {}, false));
+  EXPECT_EQ(backend->load_xlora("c", folder, {}, false).error().code, ErrorCode::kUnavailable);
+  ASSERT_TRUE(backend->unload_adapter("a"));
+  EXPECT_TRUE(backend->load_xlora("c", folder, {}, false)) << "the bytes of a are free";
+  options.adapter_memory_bytes = bytes - 1;
+  EXPECT_EQ(
+      open(root + "/bases/llama_h64", options)->load_xlora("a", folder, {}, false).error().code,
+      ErrorCode::kOutOfMemory);
 }
 
 TEST(XLoraManager, TheServingConfigurationCounts) {
@@ -453,6 +484,22 @@ TEST(XLoraManager, TheServingConfigurationCounts) {
   ASSERT_TRUE(result && result->gates);
   const auto zeros = std::count(result->gates->values.begin(), result->gates->values.end(), 0.0f);
   EXPECT_EQ(static_cast<size_t>(zeros) * 4, result->gates->values.size() * 3);
+}
+
+// --- XLoraRows ---
+
+TEST(XLoraRows, ALongPromptsMemoryDoesNotStay) {
+  XLoraRows rows(3, 2);
+  const std::vector<float> gates(3, 0.5f), stream(2, 1.0f);
+  for (int64_t i = 0; i < 1000; ++i) rows.put(i, gates.data(), stream.data());
+  rows.drop_before(999);
+  EXPECT_EQ(rows.gates(999)[2], 0.5f);
+  EXPECT_EQ(rows.stream(999)[1], 1.0f);
+  rows.drop_before(1000);
+  EXPECT_EQ(rows.capacity_rows(), 0);
+  for (int64_t i = 1000; i < 1016; ++i) rows.put(i, gates.data(), stream.data());
+  rows.drop_before(1016);
+  EXPECT_EQ(rows.capacity_rows(), 16) << "few rows keep their place: a step allocates nothing";
 }
 
 }  // namespace

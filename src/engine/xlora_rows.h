@@ -41,10 +41,15 @@ class XLoraRows {
     const int64_t count = std::clamp<int64_t>(position - first_, 0, end_ - first_);
     values_.erase(values_.begin(), values_.begin() + count * width_);
     first_ += count;
+    // A long prompt's rows do not stay for the whole answer.
+    if (values_.empty() && values_.capacity() > static_cast<size_t>(kKeptRows * width_)) {
+      values_.shrink_to_fit();
+    }
   }
-  int64_t num_held() const { return end_ - first_; }
+  int64_t capacity_rows() const { return static_cast<int64_t>(values_.capacity()) / width_; }
 
  private:
+  static constexpr int64_t kKeptRows = 16;
   int64_t num_gates_;
   int64_t width_;
   int64_t first_ = 0;

@@ -43,8 +43,17 @@ XLoraInfo describe(const std::string& name, const XLora& xlora) {
   info.top_k = xlora.policy.top_k;
   info.temperature = static_cast<float>(xlora.policy.temperature);
   info.mixing_mode = XLoraMixingMode::kGated;
+  info.num_bytes = xlora.num_bytes;
+  for (const auto& expert : xlora.experts)
+    info.max_rank = std::max(info.max_rank, expert->max_rank);
   return info;
 }
+
+// A gate and its share of the memory budget: requests keep both as long as they use it.
+struct ClaimedGate {
+  MemoryClaim claim;
+  std::unique_ptr<XLoraGate> gate;
+};
 
 }  // namespace
 
@@ -73,8 +82,8 @@ Status XLoraStore::check_name(const std::string& name, bool replace) const {
 }
 
 Status XLoraStore::add(const std::string& name, const std::string& path,
-                       const std::optional<XLoraConfig>& config, bool replace,
-                       const AdapterStore* jail) {
+                       const std::optional<XLoraConfig>& config, bool replace, AdapterStore& store,
+                       AdapterStore::Source source) {
   {
     const MutexLock lock(mutex_);
     RUVLLM_TRY(check_name(name, replace));
@@ -82,24 +91,29 @@ Status XLoraStore::add(const std::string& name, const std::string& path,
   if (ops_ == nullptr) {
     return fail(ErrorCode::kUnsupported, "xlora: this model's device cannot run a classifier");
   }
-  std::string folder = path;
-  if (jail != nullptr) {
-    RUVLLM_ASSIGN(folder, jail->inside_root(path));
-  }
+  const auto allowed = [&](const std::string& folder) {
+    return source == AdapterStore::Source::kRequest ? store.inside_root(folder)
+                                                    : kAnyFolder(folder);
+  };
+  RUVLLM_ASSIGN(const std::string folder, allowed(path));
   RUVLLM_ASSIGN(std::shared_ptr<const XLora> xlora,
-                load_xlora(folder, *base_, jail == nullptr || !jail->has_root()));
-  for (size_t i = 0; jail != nullptr && i < xlora->experts.size(); ++i) {
-    RUVLLM_TRY(jail->inside_root(xlora->experts[i]->path));
-  }
+                load_xlora(folder, *base_, {allowed, store.budget_bytes()}));
+  ClaimedGate claimed;
+  RUVLLM_ASSIGN(claimed.claim, store.claim(xlora->num_bytes));
   if (config) {
     RUVLLM_ASSIGN(xlora, apply(std::move(xlora), *config));
   }
   XLoraInfo info = describe(name, *xlora);
-  RUVLLM_ASSIGN(std::shared_ptr<XLoraGate> gate,
-                XLoraGate::make(std::move(xlora), *ops_, max_step_rows_));
+  RUVLLM_ASSIGN(claimed.gate, XLoraGate::make(std::move(xlora), *ops_, max_step_rows_));
+  const auto shared = std::make_shared<ClaimedGate>(std::move(claimed));
+  return put(name, {{shared, shared->gate.get()}, {}, std::move(info)}, replace);
+}
+
+Status XLoraStore::put(const std::string& name, Entry entry, bool replace) {
   const MutexLock lock(mutex_);
   RUVLLM_TRY(check_name(name, replace));
-  entries_[name] = {std::move(gate), concat("x", ++last_generation_), std::move(info)};
+  if (entry.gate != nullptr) entry.cache_key = concat("x", ++last_generation_);
+  std::swap(entries_[name], entry);  // what was there is freed when the lock is not held
   return {};
 }
 
@@ -110,16 +124,15 @@ Status XLoraStore::add_sum(const std::string& name, const std::string& sum,
   info.experts = config.adapters;
   info.mixing_mode = config.mixing_mode;
   info.sum = sum;
-  const MutexLock lock(mutex_);
-  RUVLLM_TRY(check_name(name, replace));
-  entries_[name] = {nullptr, {}, std::move(info)};
-  return {};
+  return put(name, {nullptr, {}, std::move(info)}, replace);
 }
 
 bool XLoraStore::remove(std::string_view name) {
+  Entry old;  // freed when the lock is not held
   const MutexLock lock(mutex_);
   const auto entry = entries_.find(name);
   if (entry == entries_.end()) return false;
+  old = std::move(entry->second);
   entries_.erase(entry);
   return true;
 }

@@ -27,15 +27,17 @@ namespace ruvllm {
 
 class XLoraStore {
  public:
-  // `ops`: the model's device; null: it cannot run a classifier, and only sums can be added.
+  // `ops`: the model's device; null: it cannot run a classifier, and only sums can be added. It may
+  // be computing while a classifier's weights are made (Ops::make_weight of f32 does not mind).
   XLoraStore(std::shared_ptr<const Checkpoint> base, Ops* ops, int64_t max_step_rows)
       : base_(std::move(base)), ops_(ops), max_step_rows_(max_step_rows) {}
 
   // Reads the X-LoRA in `path`. `config` (mode kGated) replaces what its own says: top_k (0: all)
-  // and temperature; its `adapters` are empty or the experts' names in order. `jail`: the store
-  // whose root the folder and the experts' folders must lie in; null: they may lie anywhere.
+  // and temperature; its `adapters` are empty or the experts' names in order. Its bytes count in
+  // the budget of `store`; kRequest: the folder and its experts' must lie in the store's root.
   Status add(const std::string& name, const std::string& path,
-             const std::optional<XLoraConfig>& config, bool replace, const AdapterStore* jail);
+             const std::optional<XLoraConfig>& config, bool replace, AdapterStore& store,
+             AdapterStore::Source source);
   // A name for a sum of adapters, "a:0.5+b:0.5"; whether there are such is the caller's to check.
   Status add_sum(const std::string& name, const std::string& sum, const XLoraConfig& config,
                  bool replace);
@@ -60,6 +62,7 @@ class XLoraStore {
     XLoraInfo info;
   };
   Status check_name(const std::string& name, bool replace) const;
+  Status put(const std::string& name, Entry entry, bool replace);
 
   const std::shared_ptr<const Checkpoint> base_;
   Ops* const ops_;

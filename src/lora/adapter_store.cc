@@ -10,12 +10,6 @@
 #include "base/mmap_file.h"
 #include "base/str.h"
 
-#if defined(__wasm__)
-#define RUVLLM_STORE_LOCK(mutex)
-#else
-#define RUVLLM_STORE_LOCK(mutex) const std::scoped_lock lock_##mutex(mutex)
-#endif
-
 namespace ruvllm {
 namespace {
 
@@ -57,7 +51,9 @@ bool is_inside(const std::string& path, const std::string& root) {
 }  // namespace
 
 AdapterStore::AdapterStore(std::shared_ptr<const Checkpoint> base, AdapterStoreOptions options)
-    : base_(std::move(base)), options_(std::move(options)) {}
+    : base_(std::move(base)),
+      options_(std::move(options)),
+      claimed_bytes_(std::make_shared<std::atomic<uint64_t>>(0)) {}
 
 Result<std::string> AdapterStore::inside_root(const std::string& path) const {
   if (options_.root.empty()) return path;
@@ -83,7 +79,7 @@ Result<std::string> AdapterStore::inside_root(const std::string& path) const {
 }
 
 Result<AdapterStore::Loaded> AdapterStore::load(const std::string& path) const {
-  RUVLLM_ASSIGN(auto adapter, load_lora_adapter(path, *base_));
+  RUVLLM_ASSIGN(auto adapter, load_lora_adapter(path, *base_, options_.memory_bytes));
   Loaded loaded;
   Fingerprint fingerprint;
   for (const LoraPair& pair : adapter->pairs) {
@@ -93,8 +89,8 @@ Result<AdapterStore::Loaded> AdapterStore::load(const std::string& path) const {
     fingerprint.add(std::bit_cast<uint32_t>(pair.scale));
     fingerprint.add(pair.a);
     fingerprint.add(pair.b);
-    loaded.max_rank = std::max(loaded.max_rank, pair.rank);
   }
+  loaded.max_rank = adapter->max_rank;
   loaded.fingerprint = fingerprint.value();
   loaded.num_bytes = adapter->num_bytes;
   loaded.mix = mix_lora_adapters({{std::move(adapter), 1.0f}}, base_->config.num_layers());
@@ -102,12 +98,12 @@ Result<AdapterStore::Loaded> AdapterStore::load(const std::string& path) const {
 }
 
 uint64_t AdapterStore::resident_bytes_locked() const {
-  uint64_t sum = 0;
+  uint64_t sum = claimed_bytes_->load();
   for (const auto& [name, entry] : entries_) sum += entry.mix != nullptr ? entry.num_bytes : 0;
   return sum;
 }
 
-Status AdapterStore::make_room(uint64_t bytes) {
+Status AdapterStore::make_room(uint64_t bytes, bool is_claim) {
   if (bytes > options_.memory_bytes) {
     return fail(ErrorCode::kOutOfMemory, concat("the adapter needs ", bytes, " bytes, the budget ",
                                                 "of adapters is ", options_.memory_bytes));
@@ -121,12 +117,13 @@ Status AdapterStore::make_room(uint64_t bytes) {
       const bool idle = entry.mix.use_count() == 1;
       if (idle && (oldest == nullptr || entry.last_use < oldest->last_use)) oldest = &entry;
     }
-    const bool fits = resident < options_.max_resident &&
+    const bool fits = (is_claim || resident < options_.max_resident) &&
                       resident_bytes_locked() <= options_.memory_bytes - bytes;
     if (fits) return {};
     if (oldest == nullptr) {
       return fail(ErrorCode::kUnavailable,
-                  concat("all ", resident, " resident adapters are in use; try again later"));
+                  concat("all ", resident, " resident adapters are in use, and ",
+                         claimed_bytes_->load(), " bytes of X-LoRAs; try again later"));
     }
     oldest->mix.reset();
   }
@@ -142,9 +139,9 @@ Result<uint64_t> AdapterStore::add(const std::string& name, const std::string& p
   if (source == Source::kRequest) {
     RUVLLM_ASSIGN(folder, inside_root(path));
   }
-  RUVLLM_STORE_LOCK(load_mutex_);
+  const MutexLock load_lock(load_mutex_);
   {
-    RUVLLM_STORE_LOCK(mutex_);
+    const MutexLock lock(mutex_);
     const bool known = entries_.contains(name);
     if (known && !replace) {
       return fail(ErrorCode::kInvalidArgument,
@@ -156,7 +153,7 @@ Result<uint64_t> AdapterStore::add(const std::string& name, const std::string& p
     }
   }
   RUVLLM_ASSIGN(Loaded loaded, load(folder));
-  RUVLLM_STORE_LOCK(mutex_);
+  const MutexLock lock(mutex_);
   std::shared_ptr<const LoraMix> old;  // freed after the entry has changed
   if (const auto entry = entries_.find(name); entry != entries_.end()) {
     old = std::move(entry->second.mix);
@@ -180,7 +177,7 @@ Result<uint64_t> AdapterStore::add(const std::string& name, const std::string& p
 
 Status AdapterStore::remove(const std::string& name) {
   std::shared_ptr<const LoraMix> old;  // freed outside the lock
-  RUVLLM_STORE_LOCK(mutex_);
+  const MutexLock lock(mutex_);
   const auto entry = entries_.find(name);
   if (entry == entries_.end()) {
     return fail(ErrorCode::kNotFound, concat("no adapter ", printable(name)));
@@ -195,7 +192,7 @@ Result<StoredAdapter> AdapterStore::acquire(const std::string& name) {
     return fail(ErrorCode::kNotFound, concat("no adapter ", printable(name)));
   };
   {
-    RUVLLM_STORE_LOCK(mutex_);
+    const MutexLock lock(mutex_);
     const auto entry = entries_.find(name);
     if (entry == entries_.end()) return unknown();
     entry->second.last_use = ++clock_;
@@ -203,12 +200,12 @@ Result<StoredAdapter> AdapterStore::acquire(const std::string& name) {
       return StoredAdapter{entry->second.mix, entry->second.generation};
     }
   }
-  RUVLLM_STORE_LOCK(load_mutex_);
+  const MutexLock load_lock(load_mutex_);
   std::string path;
   uint64_t generation = 0;
   Source source = Source::kRequest;
   {
-    RUVLLM_STORE_LOCK(mutex_);  // somebody may have loaded, removed or replaced it meanwhile
+    const MutexLock lock(mutex_);  // somebody may have loaded, removed or replaced it meanwhile
     const auto entry = entries_.find(name);
     if (entry == entries_.end()) return unknown();
     if (entry->second.mix != nullptr) {
@@ -222,7 +219,7 @@ Result<StoredAdapter> AdapterStore::acquire(const std::string& name) {
     RUVLLM_ASSIGN(path, inside_root(path));
   }
   RUVLLM_ASSIGN(Loaded loaded, load(path));
-  RUVLLM_STORE_LOCK(mutex_);
+  const MutexLock lock(mutex_);
   const auto entry = entries_.find(name);
   if (entry == entries_.end() || entry->second.generation != generation) return unknown();
   if (entry->second.fingerprint != loaded.fingerprint) {
@@ -237,7 +234,7 @@ Result<StoredAdapter> AdapterStore::acquire(const std::string& name) {
 std::vector<AdapterInfo> AdapterStore::list() const {
   std::vector<AdapterInfo> out;
   {
-    RUVLLM_STORE_LOCK(mutex_);
+    const MutexLock lock(mutex_);
     for (const auto& [name, entry] : entries_) {
       out.push_back({name, entry.path, entry.generation, entry.num_bytes, entry.mix != nullptr,
                      entry.max_rank});
@@ -248,12 +245,22 @@ std::vector<AdapterInfo> AdapterStore::list() const {
 }
 
 bool AdapterStore::contains(std::string_view name) const {
-  RUVLLM_STORE_LOCK(mutex_);
+  const MutexLock lock(mutex_);
   return entries_.contains(std::string(name));
 }
 
+Result<MemoryClaim> AdapterStore::claim(uint64_t bytes) {
+  const MutexLock lock(mutex_);
+  RUVLLM_TRY(make_room(bytes, /*is_claim=*/true));
+  claimed_bytes_->fetch_add(bytes);
+  return MemoryClaim(new const uint64_t(bytes), [total = claimed_bytes_](const uint64_t* claimed) {
+    total->fetch_sub(*claimed);
+    delete claimed;
+  });
+}
+
 uint64_t AdapterStore::resident_bytes() const {
-  RUVLLM_STORE_LOCK(mutex_);
+  const MutexLock lock(mutex_);
   return resident_bytes_locked();
 }
 

@@ -17,6 +17,7 @@
 // running requests), kOutOfMemory (one adapter exceeds the budget), and what the reader says.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -24,10 +25,7 @@
 #include <unordered_map>
 #include <vector>
 
-#if !defined(__wasm__)
-#include <mutex>
-#endif
-
+#include "base/mutex.h"
 #include "lora/lora_adapter.h"
 #include "ruvllm/backend.h"
 #include "ruvllm/result.h"
@@ -46,6 +44,10 @@ struct StoredAdapter {
   uint64_t generation = 0;
 };
 
+// Bytes of a store's budget that somebody else uses (an X-LoRA's experts): given back when the last
+// copy goes, which may be after the store did.
+using MemoryClaim = std::shared_ptr<const uint64_t>;
+
 class AdapterStore {
  public:
   AdapterStore(std::shared_ptr<const Checkpoint> base, AdapterStoreOptions options);
@@ -60,7 +62,10 @@ class AdapterStore {
   Result<StoredAdapter> acquire(const std::string& name);
   std::vector<AdapterInfo> list() const;  // by name
   bool contains(std::string_view name) const;
-  uint64_t resident_bytes() const;
+  uint64_t resident_bytes() const;  // with those claimed
+  // Makes room as for an adapter of so many bytes, which are the claimant's from then on.
+  Result<MemoryClaim> claim(uint64_t bytes);
+  uint64_t budget_bytes() const { return options_.memory_bytes; }
   bool has_root() const { return !options_.root.empty(); }
   // The folder as it is to be read, links resolved: `path`, or with a root kInvalidArgument unless
   // it and its files lie inside.
@@ -85,16 +90,15 @@ class AdapterStore {
   };
 
   Result<Loaded> load(const std::string& path) const;
-  // Room for so many bytes more. Caller holds mutex_.
-  Status make_room(uint64_t bytes);
+  // Room for so many bytes more, and for an adapter more unless it is a claim. Caller holds mutex_.
+  Status make_room(uint64_t bytes, bool is_claim = false);
   uint64_t resident_bytes_locked() const;
 
   const std::shared_ptr<const Checkpoint> base_;
   const AdapterStoreOptions options_;
-#if !defined(__wasm__)
-  std::mutex load_mutex_;  // taken before mutex_: one load at a time
-  mutable std::mutex mutex_;
-#endif
+  Mutex load_mutex_;  // taken before mutex_: one load at a time
+  mutable Mutex mutex_;
+  const std::shared_ptr<std::atomic<uint64_t>> claimed_bytes_;
   std::unordered_map<std::string, Entry> entries_;
   uint64_t clock_ = 0;
   uint64_t last_generation_ = 0;

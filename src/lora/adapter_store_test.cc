@@ -129,6 +129,46 @@ TEST_F(Store, TheLeastRecentlyUsedGoesAndComesBack) {
   EXPECT_EQ(small.add("0", "a0").error().code, ErrorCode::kOutOfMemory);
 }
 
+TEST_F(Store, ClaimsCountInTheBudgetUntilTheLastCopyGoes) {
+  MemoryClaim outlives;
+  {
+    AdapterStore store(tiny_base(), options(2 * kAdapterBytes));
+    ASSERT_TRUE(store.add("0", "a0").has_value());
+    ASSERT_TRUE(store.add("1", "a1").has_value());
+    auto claim = store.claim(kAdapterBytes);
+    ASSERT_TRUE(claim.has_value()) << claim.error().message;
+    EXPECT_FALSE(store.list()[0].resident) << "the least recently used made room";
+    EXPECT_TRUE(store.list()[1].resident);
+    EXPECT_EQ(store.resident_bytes(), 2 * kAdapterBytes);
+    const MemoryClaim copy = *claim;
+    claim->reset();
+    const auto held = store.acquire("1");
+    EXPECT_EQ(store.acquire("0").error().code, ErrorCode::kUnavailable);
+    EXPECT_EQ(store.claim(1).error().code, ErrorCode::kUnavailable);
+    EXPECT_EQ(store.claim(2 * kAdapterBytes + 1).error().code, ErrorCode::kOutOfMemory);
+    outlives = copy;
+  }
+  EXPECT_EQ(*outlives, kAdapterBytes);
+  AdapterStore store(tiny_base(), options(kAdapterBytes));
+  {
+    ASSERT_TRUE(store.claim(kAdapterBytes).has_value());
+  }
+  EXPECT_TRUE(store.add("0", "a0").has_value()) << "the claim went with its only copy";
+}
+
+TEST_F(Store, FilesThatCannotFitAreNotRead) {
+  // The budget allows twice its bytes, 16 for each number of the base's matrix, and 1 MiB.
+  std::FILE* file = std::fopen((root_ + "/a0/adapter_model.safetensors").c_str(), "r+b");
+  ASSERT_NE(file, nullptr);
+  std::fseek(file, 4 << 20, SEEK_SET);
+  std::fputc(0, file);
+  std::fclose(file);
+  AdapterStore store(tiny_base(), options(kAdapterBytes));
+  const auto added = store.add("0", "a0");
+  ASSERT_FALSE(added.has_value());
+  EXPECT_NE(added.error().message.find("4194305"), std::string::npos) << added.error().message;
+}
+
 TEST_F(Store, ChangedFilesAreNoticed) {
   AdapterStoreOptions one = options();
   one.max_resident = 1;

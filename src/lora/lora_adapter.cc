@@ -17,7 +17,6 @@ namespace ruvllm {
 namespace {
 
 constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
-constexpr uint64_t kMaxTensorBytes = uint64_t{1} << 34;
 constexpr std::string_view kTensorPrefix = "base_model.model.";
 
 enum class Half : uint8_t { kA, kB, kBaseCopy };
@@ -61,8 +60,11 @@ bool is_real(DType dtype) {
 
 class AdapterLoader {
  public:
-  AdapterLoader(std::string path, const Checkpoint& base)
-      : path_(std::move(path)), base_(base), modules_(lora_modules(base.config)) {}
+  AdapterLoader(std::string path, const Checkpoint& base, uint64_t max_bytes)
+      : path_(std::move(path)),
+        base_(base),
+        max_bytes_(std::min(max_bytes, kMaxAdapterBytes)),
+        modules_(lora_modules(base.config)) {}
 
   Result<std::shared_ptr<const LoraAdapter>> load();
 
@@ -84,9 +86,15 @@ class AdapterLoader {
   Status add_pair(const LoraModule& module, const Found& found, LoraAdapter& out) const;
   Result<std::vector<int64_t>> row_order(const LoraModule& module) const;
   std::string unknown_module(std::string_view module) const;
+  // Numbers take at most 8 bytes here and 4 in memory; copies of the base's two matrices go again.
+  uint64_t max_file_bytes() const {
+    const auto copy = static_cast<uint64_t>(base_.config.vocab_size * base_.config.hidden_size);
+    return 2 * max_bytes_ + 16 * copy + kMaxConfigBytes;
+  }
 
   std::string path_;
   const Checkpoint& base_;
+  uint64_t max_bytes_;
   std::vector<LoraModule> modules_;
   LoraConfig config_;
   std::vector<Found> found_;  // beside modules_
@@ -285,6 +293,7 @@ Status AdapterLoader::add_pair(const LoraModule& module, const Found& found,
     }
   }
   out.num_bytes += (pair.a.size() + pair.b.size()) * sizeof(float);
+  out.max_rank = std::max(out.max_rank, pair.rank);
   out.pairs.push_back(std::move(pair));
   return {};
 }
@@ -308,7 +317,7 @@ Result<std::shared_ptr<const LoraAdapter>> AdapterLoader::load() {
                        "/adapter_model.bin is a pickle and is not read; expected "
                        "adapter_model.safetensors"));
   }
-  RUVLLM_ASSIGN(const FileBytes file, read_file(tensors_path, kMaxTensorBytes));
+  RUVLLM_ASSIGN(const FileBytes file, read_file(tensors_path, max_file_bytes()));
   RUVLLM_ASSIGN(const std::vector<FileTensor> tensors,
                 parse_safetensors(file.bytes(), tensors_path));
   RUVLLM_TRY(sort_tensors(tensors));
@@ -346,10 +355,11 @@ const LoraPair* LoraAdapter::find(const std::string& module_name) const {
 }
 
 Result<std::shared_ptr<const LoraAdapter>> load_lora_adapter(const std::string& path,
-                                                             const Checkpoint& base) {
+                                                             const Checkpoint& base,
+                                                             uint64_t max_bytes) {
   std::string trimmed = path;
   while (trimmed.size() > 1 && trimmed.ends_with('/')) trimmed.pop_back();
-  return AdapterLoader(std::move(trimmed), base).load();
+  return AdapterLoader(std::move(trimmed), base, max_bytes).load();
 }
 
 std::shared_ptr<const LoraMix> mix_lora_adapters(std::vector<LoraMix::Part> parts,

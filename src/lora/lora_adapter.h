@@ -33,18 +33,24 @@ struct LoraPair {
   LoraTerm term() const;
 };
 
+// What a reader takes of one adapter at most, whatever the budget of all of them is: 16 GiB.
+inline constexpr uint64_t kMaxAdapterBytes = uint64_t{1} << 34;
+
 struct LoraAdapter {
   std::string path;
   std::vector<LoraPair> pairs;  // in the order of lora_modules()
   LoraTable table;              // of `pairs`
-  uint64_t num_bytes = 0;
+  uint64_t num_bytes = 0;       // of a and b, in memory
+  int32_t max_rank = 0;
 
   const LoraPair* find(const std::string& module_name) const;
 };
 
-// `base` is the model's checkpoint: its config, and its tensors to compare copies with.
+// `base` is the model's checkpoint: its config, and its tensors to compare copies with. max_bytes:
+// files whose matrices cannot fit into so many bytes are refused before they are read.
 Result<std::shared_ptr<const LoraAdapter>> load_lora_adapter(const std::string& path,
-                                                             const Checkpoint& base);
+                                                             const Checkpoint& base,
+                                                             uint64_t max_bytes = kMaxAdapterBytes);
 
 // Several adapters added up, each with a weight: exact, and the same as PEFT's "cat" combination.
 // Keeps its adapters alive.

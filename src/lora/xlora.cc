@@ -16,7 +16,6 @@ namespace ruvllm {
 namespace {
 
 constexpr uint64_t kMaxConfigBytes = uint64_t{1} << 20;
-constexpr uint64_t kMaxTensorBytes = uint64_t{1} << 34;
 constexpr int64_t kMaxExperts = 256;
 constexpr int64_t kMaxDepth = 32;
 constexpr int64_t kMaxWidth = 1 << 16;
@@ -35,8 +34,8 @@ constexpr Layout kOriginal = {"xlora_config.json", "xlora_classifier.safetensors
 
 class XLoraLoader {
  public:
-  XLoraLoader(std::string path, const Checkpoint& base, bool follow_paths)
-      : path_(std::move(path)), base_(base), follow_paths_(follow_paths) {}
+  XLoraLoader(std::string path, const Checkpoint& base, const XLoraLimits& limits)
+      : path_(std::move(path)), base_(base), limits_(limits) {}
 
   Result<std::shared_ptr<const XLora>> load();
 
@@ -51,11 +50,12 @@ class XLoraLoader {
                     int64_t cols);
   Result<std::vector<float>> read_tensor(const std::vector<FileTensor>& tensors,
                                          const std::string& name, std::vector<int64_t> shape) const;
+  Status take_bytes(uint64_t bytes);
   std::string file(std::string_view name) const { return concat(path_, "/", name); }
 
   std::string path_;
   const Checkpoint& base_;
-  bool follow_paths_;
+  const XLoraLimits& limits_;
   const Layout* layout_ = &kPeft;
   std::vector<std::pair<std::string, std::string>> folders_;  // expert name, path of the config
   int64_t depth_ = 1;
@@ -126,9 +126,9 @@ Result<std::string> XLoraLoader::expert_folder(const std::string& name,
                                                const std::string& path) const {
   const bool plain = !name.empty() && name != "." && name != ".." &&
                      name.find('/') == std::string::npos && name.find('\0') == std::string::npos;
-  if (plain && directory_exists(file(name))) return file(name);
-  if (follow_paths_ && !path.empty()) {
-    std::string there = path.starts_with('/') ? path : file(path);
+  if (plain && directory_exists(file(name))) return limits_.folder(file(name));
+  if (!path.empty()) {
+    RUVLLM_ASSIGN(std::string there, limits_.folder(path.starts_with('/') ? path : file(path)));
     if (directory_exists(there)) return there;
   }
   return fail(ErrorCode::kNotFound,
@@ -136,10 +136,22 @@ Result<std::string> XLoraLoader::expert_folder(const std::string& name,
                      "\": no folder ", printable(file(name), 200)));
 }
 
+Status XLoraLoader::take_bytes(uint64_t bytes) {
+  if (bytes > limits_.max_bytes - out_->num_bytes) {
+    return fail(ErrorCode::kOutOfMemory,
+                concat(path_, ": experts and classifier need more than ", limits_.max_bytes,
+                       " bytes, the budget of adapters"));
+  }
+  out_->num_bytes += bytes;
+  return {};
+}
+
 Status XLoraLoader::load_experts() {
   for (const auto& [name, path] : folders_) {
     RUVLLM_ASSIGN(const std::string folder, expert_folder(name, path));
-    RUVLLM_ASSIGN(auto expert, load_lora_adapter(folder, base_));
+    RUVLLM_ASSIGN(auto expert,
+                  load_lora_adapter(folder, base_, limits_.max_bytes - out_->num_bytes));
+    RUVLLM_TRY(take_bytes(expert->num_bytes));
     for (const LoraPair& pair : expert->pairs) {
       if (pair.module.site != LoraSite::kLmHead) continue;
       return fail(ErrorCode::kUnsupported,
@@ -204,6 +216,7 @@ Status XLoraLoader::take_layer(const std::vector<FileTensor>& tensors, const std
   XLora::Layer layer;
   layer.rows = rows;
   layer.cols = cols;
+  RUVLLM_TRY(take_bytes(static_cast<uint64_t>(rows * cols + rows) * sizeof(float)));
   RUVLLM_ASSIGN(layer.weight, read_tensor(tensors, prefix + ".weight", {rows, cols}));
   if (bias_) {
     RUVLLM_ASSIGN(layer.bias, read_tensor(tensors, prefix + ".bias", {rows}));
@@ -214,7 +227,9 @@ Status XLoraLoader::take_layer(const std::vector<FileTensor>& tensors, const std
 
 Status XLoraLoader::load_classifier() {
   const std::string tensors_path = file(layout_->tensors_file);
-  RUVLLM_ASSIGN(const FileBytes contents, read_file(tensors_path, kMaxTensorBytes));
+  RUVLLM_ASSIGN(
+      const FileBytes contents,
+      read_file(tensors_path, 2 * (limits_.max_bytes - out_->num_bytes) + kMaxConfigBytes));
   RUVLLM_ASSIGN(const std::vector<FileTensor> tensors,
                 parse_safetensors(contents.bytes(), tensors_path));
   // The layers are numbered with gaps, one for each activation and dropout between them.
@@ -266,10 +281,10 @@ Result<std::shared_ptr<const XLora>> XLoraLoader::load() {
 }  // namespace
 
 Result<std::shared_ptr<const XLora>> load_xlora(const std::string& path, const Checkpoint& base,
-                                                bool follow_paths) {
+                                                const XLoraLimits& limits) {
   std::string trimmed = path;
   while (trimmed.size() > 1 && trimmed.ends_with('/')) trimmed.pop_back();
-  return XLoraLoader(std::move(trimmed), base, follow_paths).load();
+  return XLoraLoader(std::move(trimmed), base, limits).load();
 }
 
 }  // namespace ruvllm

@@ -18,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "base/function_ref.h"
 #include "base/mutex.h"
 #include "formats/checkpoint.h"
 #include "lora/lora_adapter.h"
@@ -54,6 +55,7 @@ struct XLora {
   XLoraPolicy policy;
   LoraTable table;          // of all experts; a term's gate is its column below
   int32_t first_layer = 0;  // both passes are the same before it
+  uint64_t num_bytes = 0;   // of the experts and the classifier, in memory
 
   int32_t num_experts() const { return static_cast<int32_t>(experts.size()); }
   int32_t num_modules() const { return static_cast<int32_t>(module_names.size()); }
@@ -62,10 +64,19 @@ struct XLora {
   bool pass1_is_base() const { return policy.pass_value == 0.0f; }
 };
 
-// `follow_paths`: experts that do not lie in the folder under their name may be where the config
-// says, also outside the folder.
+// What a reader may take: any folder that `folder` gives back (with links resolved, or as it is) or
+// refuses, asked before anything in it is looked at; and so many bytes in memory.
+inline constexpr auto kAnyFolder = [](const std::string& path) -> Result<std::string> {
+  return path;
+};
+struct XLoraLimits {
+  FunctionRef<Result<std::string>(const std::string&)> folder = kAnyFolder;
+  uint64_t max_bytes = kMaxAdapterBytes;
+};
+
+// Experts lie in the folder under their name, or where the config says.
 Result<std::shared_ptr<const XLora>> load_xlora(const std::string& path, const Checkpoint& base,
-                                                bool follow_paths = true);
+                                                const XLoraLimits& limits = {});
 
 // Turns the n classifier outputs (after the softmax) of one module into its gates, in place: top-k,
 // equal values by smaller index, then the softmax over what is not zero.

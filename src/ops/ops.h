@@ -9,7 +9,9 @@
 // never on how many rows stand beside it, on chunking, page size or the number of threads.
 //
 // Threads: an Ops object belongs to one engine loop; calls are made one at a time (they use the
-// object's scratch memory and thread pool). Weights are immutable and may be read from anywhere.
+// object's scratch memory and thread pool), but for make_weight of f32 sources as stored, which
+// uses neither and may run beside any other call: that is how an X-LoRA's classifier is loaded
+// while the loop computes. Weights are immutable and may be read from anywhere.
 // Memory: scratch grows on first use of a larger shape and is then kept; reserve() sizes it ahead,
 // after which a step allocates nothing. Failure: only the load-time calls can fail; a step call
 // with wrong shapes is a broken invariant (RUVLLM_CHECK).

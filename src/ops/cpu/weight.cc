@@ -240,7 +240,7 @@ Result<std::unique_ptr<Weight>> CpuOps::make_weight(std::span<const WeightSource
   WeightBuilder builder(pool_, as_stored ? 0 : matmul_->quant_panel.panel_rows);
   for (const WeightSource& source : sources) RUVLLM_TRY(builder.add(source));
   std::unique_ptr<CpuWeight> weight = builder.finish();
-  matmul_->reserve_inputs(weight->transforms().size());
+  if (!weight->transforms().empty()) matmul_->reserve_inputs(weight->transforms().size());
   return weight;
 }
 
