@@ -45,6 +45,9 @@ uint8_t get_code(int32_t bits, const CodePlace& place, const uint8_t* group) {
   return static_cast<uint8_t>(code);
 }
 
+// code - zero of 8-bit codes is a 16-bit number in the kernels.
+constexpr int32_t kMaxPanelZero = 32000;
+
 int64_t header_bytes(int64_t panel_rows) {
   return panel_rows * 6;
 }
@@ -55,8 +58,9 @@ int64_t group_bytes(int32_t bits, int64_t panel_rows) {
 }  // namespace
 
 bool has_grouped_panels(const QuantizedMatrix& matrix) {
-  return matrix.kind == CodeKind::kInteger && matrix.cols % kQuantGroup == 0 &&
-         matrix.zero == static_cast<int16_t>(matrix.zero) &&
+  const auto fits = [](int32_t zero) { return zero >= -kMaxPanelZero && zero <= kMaxPanelZero; };
+  return matrix.kind == CodeKind::kInteger && matrix.cols % kQuantGroup == 0 && fits(matrix.zero) &&
+         std::ranges::all_of(matrix.zeros, fits) &&
          (matrix.group_size % kQuantGroup == 0 || matrix.group_size >= matrix.cols);
 }
 

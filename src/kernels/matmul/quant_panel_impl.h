@@ -117,10 +117,12 @@ struct PanelBlock {
       for (int64_t t = 0; t < args->num_x; t += kRowsInL2) {
         const int64_t last_t = t + kRowsInL2 < args->num_x ? t + kRowsInL2 : args->num_x;
         for (int64_t pair = p; pair < last_p; pair += 2) {
+          // The last rows may be too few to pay for it.
+          WidenedPair<S, Fmt>* const pays = last_t - t >= kLeastWidened ? widened : nullptr;
           if constexpr (kWide) {
-            if (widened != nullptr) widen(pair, first, last, *widened);
+            if (pays != nullptr) widen(pair, first, last, *pays);
           }
-          tiles(t, last_t, pair, first, last, widened);
+          tiles(t, last_t, pair, first, last, pays);
         }
       }
     }

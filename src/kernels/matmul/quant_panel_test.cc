@@ -410,6 +410,18 @@ constexpr GroupedCase kGroupedCases[] = {
     {4, 5, 800, 800},  {3, 16, 224, 64},  {3, 10, 96, 32},   {2, 7, 128, 64},    {2, 40, 96, 96},
     {8, 4, 1600, 512}, {3, 20, 1056, 96}, {8, 20, 1152, 96}, {8, 9, 1088, 1088}, {4, 9, 2080, 160}};
 
+TEST(GroupedPanels, ZerosThatOverflowTheKernelsHaveNone) {
+  QuantizedMatrix matrix = random_matrix(8, 8, 64, 32, 4);
+  ASSERT_FALSE(matrix.zeros.empty());
+  matrix.zeros[3] = 32000;
+  EXPECT_TRUE(has_grouped_panels(matrix));
+  matrix.zeros[3] = -32001;
+  EXPECT_FALSE(has_grouped_panels(matrix));
+  matrix.zeros.clear();
+  matrix.zero = 32001;
+  EXPECT_FALSE(has_grouped_panels(matrix));
+}
+
 TEST(GroupedPanels, PackingIsLossless) {
   for (const auto& [bits, rows, cols, group_size] : kGroupedCases) {
     const QuantizedMatrix matrix = random_matrix(bits, rows, cols, group_size, 4);

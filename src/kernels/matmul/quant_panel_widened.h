@@ -6,6 +6,7 @@
 
 #include "kernels/matmul/quant_panel.h"
 #include "kernels/matmul/quant_panel_formats.h"
+#include "kernels/matmul/quant_panel_tile.h"
 
 namespace ruvllm::kernels {
 namespace {
@@ -15,12 +16,13 @@ struct WidenedPair {
   using I = typename S::I;
   using F = typename S::F;
   static constexpr int kRows = S::kRows;
-  static constexpr int kGroups = 128 / kRows;  // 17 KB
-  static constexpr int kWords = 20;            // of a record of x
+  static constexpr int kGroups = 128 / kRows;                 // 17 KB
+  static constexpr int kPairs = DotForm<S, Fmt>::kCodeWords;  // of a group of a row
+  static constexpr int kWords = DotForm<S, Fmt>::kWords;      // of a record of x
 
   struct Group {
     float scale[2][kRows];  // grouped formats: in the first group under it
-    int16_t codes[16][2][2 * kRows];
+    int16_t codes[kPairs][2][2 * kRows];
   };
   alignas(64) Group groups[kGroups];
 
@@ -59,7 +61,7 @@ struct WidenedPair {
   template <int MX>
   static RUVLLM_INLINE void dots(const Group& w, const uint32_t* x, I (&dot)[MX][2]) {
 #pragma GCC unroll 16
-    for (int step = 0; step < 16; ++step) {
+    for (int step = 0; step < kPairs; ++step) {
       const I w0 = S::load((const uint8_t*)w.codes[step][0]);
       const I w1 = S::load((const uint8_t*)w.codes[step][1]);
 #pragma GCC unroll 8
@@ -86,7 +88,7 @@ struct WidenedPair {
       const F scale[2] = {S::load_f32(groups[g].scale[0]), S::load_f32(groups[g].scale[1])};
 #pragma GCC unroll 8
       for (int t = 0; t < MX; ++t) {
-        const F scale_x = S::broadcast_f32(x + 16 * MX + t);
+        const F scale_x = S::broadcast_f32(x + kPairs * MX + t);
 #pragma GCC unroll 2
         for (int n = 0; n < 2; ++n) {
           float* sum = sums + (t * 2 + n) * kRows;
@@ -109,7 +111,7 @@ struct WidenedPair {
         dots(groups[g], x, dot);
 #pragma GCC unroll 8
         for (int t = 0; t < MX; ++t) {
-          const F scale_x = S::broadcast_f32(x + 16 * MX + t);
+          const F scale_x = S::broadcast_f32(x + kPairs * MX + t);
 #pragma GCC unroll 2
           for (int n = 0; n < 2; ++n) {
             float* part = parts + (t * 2 + n) * kRows;
