@@ -54,10 +54,13 @@ void BenchFlags::add_to(FlagSet& set) {
   set.add("--mixed", "N", mixed,
           "N requests of 32-512 tokens in serving's pool (1G): pages beside 2,048-token regions", 0,
           4096);
+  set.add("--trace", "FILE", trace,
+          "JSON array of requests (prompt: ids, max_tokens) through serving, --batch at a time");
   set.add_example("ruvllm bench -m demo --backend serving --batch 1,8,64");
   set.add_example("ruvllm bench -m demo --compare edge,serving");
 #else
-  for (const char* name : {"--compare", "--shared-prefix", "--long-prefill", "--mixed"}) {
+  for (const char* name :
+       {"--compare", "--shared-prefix", "--long-prefill", "--mixed", "--trace"}) {
     set.add_refused(name, true, "the serving backend is not in this binary");
   }
 #endif
@@ -291,7 +294,7 @@ std::optional<int> BenchFlags::check(const FlagSet& flags) const {
     return flags.usage_error("--compare names the backends, give no --backend beside it");
   }
   if (!measures_sessions()) {
-    for (const char* flag : {"--shared-prefix", "--long-prefill", "--mixed", "--adapter",
+    for (const char* flag : {"--shared-prefix", "--long-prefill", "--mixed", "--trace", "--adapter",
                              "--use-adapter", "--xlora"}) {
       if (flags.given(flag)) {
         return flags.usage_error(concat(flag, " needs --backend serving or --compare"));

@@ -30,6 +30,7 @@ struct BenchFlags {
   int64_t shared_prefix = 0;
   int64_t long_prefill = 0;
   int64_t mixed = 0;
+  std::string trace;  // a file of requests
   FlagSet* flags = nullptr;
 
   void add_to(FlagSet& set);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <memory>
 #include <utility>
 
@@ -32,7 +33,7 @@ class Sessions {
   Status start(const TokenIds& prompt, int64_t tokens) {
     RUVLLM_ASSIGN(std::unique_ptr<TokenStream> stream,
                   backend_.generate_stream(prompt, greedy(tokens)));
-    sessions_.push_back({std::move(stream), {}, false});
+    sessions_.push_back({std::move(stream), elapsed(), {}, false});
     ++num_open_;
     return {};
   }
@@ -61,6 +62,8 @@ class Sessions {
   bool all_have_ended() const { return num_open_ == 0; }
   bool has_ended(size_t i) const { return sessions_[i].ended; }
   size_t size() const { return sessions_.size(); }
+  int64_t num_open() const { return static_cast<int64_t>(num_open_); }
+  double started(size_t i) const { return sessions_[i].started; }
   double elapsed() const { return seconds_since(begin_); }
   const std::vector<double>& times(size_t i) const { return sessions_[i].times; }
   const std::optional<GenerateResult>& result(size_t i) const { return sessions_[i].result; }
@@ -68,6 +71,7 @@ class Sessions {
  private:
   struct Session {
     std::unique_ptr<TokenStream> stream;
+    double started = 0.0;
     std::vector<double> times;  // of its tokens, since the beginning
     bool ended = false;
     std::optional<GenerateResult> result = std::nullopt;
@@ -133,17 +137,11 @@ std::vector<TokenIds> make_prompts(int64_t count, int64_t prefix, int64_t length
 
 Result<SessionRun> run_sessions(LlmBackend& backend, std::span<const TokenIds> prompts,
                                 int64_t tokens) {
-  const std::optional<EngineStats> before = backend.stats();
   Sessions sessions(backend);
   for (const TokenIds& prompt : prompts) RUVLLM_TRY(sessions.start(prompt, tokens));
   while (!sessions.all_have_ended()) RUVLLM_TRY(sessions.listen());
   SessionRun run;
   run.seconds = sessions.elapsed();
-  const std::optional<EngineStats> after = backend.stats();
-  if (before && after && after->steps > before->steps) {
-    run.schedule_seconds = (after->schedule_seconds_sum - before->schedule_seconds_sum) /
-                           static_cast<double>(after->steps - before->steps);
-  }
   std::vector<double> first;
   for (size_t i = 0; i < sessions.size(); ++i) {
     if (!sessions.times(i).empty()) first.push_back(sessions.times(i).front());
@@ -163,10 +161,12 @@ DecodeSteps decode_steps(std::span<const SpeedRunner::Step> steps, int64_t rows)
     ++sum.count;
     sum.seconds += steps[i + 1].begin - steps[i].begin;
     sum.model_seconds += steps[i].model_seconds;
+    sum.schedule_seconds += steps[i + 1].scheduled - steps[i].scheduled;
   }
   if (sum.count == 0) return sum;
   sum.seconds /= static_cast<double>(sum.count);
   sum.model_seconds /= static_cast<double>(sum.count);
+  sum.schedule_seconds /= static_cast<double>(sum.count);
   return sum;
 }
 
@@ -211,8 +211,8 @@ Result<LongPrefillRun> run_long_prefill(LlmBackend& backend, SpeedRunner& runner
   return run;
 }
 
-std::vector<MixedRequest> make_mixed_requests(int64_t count, int32_t vocab_size) {
-  std::vector<MixedRequest> requests(static_cast<size_t>(count));
+std::vector<TraceRequest> make_mixed_requests(int64_t count, int32_t vocab_size) {
+  std::vector<TraceRequest> requests(static_cast<size_t>(count));
   for (size_t i = 0; i < requests.size(); ++i) {
     const auto length = static_cast<int64_t>(32 + random_bits(11, 1, i) % 481);
     requests[i].tokens = static_cast<int64_t>(32 + random_bits(11, 2, i) % 225);
@@ -221,6 +221,39 @@ std::vector<MixedRequest> make_mixed_requests(int64_t count, int32_t vocab_size)
     requests[i].prompt.front() = static_cast<int32_t>(i % static_cast<size_t>(vocab_size));
   }
   return requests;
+}
+
+Result<TraceRun> run_trace(LlmBackend& backend, std::span<const TraceRequest> requests,
+                           int64_t at_a_time) {
+  const std::clock_t cpu_begin = std::clock();
+  Sessions sessions(backend);
+  while (sessions.size() < requests.size() || !sessions.all_have_ended()) {
+    while (sessions.size() < requests.size() && sessions.num_open() < at_a_time) {
+      const TraceRequest& request = requests[sessions.size()];
+      RUVLLM_TRY(sessions.start(request.prompt, request.tokens));
+    }
+    RUVLLM_TRY(sessions.listen());
+  }
+  TraceRun run;
+  run.seconds = sessions.elapsed();
+  run.cpu_seconds = static_cast<double>(std::clock() - cpu_begin) / CLOCKS_PER_SEC;
+  std::vector<double> first, between;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    const std::vector<double>& times = sessions.times(i);
+    run.prompt_tokens += static_cast<int64_t>(requests[i].prompt.size());
+    run.output_tokens += static_cast<int64_t>(times.size());
+    run.completed += sessions.result(i)->finish_reason == FinishReason::kLength ? 1 : 0;
+    if (times.empty()) continue;
+    first.push_back(times.front() - sessions.started(i));
+    if (times.size() > 1) {
+      between.push_back((times.back() - times.front()) / static_cast<double>(times.size() - 1));
+    }
+  }
+  run.first_token_p50 = quantile(first, 0.5);
+  run.first_token_p99 = quantile(std::move(first), 0.99);
+  run.token_p50 = quantile(between, 0.5);
+  run.token_p99 = quantile(std::move(between), 0.99);
+  return run;
 }
 
 void PoolWatch::sample(const EngineStats& stats) {
@@ -243,19 +276,6 @@ PoolUse PoolWatch::use() const {
   use.utilization /= steps;
   use.pool_share /= steps;
   return use;
-}
-
-Result<int64_t> run_mixed(LlmBackend& backend, std::span<const MixedRequest> requests) {
-  Sessions sessions(backend);
-  for (const MixedRequest& request : requests) {
-    RUVLLM_TRY(sessions.start(request.prompt, request.tokens));
-  }
-  while (!sessions.all_have_ended()) RUVLLM_TRY(sessions.listen());
-  int64_t finished = 0;
-  for (size_t i = 0; i < requests.size(); ++i) {
-    finished += sessions.result(i)->finish_reason == FinishReason::kLength ? 1 : 0;
-  }
-  return finished;
 }
 
 }  // namespace ruvllm

@@ -23,7 +23,6 @@ std::vector<TokenIds> make_prompts(int64_t count, int64_t prefix, int64_t length
 struct SessionRun {
   double seconds = 0.0;              // from the first request to the last end
   double first_token_seconds = 0.0;  // median over the sessions
-  double schedule_seconds = 0.0;     // mean of all steps, by EngineStats; 0 without
   uint64_t preemptions = 0;
 };
 // One session per prompt, all at once, greedy, `tokens` new tokens each.
@@ -36,6 +35,7 @@ struct DecodeSteps {
   int64_t count = 0;
   double seconds = 0.0;
   double model_seconds = 0.0;
+  double schedule_seconds = 0.0;  // by the runner's schedule clock; 0 without one
 };
 DecodeSteps decode_steps(std::span<const SpeedRunner::Step> steps, int64_t rows);
 
@@ -55,22 +55,35 @@ Result<LongPrefillRun> run_long_prefill(LlmBackend& backend, SpeedRunner& runner
                                         std::span<const TokenIds> decodes, int64_t tokens,
                                         const TokenIds (&longs)[2]);
 
-// Requests of different lengths in one KV pool, by the numbers of EngineStats.
-struct MixedRequest {
+// Requests of different lengths.
+struct TraceRequest {
   TokenIds prompt;
-  int64_t tokens = 0;
+  int64_t tokens = 0;  // of the answer
 };
 // Prompts of 32 to 512 tokens, answers of 32 to 256.
-std::vector<MixedRequest> make_mixed_requests(int64_t count, int32_t vocab_size);
+std::vector<TraceRequest> make_mixed_requests(int64_t count, int32_t vocab_size);
 
-// What sample() sees step by step, while run_mixed() runs.
+struct TraceRun {
+  double seconds = 0.0;      // from the first request to the last end
+  double cpu_seconds = 0.0;  // of the process
+  int64_t prompt_tokens = 0;
+  int64_t output_tokens = 0;
+  int64_t completed = 0;  // requests that got all their tokens
+  // From a request to its first token, and from one token to the next (a request's mean).
+  double first_token_p50 = 0.0, first_token_p99 = 0.0;
+  double token_p50 = 0.0, token_p99 = 0.0;
+};
+// Greedy; `at_a_time` requests are open, the next begins when one has ended.
+Result<TraceRun> run_trace(LlmBackend& backend, std::span<const TraceRequest> requests,
+                           int64_t at_a_time);
+
+// How a KV pool is used, by the numbers of EngineStats that sample() sees step by step.
 struct PoolUse {
   int64_t most_sessions = 0;  // at a time
   double mean_sessions = 0.0;
   double utilization = 0.0;  // tokens held / places in the pages that are in use
   double pool_share = 0.0;   // tokens held / places in the pool
   int64_t steps = 0;
-  int64_t finished = 0;  // requests that got all their tokens
   uint64_t preemptions = 0;
 };
 class PoolWatch {
@@ -81,7 +94,4 @@ class PoolWatch {
  private:
   PoolUse sums_;
 };
-// How many got all their tokens.
-Result<int64_t> run_mixed(LlmBackend& backend, std::span<const MixedRequest> requests);
-
 }  // namespace ruvllm

@@ -28,10 +28,13 @@ class SpeedRunner final : public ForwardingRunner {
   void skip_below(int64_t position) { skip_below_ = position; }
   // Called before each step; may be empty.
   void set_watch(std::function<void()> watch) { watch_ = std::move(watch); }
+  // Gives the seconds that scheduling has taken so far; asked before each step; may be empty.
+  void set_schedule_clock(std::function<double()> clock) { schedule_clock_ = std::move(clock); }
 
   struct Step {
     double begin = 0.0;  // seconds of a clock of its own
     double model_seconds = 0.0;
+    double scheduled = 0.0;  // the schedule clock when it began
     int64_t rows = 0;
     int64_t sequences = 0;
     bool skipped = false;
@@ -47,6 +50,7 @@ class SpeedRunner final : public ForwardingRunner {
   ForwardOutput forward(const ForwardBatch& batch) override {
     if (watch_) watch_();
     Step step;
+    if (schedule_clock_) step.scheduled = schedule_clock_();
     step.begin = now();
     step.rows = static_cast<int64_t>(batch.ids.size());
     step.sequences = static_cast<int64_t>(batch.sequences.size());
@@ -75,6 +79,7 @@ class SpeedRunner final : public ForwardingRunner {
 
   int64_t skip_below_ = 0;
   std::function<void()> watch_;
+  std::function<double()> schedule_clock_;
   std::mutex mutex_;
   std::vector<Step> steps_;  // guarded by mutex_
   std::vector<float> logits_;

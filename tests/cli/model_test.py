@@ -256,13 +256,13 @@ class Stories(CliTest):
         decode = rows["tg8", 4]
         self.assertAlmostEqual(decode["step_to_floor"],
                                decode["step_seconds"] / decode["floor_seconds"])
-        for share in ["schedule_share", "beside_model_share"]:  # of different steps
-            self.assertTrue(0 < decode[share] < 1, share)
+        # Of the same steps: scheduling is a part of what a step does beside the model.
+        self.assertTrue(0 < decode["schedule_share"] < decode["beside_model_share"] < 1, decode)
         shared = rows["shared48", 4]
         self.assertLessEqual(shared["kv_pages"], shared["kv_pages_stored_once"])
         pages, regions = rows["pool16", 24], rows["pool2048", 24]
         for row in pages, regions:
-            self.assertEqual(row["finished"], 24)
+            self.assertEqual(row["completed"], 24)
         self.assertGreater(pages["most_sessions"], regions["most_sessions"])
         self.assertGreater(pages["utilization"], 0.9)
         self.assertLess(regions["utilization"], 0.5)
@@ -272,6 +272,25 @@ class Stories(CliTest):
         self.assertEqual([(r["test"], r["batch"], r["backend"]) for r in both["rows"]],
                          [(test, batch, backend) for test, batch in
                           [("pp16", 1), ("tg8", 1), ("tg8", 3)] for backend in ["edge", "serving"]])
+        # What is of the serving backend alone goes with both, and a trace of requests.
+        requests = [{"prompt": [5 + i, 6, 7] * (i + 1), "max_tokens": 4 + i} for i in range(6)]
+        trace = self.work / "trace.json"
+        trace.write_text(json.dumps(requests))
+        rows = self.ok_json(*common, "--compare", "edge,serving", "--pp", "0", "--tg", "4", "--batch",
+                            "2", "--shared-prefix", "32", "--trace", trace)["rows"]
+        self.assertEqual([(r["test"], r["backend"]) for r in rows],
+                         [("tg4", "edge"), ("tg4", "serving"), ("shared32", "serving"),
+                          ("trace", "serving")])
+        self.assertEqual([rows[-1][key] for key in ["requests", "completed", "prompt_tokens",
+                                                    "output_tokens"]], [6, 6, 63, 39])
+        self.assertLessEqual(rows[-1]["first_token_p50_seconds"], rows[-1]["first_token_p99_seconds"])
+        for text, words in [("{}", ["expected an array of requests"]),
+                            ('[{"prompt": "x", "max_tokens": 1}]', ["request 0", "token ids"]),
+                            ('[{"prompt": [1]}]', ["request 0", "max_tokens"]),
+                            ('[{"prompt": [9999999], "max_tokens": 1}]', ["9999999"])]:
+            trace.write_text(text)
+            self.refused(1, words, *common, "--backend", "serving", "--pp", "0", "--tg", "0", "--trace",
+                         trace)
         self.refused(2, ["--mixed needs --backend serving"], *common, "--mixed", "3")
         self.refused(2, ["--compare is serving"], *common, "--compare", "serving")
 

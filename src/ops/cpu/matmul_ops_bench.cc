@@ -1,11 +1,14 @@
-// CpuOps::matmul with all threads: the two largest shapes of a 1.1B Llama, weights larger than the
-// caches, one row of x to many. Items are multiply-adds, bytes those of the weights.
+// CpuOps::matmul on one thread and on all (--benchmark_filter=threads:1): the two largest shapes of
+// a 1.1B Llama, weights larger than the caches, one row of x to many. Items are multiply-adds,
+// bytes those of the weights.
 #include <benchmark/benchmark.h>
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "ops/cpu/cpu_ops.h"
 #include "tensor/dequantize.h"
 
@@ -14,8 +17,21 @@ namespace {
 
 constexpr uint64_t kLeastBytes = uint64_t{96} << 20;
 
+// Kept from one case to the next, so that none begins with new threads.
+CpuOps& ops_with(int threads) {
+  static std::map<int, std::unique_ptr<CpuOps>> made;
+  std::unique_ptr<CpuOps>& ops = made[threads];
+  if (ops == nullptr) ops = std::make_unique<CpuOps>(threads, kernels::pick_isa().value());
+  return *ops;
+}
+
+std::vector<int64_t> thread_counts() {
+  const int64_t all = default_num_threads();
+  return all > 1 ? std::vector<int64_t>{1, all} : std::vector<int64_t>{1};
+}
+
 void matmul(benchmark::State& state, DType dtype, int64_t num_rows, int64_t num_cols) {
-  static CpuOps ops(2, kernels::pick_isa().value());
+  CpuOps& ops = ops_with(static_cast<int>(state.range(1)));
   uint64_t bytes = 0;
   if (!row_bytes(dtype, num_cols, bytes)) return state.SkipWithError("no such rows");
   bytes *= static_cast<uint64_t>(num_rows);
@@ -42,10 +58,12 @@ void matmul(benchmark::State& state, DType dtype, int64_t num_rows, int64_t num_
 
 #define RUVLLM_MATMUL(dtype)                                           \
   BENCHMARK_CAPTURE(matmul, dtype##_up, DType::k##dtype, 11264, 2048)  \
-      ->ArgsProduct({{1, 8, 32, 64, 512}})                             \
+      ->ArgsProduct({{1, 8, 32, 64, 512}, thread_counts()})            \
+      ->ArgNames({"rows", "threads"})                                  \
       ->UseRealTime();                                                 \
   BENCHMARK_CAPTURE(matmul, dtype##_down, DType::k##dtype, 2048, 5632) \
-      ->ArgsProduct({{1, 8, 32, 64, 512}})                             \
+      ->ArgsProduct({{1, 8, 32, 64, 512}, thread_counts()})            \
+      ->ArgNames({"rows", "threads"})                                  \
       ->UseRealTime()
 
 RUVLLM_MATMUL(BF16);
