@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -19,14 +20,15 @@ namespace {
 constexpr uint64_t kMaxFileBytes = uint64_t{1} << 30;
 constexpr size_t kMaxLineBytes = size_t{256} << 20;
 
-volatile std::sig_atomic_t interrupt_seen = 0;
+std::atomic<bool> interrupt_seen{false};
+static_assert(std::atomic<bool>::is_always_lock_free);  // a signal handler sets it
 
 void on_interrupt_exit(int) {
   _exit(kExitInterrupted);
 }
 
 void on_interrupt_note(int) {
-  interrupt_seen = 1;
+  interrupt_seen = true;
 }
 
 void handle_interrupt(void (*handler)(int)) {
@@ -192,14 +194,16 @@ void exit_on_interrupt() {
 }
 
 void note_interrupt() {
-  interrupt_seen = 0;
+  interrupt_seen = false;
   handle_interrupt(on_interrupt_note);
 }
 
 bool interrupted() {
-  const bool seen = interrupt_seen != 0;
-  interrupt_seen = 0;
-  return seen;
+  return interrupt_seen.exchange(false);
+}
+
+const std::atomic<bool>& interrupt_flag() {
+  return interrupt_seen;
 }
 
 uint64_t resident_bytes() {

@@ -1,6 +1,7 @@
 // What the verbs share about the terminal and files: output, error lines, reading, signals.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -45,6 +46,7 @@ bool stdout_is_terminal();
 void exit_on_interrupt();
 void note_interrupt();
 bool interrupted();
+const std::atomic<bool>& interrupt_flag();  // which note_interrupt() has Ctrl-C set
 
 uint64_t resident_bytes();       // of this process now
 uint64_t peak_resident_bytes();  // at most so far

@@ -101,7 +101,7 @@ Result<Report> run(const QuantizeFlags& flags) {
   RUVLLM_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, open_checkpoint(path));
   const std::shared_ptr<const Checkpoint> source = checkpoint;  // what the matrices point into
   RUVLLM_ASSIGN(const IsqConfig config, parse_isq(load.isq));
-  SaveFormat format{flags.format.layout, {}, {}, interrupted};
+  SaveFormat format{flags.format.layout, {}, {}, interrupt_flag()};
   RUVLLM_ASSIGN(format.matrices, list_matrices(*source, config));
   RUVLLM_TRY(check_target(flags, *source, format.matrices));
   const Result<TextParts> text = load_text_parts(path);
@@ -111,15 +111,15 @@ Result<Report> run(const QuantizeFlags& flags) {
   } else {
     tokenizer = std::unexpected(text.error());
   }
-  const IsqRun run{progress_bar(), nullptr, flags.format.layout || flags.format.gguf};
+  // From here on Ctrl-C raises a flag, and the work stops at its next step or lets a file that is
+  // being written become complete; before, it ends the program at once.
+  note_interrupt();
+  const IsqRun run{progress_bar(), interrupt_flag(), flags.format.layout || flags.format.gguf};
   RUVLLM_ASSIGN(checkpoint,
                 quantize_checkpoint(std::move(checkpoint), tokenizer, load, run, &report.summary));
   format.isq = report.summary.isq;
-  // Until here nothing was written and Ctrl-C ends the program at once. From here on it stops
-  // before the next matrix, or lets a file that is being written become complete.
-  note_interrupt();
   if (flags.format.gguf) {
-    RUVLLM_ASSIGN(report.saved, save_gguf(*checkpoint, flags.out, interrupted));
+    RUVLLM_ASSIGN(report.saved, save_gguf(*checkpoint, flags.out, interrupt_flag()));
   } else {
     RUVLLM_ASSIGN(report.saved, save_quantized(*checkpoint, flags.out, format));
   }
@@ -151,7 +151,7 @@ int verb_quantize(Args args) {
   const auto report = run(options);
   if (!report) {
     const int status = fail_with("quantize", report.error());
-    return report.error().code == ErrorCode::kUnavailable ? kExitInterrupted : status;
+    return interrupt_flag() ? kExitInterrupted : status;
   }
   const IsqSummary& summary = report->summary;
   if (options.json) {

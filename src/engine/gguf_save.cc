@@ -76,8 +76,7 @@ Result<std::vector<std::byte>> pack_blocks(const QuantizedMatrix& matrix, DType 
 
 class GgufSaver {
  public:
-  GgufSaver(const Checkpoint& quantized, const std::function<bool()>& cancelled)
-      : quantized_(quantized), cancelled_(cancelled) {}
+  GgufSaver(const Checkpoint& quantized, StopFlag stop) : quantized_(quantized), stop_(stop) {}
 
   Status collect() {
     RUVLLM_ASSIGN(source_, open_gguf(quantized_.path, files_));
@@ -86,9 +85,7 @@ class GgufSaver {
       if (!key.starts_with("split.")) writer_.copy_entry(key, value);
     }
     for (const FileTensor& tensor : source_.tensors) {
-      if (cancelled_ && cancelled_()) {
-        return fail(ErrorCode::kUnavailable, "quantization was cancelled");
-      }
+      RUVLLM_TRY(stop_.status());
       const Status added = add(tensor);
       if (added) continue;
       return fail(added.error().code,
@@ -134,7 +131,7 @@ class GgufSaver {
   }
 
   const Checkpoint& quantized_;
-  const std::function<bool()>& cancelled_;
+  StopFlag stop_;
   std::vector<MmapFile> files_;
   GgufFile source_;
   FoldedScales folded_;
@@ -171,10 +168,10 @@ Status check_gguf_target(const Checkpoint& source, const std::vector<IsqMatrix>&
   return NewFile::try_create(path);
 }
 
-Result<SavedModel> save_gguf(const Checkpoint& quantized, const std::string& path,
-                             const std::function<bool()>& cancelled) {
-  GgufSaver saver(quantized, cancelled);
+Result<SavedModel> save_gguf(const Checkpoint& quantized, const std::string& path, StopFlag stop) {
+  GgufSaver saver(quantized, stop);
   RUVLLM_TRY(saver.collect());
+  RUVLLM_TRY(stop.status());
   RUVLLM_TRY(saver.write(path));
   RUVLLM_ASSIGN(const MmapFile file, MmapFile::open(path));
   return SavedModel{file.bytes().size(), saver.num_matrices()};

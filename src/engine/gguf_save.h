@@ -5,16 +5,16 @@
 //
 // A Hugging Face folder becomes GGUF by llama.cpp's converter first. One thread. The file appears
 // under its name when it is complete. Failure: kUnsupported naming the matrix and what would fit,
-// kInvalidArgument (the file exists), kIo, kUnavailable (cancelled).
+// kInvalidArgument (the file exists), kIo, kUnavailable (told to stop).
 #pragma once
 
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "engine/quantized_save.h"
 #include "formats/checkpoint.h"
 #include "quantize/isq_matrices.h"
+#include "quantize/stop_flag.h"
 
 namespace ruvllm {
 
@@ -24,6 +24,6 @@ Status check_gguf_target(const Checkpoint& source, const std::vector<IsqMatrix>&
                          const std::string& path);
 
 Result<SavedModel> save_gguf(const Checkpoint& quantized, const std::string& path,
-                             const std::function<bool()>& cancelled = {});
+                             StopFlag stop = {});
 
 }  // namespace ruvllm

@@ -132,10 +132,12 @@ std::optional<IsqCache::Entry> IsqCache::read(const std::vector<IsqMatrix>& matr
   return entry;
 }
 
-Status IsqCache::write(const Checkpoint& quantized, const std::vector<IsqMatrix>& matrices) const {
+Status IsqCache::write(const Checkpoint& quantized, const std::vector<IsqMatrix>& matrices,
+                       StopFlag stop) const {
   std::deque<std::vector<PackedTensor>> memory;
   SafetensorsWriter writer;
   for (const IsqMatrix& matrix : matrices) {
+    RUVLLM_TRY(stop.status());
     const FileTensor* tensor = matrix.scheme.keep ? nullptr : quantized.find(matrix.name);
     if (tensor == nullptr || tensor->quantized == nullptr) continue;
     const auto values = tensor->quantized->read();

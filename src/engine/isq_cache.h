@@ -20,6 +20,7 @@
 
 #include "formats/checkpoint.h"
 #include "quantize/isq_matrices.h"
+#include "quantize/stop_flag.h"
 
 namespace ruvllm {
 
@@ -42,7 +43,8 @@ class IsqCache {
 
   // Stores the matrices of `quantized` (a checkpoint made by make_isq_checkpoint). Any failure
   // leaves no file, and the matrices as good as they were.
-  Status write(const Checkpoint& quantized, const std::vector<IsqMatrix>& matrices) const;
+  Status write(const Checkpoint& quantized, const std::vector<IsqMatrix>& matrices,
+               StopFlag stop = {}) const;
 
  private:
   std::string folder_;

@@ -39,8 +39,18 @@ using Samples = std::vector<std::vector<int32_t>>;
 Result<SharedCheckpoint> quantize_now(SharedCheckpoint checkpoint, std::vector<IsqMatrix>& matrices,
                                       const IsqConfig& config, Samples samples,
                                       const std::shared_ptr<ThreadPool>& pool, const IsqRun& run) {
+  const int64_t calibrated = std::ranges::count_if(matrices, is_calibrated);
+  int64_t passes = 0;
+  const auto progress = [&](int64_t done, int64_t total) {
+    if (run.progress) run.progress(done, total);
+  };
   if (config.auto_bits != 0.0) {
-    RUVLLM_TRY(choose_widths({*checkpoint, matrices, config.auto_bits, samples, pool}));
+    RUVLLM_TRY(choose_widths({*checkpoint, matrices, config.auto_bits, samples, pool,
+                              [&](int64_t done, int64_t total) {
+                                passes = total;
+                                progress(done, total + calibrated);
+                              },
+                              run.stop}));
   }
   std::vector<FileTensor> ready;
   if (needs_calibration(config.method)) {
@@ -48,8 +58,8 @@ Result<SharedCheckpoint> quantize_now(SharedCheckpoint checkpoint, std::vector<I
     args.samples = std::move(samples);
     args.pool = pool;
     args.seed = config.seed;
-    args.progress = run.progress;
-    args.cancelled = run.cancelled;
+    args.progress = [&](int64_t done, int64_t total) { progress(passes + done, passes + total); };
+    args.stop = run.stop;
     args.foldable_scales = run.foldable_scales;
     RUVLLM_ASSIGN(ready, calibrate(std::move(args)));
   }
@@ -72,7 +82,8 @@ Result<SharedCheckpoint> quantize_or_read(SharedCheckpoint base, std::vector<Isq
   }
   RUVLLM_ASSIGN(SharedCheckpoint made,
                 quantize_now(base, matrices, config, std::move(samples), pool, run));
-  if (const Status written = cache.write(*made, matrices); !written) {
+  if (const Status written = cache.write(*made, matrices, run.stop); !written) {
+    RUVLLM_TRY(run.stop.status());
     log_warning("isq cache: not stored: ", written.error().message);
     return made;
   }
@@ -105,6 +116,7 @@ Result<std::shared_ptr<const Checkpoint>> quantize_checkpoint(
   RUVLLM_TRY(check_isq_options(options));
   RUVLLM_ASSIGN(const IsqConfig config, parse_isq(options.isq));
   RUVLLM_ASSIGN(std::vector<IsqMatrix> matrices, list_matrices(*checkpoint, config));
+  if (config.auto_bits != 0.0) RUVLLM_TRY(check_width_budget(matrices, config.auto_bits));
   std::vector<std::vector<int32_t>> samples;
   if (needs_calibration(config.method)) {
     RUVLLM_ASSIGN(samples, read_samples(*checkpoint, tokenizer, options));

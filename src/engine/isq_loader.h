@@ -2,12 +2,12 @@
 // quantized. One caller at a time; it uses `options.threads` threads. Failure: one line.
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <string>
 
 #include "formats/checkpoint.h"
+#include "quantize/stop_flag.h"
 #include "ruvllm/options.h"
 #include "tokenizer/tokenizer.h"
 
@@ -23,8 +23,10 @@ struct IsqSummary {
 
 // How it goes.
 struct IsqRun {
-  std::function<void(int64_t done, int64_t total)> progress = {};  // in matrices; may be empty
-  const std::atomic<bool>* cancelled = nullptr;  // set: ends soon, with kUnavailable
+  // In steps: matrices that are calibrated, and before them the parts that auto measures. May be
+  // empty; rounding has none, it happens when a matrix is read.
+  std::function<void(int64_t done, int64_t total)> progress = {};
+  StopFlag stop = {};
   // Input scales only where fold_scales() can move them into a norm.
   bool foldable_scales = false;
 };

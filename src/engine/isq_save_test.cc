@@ -25,6 +25,8 @@ namespace {
 
 namespace fs = std::filesystem;
 
+const IsqRun kFoldable{{}, {}, /*foldable_scales=*/true};
+
 class IsqSave : public Isq {
  protected:
   void SetUp() override {
@@ -43,7 +45,7 @@ class IsqSave : public Isq {
     format.layout = layout;
     RUVLLM_ASSIGN(format.matrices, list_matrices(*source, config));
     RUVLLM_TRY(check_foreign_matrices(layout, format.matrices));
-    RUVLLM_ASSIGN(auto checkpoint, quantized(path_, exact(isq), true));
+    RUVLLM_ASSIGN(auto checkpoint, quantized(path_, exact(isq), kFoldable));
     RUVLLM_ASSIGN(const SavedModel saved, save_quantized(*checkpoint, out, format));
     EXPECT_GT(saved.num_matrices, 0u);
     return checkpoint;
@@ -165,7 +167,7 @@ TEST_F(IsqSave, GgufReadsBackWithTheSameLogits) {
     const std::string out = concat(folder_, "/", number++, ".gguf");
     const Status fits = check_gguf_target(**base, *matrices, out);
     ASSERT_TRUE(fits) << fits.error().message;
-    const auto checkpoint = quantized(source, options, true);
+    const auto checkpoint = quantized(source, options, kFoldable);
     ASSERT_TRUE(checkpoint) << checkpoint.error().message;
     const auto saved = save_gguf(**checkpoint, out);
     ASSERT_TRUE(saved) << saved.error().message;
@@ -210,7 +212,7 @@ TEST_F(IsqSave, TheCacheGivesTheSameBitsAndNoticesWhatChanged) {
   other = options;
   other.isq = "awq4,mlp=keep,layers.1=keep,layers.2=keep,layers.3=keep";
   const size_t before = files_in(options.isq_cache).size();
-  ASSERT_TRUE(quantized(path_, other) && quantized(path_, other, true));
+  ASSERT_TRUE(quantized(path_, other) && quantized(path_, other, kFoldable));
   EXPECT_EQ(files_in(options.isq_cache).size(), before + 2);
   // RTN, too.
   other = exact("rtn4");
@@ -293,35 +295,43 @@ TEST_F(IsqSave, AFullDiskLeavesNothingThatLoads) {
 }
 
 TEST_F(IsqSave, BrokenWeightsAreNamed) {
-  // The demo model with one element that is no number.
   const auto base = open_checkpoint(path_);
   ASSERT_TRUE(base);
-  const std::string name = "model.layers.1.mlp.up_proj.weight";
-  SafetensorsWriter writer;
-  std::vector<std::byte> copy;
-  for (const FileTensor& tensor : (*base)->tensors) {
-    uint64_t bytes = 0;
-    ASSERT_TRUE(row_bytes(tensor.view.dtype, tensor.view.num_elements(), bytes));
-    std::span<const std::byte> data{tensor.view.data, static_cast<size_t>(bytes)};
-    if (tensor.name == name) {
-      copy.assign(data.begin(), data.end());
-      copy[2000] = copy[2001] = std::byte{0xff};  // bf16 NaN
-      data = copy;
-    }
-    const auto& shape = tensor.view.shape;
-    ASSERT_TRUE(writer.add(tensor.name, tensor.view.dtype,
-                           {shape.begin(), shape.begin() + tensor.view.rank}, data));
-  }
   fs::copy(path_ + "/config.json", folder_ + "/config.json");
   fs::copy(path_ + "/tokenizer.json", folder_ + "/tokenizer.json");
   fs::copy(path_ + "/tokenizer_config.json", folder_ + "/tokenizer_config.json");
-  ASSERT_TRUE(writer.write(folder_ + "/model.safetensors"));
-  for (const char* isq : {"rtn4", "gptq4", "sq8"}) {
+  // The demo model with one element that is no number.
+  const auto break_tensor = [&](const std::string& name, size_t at) {
+    SafetensorsWriter writer;
+    std::vector<std::byte> copy;
+    for (const FileTensor& tensor : (*base)->tensors) {
+      uint64_t bytes = 0;
+      ASSERT_TRUE(row_bytes(tensor.view.dtype, tensor.view.num_elements(), bytes));
+      std::span<const std::byte> data{tensor.view.data, static_cast<size_t>(bytes)};
+      if (tensor.name == name) {
+        copy.assign(data.begin(), data.end());
+        copy[at] = copy[at + 1] = std::byte{0xff};  // bf16 NaN
+        data = copy;
+      }
+      const auto& shape = tensor.view.shape;
+      ASSERT_TRUE(writer.add(tensor.name, tensor.view.dtype,
+                             {shape.begin(), shape.begin() + tensor.view.rank}, data));
+    }
+    ASSERT_TRUE(writer.write(folder_ + "/model.safetensors"));
+  };
+  const auto refused = [&](const char* isq, const std::string& word) {
     const auto parts = load_model_parts(folder_, exact(isq));
     ASSERT_FALSE(parts) << isq;
-    EXPECT_NE(parts.error().message.find(name), std::string::npos) << parts.error().message;
+    EXPECT_NE(parts.error().message.find(word), std::string::npos) << parts.error().message;
     EXPECT_NE(parts.error().message.find("finite"), std::string::npos) << parts.error().message;
-  }
+  };
+  const std::string name = "model.layers.1.mlp.up_proj.weight";
+  break_tensor(name, 2000);
+  for (const char* isq : {"rtn4", "gptq4", "sq8", "auto:3"}) refused(isq, name);
+  // A norm, of which no quantizer knows: what it does to predictions, or inputs.
+  break_tensor("model.layers.3.post_attention_layernorm.weight", 10);
+  refused("auto:3", "predictions");
+  refused("gptq4", "layers.3.mlp.gate_proj");
 }
 
 TEST_F(IsqSave, CalibrationTextsThatCannotBeUsedAreNamed) {
@@ -366,7 +376,22 @@ TEST_F(IsqSave, MixedWidthsKeepToTheirBudgetAndAreRepeatable) {
     EXPECT_GT(bits, 2.7);
   }
   EXPECT_EQ(widths[0], widths[1]);
-  EXPECT_FALSE(quantized(path_, exact("auto:2.11")));  // less than the narrowest takes
+}
+
+// Rows of 192 have a second, partly filled group of 128: 2 + 2 * 16 / 192 + 2 * 2 / 192 bits.
+TEST(MixedWidths, ABudgetThatCannotBeKeptIsRefusedBeforeTheWork) {
+  std::vector<IsqMatrix> matrices(2);
+  for (IsqMatrix& matrix : matrices) {
+    matrix.view = make_view(nullptr, DType::kF32, {192, 192});
+    matrix.layer = 0;
+  }
+  EXPECT_TRUE(check_width_budget(matrices, 2.1876));
+  const Status refused = check_width_budget(matrices, 2.1874);
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message.find("2.1875 bits"), std::string::npos)
+      << refused.error().message;
+  matrices[0].scheme.keep = matrices[1].scheme.keep = true;  // nothing to choose
+  EXPECT_TRUE(check_width_budget(matrices, 2.0));
 }
 
 // Every family of the reference models, however it stores its matrices.

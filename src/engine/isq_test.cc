@@ -129,7 +129,7 @@ TEST_F(Isq, MistakesAreNamed) {
   EXPECT_NE(parts.error().message.find("/no/such/text.jsonl"), std::string::npos);
 }
 
-TEST_F(Isq, ThreadsChangeNothingAndCancelEnds) {
+TEST_F(Isq, ThreadsChangeNothing) {
   const auto checkpoint = open_checkpoint(path_);
   ASSERT_TRUE(checkpoint);
   const IsqConfig config = *parse_isq("gptq3:g32:rot");
@@ -155,14 +155,55 @@ TEST_F(Isq, ThreadsChangeNothingAndCancelEnds) {
       }
     }
   }
-  const std::atomic<bool> cancelled{true};
-  CalibrationArgs args{.checkpoint = **checkpoint, .matrices = *matrices};
-  args.samples = {ids_};
-  args.pool = std::make_shared<ThreadPool>(1);
-  args.cancelled = &cancelled;
-  const auto none = calibrate(std::move(args));
-  ASSERT_FALSE(none);
-  EXPECT_EQ(none.error().code, ErrorCode::kUnavailable);
+}
+
+// Whatever was going on: choosing widths, a method, the cache, saving.
+TEST_F(Isq, AStopFlagEndsEveryPartAndLeavesNothing) {
+  const std::string folder = test::make_temp_dir();
+  const auto ends = [](const auto& result) {
+    ASSERT_FALSE(result);
+    EXPECT_EQ(result.error().code, ErrorCode::kUnavailable) << result.error().message;
+  };
+  for (const char* isq : {"auto:3", "gptq3:g32", "awq4", "sq8"}) {
+    SCOPED_TRACE(isq);
+    LoadOptions options = exact(isq);
+    options.isq_cache = folder + "/cache";
+    std::atomic<bool> stop{false};
+    int64_t steps = 0;
+    const auto at_step_two = [&](int64_t done, int64_t total) {
+      EXPECT_EQ(done, ++steps);
+      EXPECT_GE(total, 28);
+      stop = done == 2;
+    };
+    ends(quantized(path_, options, {at_step_two, stop}));
+    EXPECT_LE(steps, 4);  // those of a product that was under way
+    EXPECT_FALSE(fs::exists(options.isq_cache));
+  }
+  // RTN works when it is read: by the cache, or when it is saved.
+  const std::atomic<bool> stop{true};
+  LoadOptions options = exact("rtn4");
+  options.isq_cache = folder + "/cache";
+  ends(quantized(path_, options, {{}, stop}));
+  const auto checkpoint = quantized(path_, exact("rtn4"));
+  ASSERT_TRUE(checkpoint);
+  ends(save_quantized(**checkpoint, folder + "/out", {{}, {}, {}, stop}));
+  EXPECT_TRUE(fs::is_empty(folder));
+  fs::remove_all(folder);
+}
+
+TEST_F(Isq, ProgressCountsEveryStepOnce) {
+  std::vector<int64_t> seen;
+  int64_t last = 0;
+  const IsqRun run{[&](int64_t done, int64_t total) {
+    seen.push_back(done);
+    last = total;
+  }};
+  LoadOptions options = exact("auto:4,layers.1=keep,layers.2=keep,layers.3=keep");
+  ASSERT_TRUE(quantized(path_, options, run));
+  // A pass for the model and for each part of a layer (q, k, v; o; gate, up; down), 7 matrices.
+  EXPECT_EQ(last, 1 + 4 + 7);
+  ASSERT_EQ(seen.size(), 12u);
+  for (size_t i = 0; i < seen.size(); ++i) EXPECT_EQ(seen[i], static_cast<int64_t>(i) + 1);
 }
 
 TEST_F(Isq, SavedAndReadBackIsTheSame) {

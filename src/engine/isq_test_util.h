@@ -64,11 +64,11 @@ class Isq : public testing::Test {
   // --isq as `ruvllm quantize` does it.
   static Result<std::shared_ptr<const Checkpoint>> quantized(const std::string& path,
                                                              const LoadOptions& options,
-                                                             bool foldable = false) {
+                                                             const IsqRun& run = {}) {
     RUVLLM_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, open_checkpoint(path));
     RUVLLM_ASSIGN(const TextParts text, load_text_parts(path));
     const Result<const Tokenizer*> tokenizer = text.tokenizer.get();
-    return quantize_checkpoint(std::move(checkpoint), tokenizer, options, {{}, nullptr, foldable});
+    return quantize_checkpoint(std::move(checkpoint), tokenizer, options, run);
   }
 
   std::string path_;

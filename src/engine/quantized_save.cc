@@ -37,9 +37,7 @@ class Saver {
       RUVLLM_ASSIGN(folded_, fold_scales(checkpoint_));
     }
     for (const FileTensor& tensor : checkpoint_.tensors) {
-      if (format_.cancelled && format_.cancelled()) {
-        return fail(ErrorCode::kUnavailable, "quantization was cancelled");
-      }
+      RUVLLM_TRY(format_.stop.status());
       const Status added = tensor.quantized != nullptr ? add_quantized(tensor) : add_plain(tensor);
       if (added) continue;
       return fail(added.error().code,
@@ -100,6 +98,7 @@ Result<SavedModel> save_quantized(const Checkpoint& checkpoint, const std::strin
                                              : own_layout(format.isq)));
   Saver saver(checkpoint, format);
   RUVLLM_TRY(saver.collect());
+  RUVLLM_TRY(format.stop.status());
   RUVLLM_TRY(make_folder(folder));
   const std::string weights = folder + "/model.safetensors";
   RUVLLM_TRY(saver.write(weights));

@@ -6,7 +6,6 @@
 // system's reason).
 #pragma once
 
-#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -14,6 +13,7 @@
 #include "formats/checkpoint.h"
 #include "formats/foreign_pack.h"
 #include "quantize/isq_matrices.h"
+#include "quantize/stop_flag.h"
 
 namespace ruvllm {
 
@@ -27,8 +27,8 @@ struct SaveFormat {
   std::optional<ForeignLayout> layout;
   // Of the checkpoint that was quantized, with their schemes (another's layout only).
   std::vector<IsqMatrix> matrices;
-  std::string isq;  // how it was made, kept in the quantization_config for people (own layout)
-  std::function<bool()> cancelled = {};  // true: kUnavailable, and nothing is written
+  std::string isq;     // how it was made, kept in the quantization_config for people (own layout)
+  StopFlag stop = {};  // raised: kUnavailable, and nothing is written
 };
 
 Result<SavedModel> save_quantized(const Checkpoint& checkpoint, const std::string& folder,

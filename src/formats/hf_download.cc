@@ -20,6 +20,7 @@
 
 #include "base/json.h"
 #include "base/mmap_file.h"
+#include "base/new_file.h"
 #include "formats/file_hash.h"
 #include "formats/http_client.h"
 #include "formats/progress_bar.h"
@@ -45,7 +46,7 @@ std::unexpected<Error> io_error(const std::string& path, const char* what) {
 Status make_dirs(const std::string& path) {
   for (size_t end = path.find('/', 1);; end = path.find('/', end + 1)) {
     const std::string part = path.substr(0, end);
-    if (::mkdir(part.c_str(), 0777) != 0 && errno != EEXIST) return io_error(part, "create");
+    RUVLLM_TRY(make_folder(part));
     if (end == std::string::npos) return {};
   }
 }

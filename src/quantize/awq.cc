@@ -179,13 +179,13 @@ std::vector<float> diagonal_blocks(const std::vector<double>& hessian, int64_t c
 }  // namespace
 
 AwqScale search_awq_scale(std::span<const ConstMatrixF32> weights, const InputStats& stats,
-                          const Grid& grid, ThreadPool& pool) {
+                          const Grid& grid, ThreadPool& pool, StopFlag stop) {
   const std::vector<float> mean_abs = stats.mean_abs();
   const std::vector<float> mean_square = stats.mean_square();
   const ShortRows sample = shorten(stats.sample());
   AwqScale best;
   double least = INFINITY;
-  for (int i = 0; i < kRatios; ++i) {
+  for (int i = 0; i < kRatios && (i == 0 || !stop.raised()); ++i) {
     const double ratio = static_cast<double>(i) / kRatios;
     std::vector<float> scale = scale_of(mean_abs, ratio);
     const double error = scale_error(weights, scale, mean_square, sample, grid, pool);

@@ -14,6 +14,7 @@
 #include "base/thread_pool.h"
 #include "quantize/grid.h"
 #include "quantize/input_stats.h"
+#include "quantize/stop_flag.h"
 
 namespace ruvllm {
 
@@ -22,9 +23,10 @@ struct AwqScale {
   std::vector<float> scale;  // [K], 1 where ratio is 0
 };
 
-// One scale for all matrices that read this input, since they are one product.
+// One scale for all matrices that read this input, since they are one product. `stop`: raised, the
+// search ends with what it has.
 AwqScale search_awq_scale(std::span<const ConstMatrixF32> weights, const InputStats& stats,
-                          const Grid& grid, ThreadPool& pool);
+                          const Grid& grid, ThreadPool& pool, StopFlag stop = {});
 
 // Rounds W * scale. `clip`: narrow the groups' ranges (needs stats.hessian()).
 QuantizedMatrix quantize_awq(ConstMatrixF32 w, const AwqScale& scale, const InputStats& stats,

@@ -8,12 +8,12 @@
 #include "base/log.h"
 #include "base/str.h"
 #include "formats/quantized_pack.h"
-#include "model/decoder.h"
 #include "quantize/awq.h"
 #include "quantize/fold_scales.h"
 #include "quantize/gptq.h"
 #include "quantize/refine.h"
 #include "quantize/rotation.h"
+#include "quantize/sample_pass.h"
 #include "quantize/smoothquant.h"
 #include "quantize/watched_ops.h"
 
@@ -22,45 +22,35 @@ namespace {
 
 constexpr int64_t kSampleRows = 256;  // of an input, for the searches
 constexpr int32_t kRotationBlock = 256;
-constexpr int32_t kBlockTokens = 64;
 
 // The device of the pass: another one that does the arithmetic, watched.
 class CalibratingOps final : public WatchedOps {
  public:
   CalibratingOps(std::unique_ptr<Ops> inner, const CalibrationArgs& args)
-      : WatchedOps(std::move(inner), args.matrices), args_(args), seen_(args.matrices.size()) {
-    total_ = std::ranges::count_if(args.matrices, [this](const auto& m) { return watches(m); });
-  }
+      : WatchedOps(std::move(inner), args.matrices, args.stop),
+        args_(args),
+        seen_(args.matrices.size()),
+        total_(std::ranges::count_if(args.matrices, is_calibrated)) {}
 
-  Status status() const { return status_; }
   std::vector<FileTensor> take() { return std::move(results_); }
 
  private:
-  bool watches(const IsqMatrix& matrix) const override {
-    return !matrix.scheme.keep && needs_calibration(matrix.scheme.method);
-  }
+  bool watches(const IsqMatrix& matrix) const override { return is_calibrated(matrix); }
 
-  bool on_product(const Site& site, const MatmulArgs& args) override {
+  Result<bool> on_product(const Site& site, const MatmulArgs& args) override {
     if (seen_[site.front()]) return false;
     seen_[site.front()] = true;
     std::vector<QuantizedMatrix> quantized;
-    status_ = quantize(site, args.x, quantized);
+    RUVLLM_TRY(quantize(site, args.x, quantized));
     int64_t rows = 0;
     for (const QuantizedMatrix& matrix : quantized) rows += matrix.rows;
     // (One stored beside it in the same product may be kept as it is.)
-    if (!status_ || rows != args.weight->rows() ||
+    if (rows != args.weight->rows() ||
         args_.matrices[site.front()].scheme.method != IsqMethod::kGptq) {
       return false;
     }
-    status_ = multiply(args, quantized);
+    RUVLLM_TRY(multiply(args, quantized));
     return true;
-  }
-
-  bool stopped() override {
-    if (status_ && args_.cancelled != nullptr && args_.cancelled->load()) {
-      status_ = fail(ErrorCode::kUnavailable, "quantization was cancelled");
-    }
-    return !status_;
   }
 
   Status quantize(const std::vector<size_t>& site, ConstMatrixF32 x,
@@ -76,9 +66,8 @@ class CalibratingOps final : public WatchedOps {
   std::vector<FileTensor> results_;
   InputTransform rotation_;    // of the site at hand
   std::vector<float> damped_;  // X^T X of the site at hand, transformed and damped
-  Status status_;
   int64_t done_ = 0;
-  int64_t total_ = 0;
+  int64_t total_;  // matrices
 };
 
 Status CalibratingOps::keep(const IsqMatrix& matrix, const QuantizedMatrix& quantized) {
@@ -91,14 +80,14 @@ Status CalibratingOps::keep(const IsqMatrix& matrix, const QuantizedMatrix& quan
   return {};
 }
 
-// The diagonal plus `damping` times its mean; inputs that are always 0 stay so.
-void damp(std::vector<double>& hessian, int64_t cols, double damping) {
+// H damped for the descent; inputs that are always 0 stay so.
+std::vector<float> damped(std::vector<double> hessian, int64_t cols, double damping) {
   const auto n = static_cast<size_t>(cols);
-  double mean = 0.0;
-  for (size_t k = 0; k < n; ++k) mean += hessian[k * n + k] / static_cast<double>(n);
+  const double added = damping_term(hessian, cols, damping);
   for (size_t k = 0; k < n; ++k) {
-    if (hessian[k * n + k] > 0.0) hessian[k * n + k] += damping * mean;
+    if (hessian[k * n + k] > 0.0) hessian[k * n + k] += added;
   }
+  return {hessian.begin(), hessian.end()};
 }
 
 Result<QuantizedMatrix> CalibratingOps::gptq(const IsqMatrix& matrix, ConstMatrixF32 w,
@@ -106,6 +95,7 @@ Result<QuantizedMatrix> CalibratingOps::gptq(const IsqMatrix& matrix, ConstMatri
   GptqOptions options;
   options.grid = matrix.scheme.grid;
   options.grid.search = options.grid.bits < 8;
+  options.stop = stop();
   if (!plan) {
     std::vector<double> hessian = stats.hessian();
     rotation_ = {};
@@ -114,8 +104,7 @@ Result<QuantizedMatrix> CalibratingOps::gptq(const IsqMatrix& matrix, ConstMatri
       if (!rotation_.empty()) rotate_hessian(hessian, w.cols, rotation_);
     }
     RUVLLM_ASSIGN(plan, plan_gptq(hessian, w.cols, options, *args_.pool));
-    damp(hessian, w.cols, plan->damping);
-    damped_.assign(hessian.begin(), hessian.end());
+    damped_ = damped(std::move(hessian), w.cols, plan->damping);
   }
   std::vector<float> turned;
   if (!rotation_.empty()) {
@@ -123,7 +112,9 @@ Result<QuantizedMatrix> CalibratingOps::gptq(const IsqMatrix& matrix, ConstMatri
     w = {turned.data(), w.rows, w.cols, w.cols};
   }
   QuantizedMatrix out = quantize_gptq(w, *plan, options, *args_.pool);
-  if (options.grid.bits < 8) refine(out, w, damped_, {.grid = options.grid}, *args_.pool);
+  if (options.grid.bits < 8) {
+    refine(out, w, damped_, {.grid = options.grid, .stop = stop()}, *args_.pool);
+  }
   out.transform = rotation_;
   return out;
 }
@@ -143,8 +134,7 @@ QuantizedMatrix CalibratingOps::awq_matrix(const IsqMatrix& matrix, ConstMatrixF
         hessian[i * cols + j] /= double{scale.scale[i]} * double{scale.scale[j]};
       }
     }
-    damp(hessian, w.cols, GptqOptions().damping);
-    damped_.assign(hessian.begin(), hessian.end());
+    damped_ = damped(std::move(hessian), w.cols, GptqOptions().damping);
   }
   std::vector<float> scaled(static_cast<size_t>(w.rows) * cols);
   args_.pool->parallel_for(w.rows, [&](int64_t n, int) {
@@ -152,7 +142,8 @@ QuantizedMatrix CalibratingOps::awq_matrix(const IsqMatrix& matrix, ConstMatrixF
       scaled[static_cast<size_t>(n) * cols + k] = w.row(n)[k] * scale.scale[k];
     }
   });
-  refine(out, {scaled.data(), w.rows, w.cols, w.cols}, damped_, {.grid = grid}, *args_.pool);
+  refine(out, {scaled.data(), w.rows, w.cols, w.cols}, damped_, {.grid = grid, .stop = stop()},
+         *args_.pool);
   return out;
 }
 
@@ -163,16 +154,8 @@ Status CalibratingOps::quantize(const std::vector<size_t>& site, ConstMatrixF32 
   std::vector<ConstMatrixF32> weights;
   for (const size_t i : site) {
     const IsqMatrix& matrix = args_.matrices[i];
-    const int64_t cols = matrix.cols();
-    values.emplace_back(static_cast<size_t>(matrix.rows() * cols));
-    float* to = values.back().data();
-    args_.pool->parallel_for(matrix.rows(),
-                             [&](int64_t n, int) { read_matrix_row(matrix, n, to + n * cols); });
-    weights.emplace_back(to, matrix.rows(), cols, cols);
-    if (const Status finite = check_finite(weights.back()); !finite) {
-      return fail(finite.error().code, concat(matrix.tensor->file, ": tensor ", matrix.name, ": ",
-                                              finite.error().message));
-    }
+    RUVLLM_ASSIGN(values.emplace_back(), read_matrix(matrix, *args_.pool));
+    weights.emplace_back(values.back().data(), matrix.rows(), matrix.cols(), matrix.cols());
   }
   InputStats stats(x.cols, method != IsqMethod::kSmoothQuant, kSampleRows);
   stats.add(x, *args_.pool);
@@ -184,11 +167,11 @@ Status CalibratingOps::quantize(const std::vector<size_t>& site, ConstMatrixF32 
   const bool scaled =
       !args_.foldable_scales || can_fold(args_.checkpoint.config, args_.matrices, site);
   if (method == IsqMethod::kAwq) {
-    awq = scaled ? search_awq_scale(weights, stats, grid, *args_.pool)
+    awq = scaled ? search_awq_scale(weights, stats, grid, *args_.pool, stop())
                  : AwqScale{0.0, std::vector<float>(static_cast<size_t>(x.cols), 1.0f)};
   }
   if (method == IsqMethod::kSmoothQuant) {
-    smooth = scaled ? search_smooth_scale(weights, stats, *args_.pool)
+    smooth = scaled ? search_smooth_scale(weights, stats, *args_.pool, stop())
                     : SmoothScale{0.0, std::vector<float>(static_cast<size_t>(x.cols), 1.0f)};
   }
   for (size_t i = 0; i < site.size(); ++i) {
@@ -205,6 +188,7 @@ Status CalibratingOps::quantize(const std::vector<size_t>& site, ConstMatrixF32 
       }
       out.push_back(std::move(*quantized));
     }
+    RUVLLM_TRY(stop().status());
     RUVLLM_TRY(keep(matrix, out.back()));
   }
   return {};
@@ -233,40 +217,17 @@ void shorten(std::vector<std::vector<int32_t>>& samples, int64_t max_tokens) {
 
 }  // namespace
 
+bool is_calibrated(const IsqMatrix& matrix) {
+  return !matrix.scheme.keep && needs_calibration(matrix.scheme.method);
+}
+
 Result<std::vector<FileTensor>> calibrate(CalibrationArgs args) {
   shorten(args.samples, tokens_that_fit(args.checkpoint.config, args.max_activation_bytes));
-  const ModelConfig& config = args.checkpoint.config;
   RUVLLM_ASSIGN(std::unique_ptr<Ops> inner, make_cpu_ops(args.pool->num_threads()));
   CalibratingOps ops(std::move(inner), args);
-  RUVLLM_ASSIGN(
-      const ModelWeights weights,
-      load_weights({config, args.checkpoint.names, args.checkpoint.tensors, args.checkpoint.path,
-                    ops, ComputeType::kF32, [](int64_t, int64_t) {}}));
-  std::vector<int32_t> ids;
-  std::vector<std::vector<int32_t>> tables;
-  std::vector<SequenceSpan> sequences;
-  int32_t blocks = 0;
-  for (const std::vector<int32_t>& sample : args.samples) {
-    SequenceSpan span;
-    span.first_row = static_cast<int64_t>(ids.size());
-    span.num_tokens = static_cast<int64_t>(sample.size());
-    tables.emplace_back();
-    for (int64_t at = 0; at < span.num_tokens; at += kBlockTokens)
-      tables.back().push_back(blocks++);
-    ids.insert(ids.end(), sample.begin(), sample.end());
-    sequences.push_back(span);
-  }
-  if (ids.empty()) return fail(ErrorCode::kInvalidArgument, "calibration: no samples");
-  for (size_t i = 0; i < tables.size(); ++i) sequences[i].block_table = tables[i];
-  ModelConfig one_layer = config;
-  one_layer.layers.resize(1);
-  RUVLLM_ASSIGN(KvStorage kv, KvStorage::make(one_layer, DType::kF32, kBlockTokens));
-  RUVLLM_TRY(kv.reserve(blocks));
-  TransformerDecoder decoder(config, weights, ops, static_cast<int64_t>(ids.size()));
-  ForwardBatch batch;
-  batch.ids = ids;
-  batch.sequences = sequences;
-  decoder.forward(batch, kv);
+  const std::vector<std::span<const int32_t>> pieces(args.samples.begin(), args.samples.end());
+  RUVLLM_ASSIGN(SamplePass pass, SamplePass::make(args.checkpoint, ops, pieces));
+  pass.run();
   RUVLLM_TRY(ops.status());
   return ops.take();
 }

@@ -6,18 +6,21 @@
 // The whole sample is one step: its activations are in memory at once (at most
 // max_activation_bytes; a longer sample is shortened and the log says so), the weights are read
 // where the file has them, and one X^T X is kept at a time. Same inputs, same bytes, whatever the
-// number of threads. Failure: one line naming the tensor; kUnavailable when cancelled.
+// number of threads. Failure: one line naming the tensor; kUnavailable when told to stop.
 #pragma once
 
-#include <atomic>
 #include <functional>
 #include <memory>
 #include <vector>
 
 #include "base/thread_pool.h"
 #include "quantize/isq_matrices.h"
+#include "quantize/stop_flag.h"
 
 namespace ruvllm {
+
+// Whether calibrate() quantizes it; others are kept or rounded.
+bool is_calibrated(const IsqMatrix& matrix);
 
 struct CalibrationArgs {
   const Checkpoint& checkpoint;
@@ -27,11 +30,11 @@ struct CalibrationArgs {
   uint64_t seed = 0;
   uint64_t max_activation_bytes = uint64_t{4} << 30;
   std::function<void(int64_t done, int64_t total)> progress = {};  // in matrices; may be empty
-  const std::atomic<bool>* cancelled = nullptr;
+  StopFlag stop = {};
   bool foldable_scales = false;  // input scales only where fold_scales.h can fold them
 };
 
-// The matrices with a method that calibrates, quantized. Those whose input never came up (an expert
+// The matrices that are calibrated, quantized. Those whose input never came up (an expert
 // nobody chose) are left out: rounding is for the caller.
 Result<std::vector<FileTensor>> calibrate(CalibrationArgs args);
 

@@ -119,6 +119,16 @@ class RowWalk {
 
 }  // namespace
 
+double damping_term(const std::vector<double>& hessian, int64_t cols, double damping) {
+  const auto n = static_cast<size_t>(cols);
+  double mean = 0.0;
+  for (size_t k = 0; k < n; ++k) {
+    const double h = hessian[k * n + k];
+    mean += (h > 0.0 ? h : 1.0) / static_cast<double>(n);
+  }
+  return damping * mean;
+}
+
 Result<GptqPlan> plan_gptq(const std::vector<double>& hessian, int64_t cols,
                            const GptqOptions& options, ThreadPool& pool) {
   const auto n = static_cast<size_t>(cols);
@@ -126,7 +136,6 @@ Result<GptqPlan> plan_gptq(const std::vector<double>& hessian, int64_t cols,
   GptqPlan plan;
   plan.dead.resize(n);
   std::vector<double> diagonal(n);
-  double mean = 0.0;
   for (size_t k = 0; k < n; ++k) {
     diagonal[k] = hessian[k * n + k];
     if (!std::isfinite(diagonal[k])) {
@@ -136,7 +145,6 @@ Result<GptqPlan> plan_gptq(const std::vector<double>& hessian, int64_t cols,
     plan.dead[k] = !(diagonal[k] > 0.0);
     plan.importance.push_back(static_cast<float>(diagonal[k]));
     if (plan.dead[k]) diagonal[k] = 1.0;
-    mean += diagonal[k] / static_cast<double>(n);
   }
   plan.order.resize(n);
   std::iota(plan.order.begin(), plan.order.end(), 0);
@@ -146,13 +154,14 @@ Result<GptqPlan> plan_gptq(const std::vector<double>& hessian, int64_t cols,
     });
   }
   for (plan.damping = options.damping; plan.damping <= 1.0; plan.damping *= 3.0) {
+    const double added = damping_term(hessian, cols, plan.damping);
     std::vector<double> h(n * n);
     for (size_t i = 0; i < n; ++i) {
       const auto from = static_cast<size_t>(plan.order[i]);
       for (size_t j = 0; j < n; ++j) {
         h[i * n + j] = hessian[from * n + static_cast<size_t>(plan.order[j])];
       }
-      h[i * n + i] = diagonal[from] + plan.damping * mean;
+      h[i * n + i] = diagonal[from] + added;
     }
     if (!invert_to_upper_factor(h, cols, pool)) continue;
     plan.factor.assign(h.begin(), h.end());
@@ -166,8 +175,10 @@ Result<GptqPlan> plan_gptq(const std::vector<double>& hessian, int64_t cols,
 QuantizedMatrix quantize_gptq(ConstMatrixF32 w, const GptqPlan& plan, const GptqOptions& options,
                               ThreadPool& pool) {
   QuantizedMatrix out = make_quantized(options.grid, w.rows, w.cols);
-  pool.parallel_for((w.rows + kRows - 1) / kRows,
-                    [&](int64_t task, int) { RowWalk(w, plan, options, task * kRows, out).run(); });
+  pool.parallel_for((w.rows + kRows - 1) / kRows, [&](int64_t task, int) {
+    if (options.stop.raised()) return;
+    RowWalk(w, plan, options, task * kRows, out).run();
+  });
   if (options.act_order && !options.static_groups) out.transform.permutation = plan.order;
   return out;
 }

@@ -10,6 +10,7 @@
 
 #include "base/thread_pool.h"
 #include "quantize/grid.h"
+#include "quantize/stop_flag.h"
 
 namespace ruvllm {
 
@@ -20,12 +21,17 @@ struct GptqOptions {
   // Scales from the original weights, groups of neighbours. With act_order and without this, groups
   // are runs of the new order, and the result has a permutation as input transform.
   bool static_groups = true;
-  double damping = 0.01;  // of the mean diagonal, added to the diagonal; more when that fails
+  double damping = 0.01;  // see damping_term(); more when that does not do
+  StopFlag stop = {};     // raised: rows are left out
 };
 
 // `hessian`: [K, K] row-major, symmetric; its scale does not matter.
 Result<QuantizedMatrix> quantize_gptq(ConstMatrixF32 w, const std::vector<double>& hessian,
                                       const GptqOptions& options, ThreadPool& pool);
+
+// What damping adds to the diagonal of H [K, K]: `damping` times its mean, in which inputs that are
+// always 0 count as 1.
+double damping_term(const std::vector<double>& hessian, int64_t cols, double damping);
 
 // The part of quantize_gptq that all matrices with the same input share.
 struct GptqPlan {

@@ -1,13 +1,15 @@
 #include "quantize/isq_config.h"
 
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
 #include "base/str.h"
 
 namespace ruvllm {
 namespace {
 
 constexpr int32_t kMaxGroup = 1 << 16;
-constexpr double kLeastAuto = 2.1;
-constexpr double kMostAuto = 8.5;
 constexpr size_t kMaxText = 4096;
 constexpr size_t kMaxOverrides = 256;
 
@@ -25,6 +27,23 @@ constexpr MethodName kMethods[] = {{"rtn", IsqMethod::kRtn},
 template <typename... Parts>
 Status bad(std::string_view part, const Parts&... parts) {
   return fail(ErrorCode::kInvalidArgument, concat("isq: ", printable(part, 60), ": ", parts...));
+}
+
+// Bits per weight of the narrowest and the widest of auto's widths, in a matrix that has no partly
+// filled words or groups.
+std::pair<double, double> auto_range(bool symmetric) {
+  constexpr int64_t kSize = 640;
+  Grid grid;
+  grid.symmetric = symmetric;
+  double least = INFINITY;
+  double most = 0.0;
+  for (const GridWidth width : kAutoWidths) {
+    const auto bytes = static_cast<double>(stored_bytes(grid_of(width, grid), kSize, kSize));
+    const double bits = 8.0 * bytes / static_cast<double>(kSize * kSize);
+    least = std::min(least, bits);
+    most = std::max(most, bits);
+  }
+  return {least, most};
 }
 
 bool known_bits(int32_t bits) {
@@ -102,9 +121,9 @@ Status check_isq(const IsqConfig& config) {
   if (config.calibration_samples < 1 || config.calibration_samples > 1 << 16) {
     return bad(concat(config.calibration_samples, " calibration samples"), "expected 1 to 65536");
   }
-  if (config.auto_bits != 0.0 &&
-      !(config.auto_bits >= kLeastAuto && config.auto_bits <= kMostAuto)) {
-    return bad(concat("auto:", config.auto_bits), "expected ", kLeastAuto, " to ", kMostAuto,
+  const auto [least, most] = auto_range(config.symmetric);
+  if (config.auto_bits != 0.0 && !(config.auto_bits >= least && config.auto_bits <= most)) {
+    return bad(concat("auto:", config.auto_bits), "expected ", least, " to ", most,
                " bits per weight");
   }
   if (config.auto_bits != 0.0 && (config.method != IsqMethod::kGptq || config.group_size != 0)) {
@@ -195,6 +214,15 @@ MatrixScheme scheme_of(const IsqConfig& config, std::string_view tensor_name, Ma
   scheme.grid.search = bits < 8 && scheme.method == IsqMethod::kRtn;
   scheme.rotate = config.rotate && kind == MatrixKind::kLinear;
   return scheme;
+}
+
+Grid grid_of(GridWidth width, const Grid& as) {
+  Grid grid = as;
+  grid.bits = width.bits;
+  grid.group_size = width.group_size;
+  grid.symmetric = as.symmetric || width.bits == 8;
+  grid.search = width.bits < 8;
+  return grid;
 }
 
 uint64_t stored_bytes(const Grid& grid, int64_t rows, int64_t cols) {

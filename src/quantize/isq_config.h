@@ -32,6 +32,16 @@ struct MatrixScheme {
 };
 MatrixScheme scheme_of(const IsqConfig& config, std::string_view tensor_name, MatrixKind kind);
 
+// What auto chooses from for each part of a model.
+struct GridWidth {
+  int32_t bits;
+  int64_t group_size;
+};
+inline constexpr GridWidth kAutoWidths[] = {{2, 128}, {2, 64},  {2, 32}, {2, 16}, {3, 128}, {3, 64},
+                                            {3, 32},  {4, 128}, {4, 64}, {4, 32}, {8, 64}};
+// The grid of that width, for what else `as` says.
+Grid grid_of(GridWidth width, const Grid& as);
+
 // Bytes of a matrix [rows, cols] on that grid as it is stored: packed codes, f16 scales, packed
 // zero points.
 uint64_t stored_bytes(const Grid& grid, int64_t rows, int64_t cols);

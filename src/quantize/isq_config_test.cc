@@ -7,9 +7,10 @@ namespace ruvllm {
 namespace {
 
 TEST(IsqConfig, TextsAndBack) {
-  for (const char* text : {"rtn8", "rtn4:g64", "awq4:sym", "gptq2:g16:rot:seed7", "smoothquant8",
-                           "gptq3:g64,down_proj=8:g32,embed=keep,layers.0.=4", "auto:2.6",
-                           "auto:3.25:sym:rot,head=4"}) {
+  for (const char* text :
+       {"rtn8", "rtn4:g64", "awq4:sym", "gptq2:g16:rot:seed7", "smoothquant8",
+        "gptq3:g64,down_proj=8:g32,embed=keep,layers.0.=4", "auto:2.6", "auto:3.25:sym:rot,head=4",
+        "auto:2.140625", "auto:2.125:sym", "auto:8.25"}) {
     const auto config = parse_isq(text);
     ASSERT_TRUE(config) << config.error().message;
     EXPECT_EQ(isq_text(*config), text);
@@ -38,6 +39,9 @@ TEST(IsqConfig, WhatIsWrongIsNamed) {
                            "auto:",
                            "auto:x",
                            "auto:1",
+                           "auto:2.14",
+                           "auto:2.124:sym",
+                           "auto:8.26",
                            "auto:9",
                            "auto:nan",
                            "auto:2.6:g32",

@@ -129,4 +129,15 @@ void read_matrix_row(const IsqMatrix& matrix, int64_t row, float* out) {
   }
 }
 
+Result<std::vector<float>> read_matrix(const IsqMatrix& matrix, ThreadPool& pool) {
+  const int64_t cols = matrix.cols();
+  std::vector<float> values(static_cast<size_t>(matrix.rows() * cols));
+  pool.parallel_for(matrix.rows(),
+                    [&](int64_t n, int) { read_matrix_row(matrix, n, values.data() + n * cols); });
+  const Status finite = check_finite({values.data(), matrix.rows(), cols, cols});
+  if (finite) return values;
+  return fail(finite.error().code,
+              concat(matrix.tensor->file, ": tensor ", matrix.name, ": ", finite.error().message));
+}
+
 }  // namespace ruvllm

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "formats/checkpoint.h"
 #include "quantize/isq_config.h"
 #include "spec/weight_names.h"
@@ -31,5 +32,8 @@ Result<std::vector<IsqMatrix>> list_matrices(const Checkpoint& checkpoint, const
 
 // Row n as f32, [K].
 void read_matrix_row(const IsqMatrix& matrix, int64_t row, float* out);
+
+// All of it as f32, [N, K]. kBadFile naming the tensor when some element is not a finite number.
+Result<std::vector<float>> read_matrix(const IsqMatrix& matrix, ThreadPool& pool);
 
 }  // namespace ruvllm

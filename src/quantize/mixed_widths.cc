@@ -3,45 +3,22 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <span>
 #include <utility>
 
 #include "base/log.h"
 #include "base/str.h"
-#include "model/decoder.h"
+#include "quantize/sample_pass.h"
 #include "quantize/watched_ops.h"
 
 namespace ruvllm {
 namespace {
 
-struct Width {
-  int32_t bits;
-  int64_t group_size;
-};
-constexpr Width kWidths[] = {{2, 128}, {2, 64},  {2, 32}, {2, 16}, {3, 128}, {3, 64},
-                             {3, 32},  {4, 128}, {4, 64}, {4, 32}, {8, 64}};
-constexpr Width kMeasured = {3, 64};
+constexpr GridWidth kMeasured = {3, 64};
 constexpr int64_t kMostTokens = 2048;
 constexpr int64_t kLeastTokens = 256;
 constexpr double kTokenWeights = 4e9;  // tokens times parameters of one pass, about
 constexpr int64_t kPieceTokens = 256;  // of a sample
-constexpr int32_t kBlockTokens = 64;
-
-Grid grid_of(Width width, const Grid& as) {
-  Grid grid = as;
-  grid.bits = width.bits;
-  grid.group_size = width.group_size;
-  grid.symmetric = as.symmetric || width.bits == 8;
-  grid.search = width.bits < 8;
-  return grid;
-}
-
-std::vector<float> read_matrix(const IsqMatrix& matrix, ThreadPool& pool) {
-  std::vector<float> values(static_cast<size_t>(matrix.rows() * matrix.cols()));
-  pool.parallel_for(matrix.rows(), [&](int64_t n, int) {
-    read_matrix_row(matrix, n, values.data() + n * matrix.cols());
-  });
-  return values;
-}
 
 // The parts: matrices of a layer that read the same input, experts of a layer together.
 int input_of(Role role) {
@@ -61,29 +38,38 @@ int input_of(Role role) {
   }
 }
 
-// Collects the inputs' mean squares in one pass; in others rounds one part.
+// Whether its width is to be chosen.
+bool is_open(const IsqMatrix& matrix) {
+  return !matrix.scheme.keep && !matrix.scheme.fixed && matrix.kind == MatrixKind::kLinear;
+}
+
+// Collects the inputs' mean squares in one pass, in which weights are checked, too; in others
+// rounds one part.
 class PartOps final : public WatchedOps {
  public:
-  PartOps(std::unique_ptr<Ops> inner, const std::vector<IsqMatrix>& matrices, ThreadPool& pool)
-      : WatchedOps(std::move(inner), matrices), pool_(pool), mean_square_(matrices.size()) {}
+  PartOps(std::unique_ptr<Ops> inner, const MixedWidthsArgs& args)
+      : WatchedOps(std::move(inner), args.matrices, args.stop),
+        pool_(*args.pool),
+        mean_square_(args.matrices.size()) {}
 
   void round(const std::vector<size_t>& part) { part_ = &part; }
   const std::vector<float>& mean_square(size_t matrix) const { return mean_square_[matrix]; }
-  Status status() const { return status_; }
 
  private:
-  bool watches(const IsqMatrix& matrix) const override {
-    return !matrix.scheme.keep && !matrix.scheme.fixed && matrix.kind == MatrixKind::kLinear;
-  }
+  bool watches(const IsqMatrix& matrix) const override { return is_open(matrix); }
 
-  bool on_product(const Site& site, const MatmulArgs& args) override {
+  Result<bool> on_product(const Site& site, const MatmulArgs& args) override {
     if (part_ == nullptr) {
       std::vector<float> squares(static_cast<size_t>(args.x.cols));
       for (int64_t t = 0; t < args.x.rows; ++t) {
-        for (size_t k = 0; k < squares.size(); ++k)
+        for (size_t k = 0; k < squares.size(); ++k) {
           squares[k] += args.x.row(t)[k] * args.x.row(t)[k];
+        }
       }
-      for (const size_t i : site) mean_square_[i] = squares;
+      for (const size_t i : site) {
+        mean_square_[i] = squares;
+        RUVLLM_TRY(read_matrix(matrices()[i], pool_));
+      }
       return false;
     }
     const bool here = std::ranges::find(*part_, site.front()) != part_->end();
@@ -91,92 +77,37 @@ class PartOps final : public WatchedOps {
     for (const size_t i : site) rows += matrices()[i].rows();
     if (!here || rows != args.weight->rows()) return false;
     std::vector<QuantizedMatrix> quantized;
-    for (const size_t i : site) quantized.push_back(rounded(i));
-    status_ = multiply(args, quantized);
-    return status_.has_value();
-  }
-
-  QuantizedMatrix rounded(size_t i) {
-    const IsqMatrix& matrix = matrices()[i];
-    const std::vector<float> values = read_matrix(matrix, pool_);
-    const ConstMatrixF32 w{values.data(), matrix.rows(), matrix.cols(), matrix.cols()};
-    return quantize_rtn(w, grid_of(kMeasured, matrix.scheme.grid));
+    for (const size_t i : site) {
+      const IsqMatrix& matrix = matrices()[i];
+      RUVLLM_ASSIGN(const std::vector<float> values, read_matrix(matrix, pool_));
+      quantized.push_back(quantize_rtn({values.data(), matrix.rows(), matrix.cols(), matrix.cols()},
+                                       grid_of(kMeasured, matrix.scheme.grid)));
+    }
+    RUVLLM_TRY(multiply(args, quantized));
+    return true;
   }
 
   ThreadPool& pool_;
   const std::vector<size_t>* part_ = nullptr;
   std::vector<std::vector<float>> mean_square_;
-  Status status_;
 };
 
-// The model on the text: log probabilities at every row.
-class Predictor {
- public:
-  static Result<Predictor> make(const MixedWidthsArgs& args, PartOps& ops) {
-    Predictor out;
-    const ModelConfig& config = args.checkpoint.config;
-    RUVLLM_ASSIGN(
-        ModelWeights weights,
-        load_weights({config, args.checkpoint.names, args.checkpoint.tensors, args.checkpoint.path,
-                      ops, ComputeType::kF32, [](int64_t, int64_t) {}}));
-    out.weights_ = std::make_unique<ModelWeights>(std::move(weights));
-    out.place(args);
-    if (out.ids_.empty()) return fail(ErrorCode::kInvalidArgument, "calibration: no samples");
-    ModelConfig one_layer = config;
-    one_layer.layers.resize(1);
-    RUVLLM_ASSIGN(KvStorage kv, KvStorage::make(one_layer, DType::kF32, kBlockTokens));
-    out.kv_ = std::make_unique<KvStorage>(std::move(kv));
-    RUVLLM_TRY(out.kv_->reserve(out.blocks_));
-    out.decoder_ = std::make_unique<TransformerDecoder>(config, *out.weights_, ops,
-                                                        static_cast<int64_t>(out.ids_.size()));
-    return out;
+// The text of the measurement: pieces spread over the samples there are, more for small models.
+std::vector<std::span<const int32_t>> pieces_of(const MixedWidthsArgs& args) {
+  int64_t parameters = 1;
+  for (const IsqMatrix& matrix : args.matrices) parameters += matrix.rows() * matrix.cols();
+  const auto wanted =
+      std::clamp(static_cast<int64_t>(kTokenWeights / static_cast<double>(parameters)),
+                 kLeastTokens, kMostTokens);
+  const auto count = static_cast<int64_t>(args.samples.size());
+  const int64_t used = std::min(std::max<int64_t>(1, wanted / kPieceTokens), count);
+  std::vector<std::span<const int32_t>> out;
+  for (int64_t i = 0; i < used; ++i) {
+    const std::span<const int32_t> sample = args.samples[static_cast<size_t>(i * count / used)];
+    out.push_back(sample.first(std::min(static_cast<size_t>(kPieceTokens), sample.size())));
   }
-
-  // [rows, V]
-  MatrixF32 logits() {
-    ForwardBatch batch;
-    batch.ids = ids_;
-    batch.sequences = sequences_;
-    batch.output_rows = output_rows_;
-    return decoder_->forward(batch, *kv_).logits;
-  }
-
- private:
-  void place(const MixedWidthsArgs& args) {
-    int64_t parameters = 1;
-    for (const IsqMatrix& matrix : args.matrices) parameters += matrix.rows() * matrix.cols();
-    const auto wanted =
-        std::clamp(static_cast<int64_t>(kTokenWeights / static_cast<double>(parameters)),
-                   kLeastTokens, kMostTokens);
-    const auto used = std::max<int64_t>(1, wanted / kPieceTokens);
-    const auto count = static_cast<int64_t>(args.samples.size());
-    for (int64_t i = 0; i < std::min(used, count); ++i) {
-      // Spread over the samples there are.
-      const auto& sample = args.samples[static_cast<size_t>(i * count / std::min(used, count))];
-      SequenceSpan span;
-      span.first_row = static_cast<int64_t>(ids_.size());
-      span.num_tokens = std::min(kPieceTokens, static_cast<int64_t>(sample.size()));
-      tables_.emplace_back();
-      for (int64_t at = 0; at < span.num_tokens; at += kBlockTokens) {
-        tables_.back().push_back(blocks_++);
-      }
-      ids_.insert(ids_.end(), sample.begin(), sample.begin() + span.num_tokens);
-      sequences_.push_back(span);
-    }
-    for (size_t i = 0; i < tables_.size(); ++i) sequences_[i].block_table = tables_[i];
-    // Logits of every fourth row: neighbours tell little more, and a large vocabulary costs memory.
-    for (size_t i = 3; i < ids_.size(); i += 4) output_rows_.push_back(static_cast<int32_t>(i));
-  }
-
-  std::unique_ptr<ModelWeights> weights_;
-  std::unique_ptr<KvStorage> kv_;
-  std::unique_ptr<TransformerDecoder> decoder_;
-  std::vector<int32_t> ids_;
-  std::vector<std::vector<int32_t>> tables_;
-  std::vector<SequenceSpan> sequences_;
-  std::vector<int32_t> output_rows_;
-  int32_t blocks_ = 0;
-};
+  return out;
+}
 
 void to_log_probabilities(float* logits, int64_t count) {
   double sum = 0.0;
@@ -203,20 +134,20 @@ double divergence(const std::vector<float>& base, MatrixF32 logits, ThreadPool& 
 
 // Of one width of a part.
 struct Option {
-  Width width{};
+  GridWidth width{};
   double bytes = 0.0;
   double cost = 0.0;
 };
 
 // What each width of a part would take and cost, relative to what was measured.
-std::vector<Option> options_of(const std::vector<size_t>& part, double measured,
-                               const MixedWidthsArgs& args, const PartOps& ops) {
+Result<std::vector<Option>> options_of(const std::vector<size_t>& part, double measured,
+                                       const MixedWidthsArgs& args, const PartOps& ops) {
   std::vector<Option> options;
   double reference = 0.0;
-  for (const Width width : kWidths) options.push_back({width, 0.0, 0.0});
+  for (const GridWidth width : kAutoWidths) options.push_back({width, 0.0, 0.0});
   for (const size_t i : part) {
     const IsqMatrix& matrix = args.matrices[i];
-    const std::vector<float> values = read_matrix(matrix, *args.pool);
+    RUVLLM_ASSIGN(const std::vector<float> values, read_matrix(matrix, *args.pool));
     const std::vector<float>& weight = ops.mean_square(i);
     for (Option& option : options) {
       const Grid grid = grid_of(option.width, matrix.scheme.grid);
@@ -299,7 +230,7 @@ std::vector<PartWidth> parts_of(const std::vector<IsqMatrix>& matrices) {
   std::map<std::pair<int32_t, int>, PartWidth> parts;
   for (size_t i = 0; i < matrices.size(); ++i) {
     const IsqMatrix& matrix = matrices[i];
-    if (matrix.scheme.keep || matrix.scheme.fixed || matrix.kind != MatrixKind::kLinear) continue;
+    if (!is_open(matrix)) continue;
     parts[{matrix.layer, input_of(matrix.role)}].matrices.push_back(i);
   }
   std::vector<PartWidth> out;
@@ -307,41 +238,98 @@ std::vector<PartWidth> parts_of(const std::vector<IsqMatrix>& matrices) {
   return out;
 }
 
-}  // namespace
+int64_t num_weights(const IsqMatrix& matrix) {
+  return matrix.rows() * matrix.cols();
+}
 
-Result<std::vector<PartWidth>> choose_widths(const MixedWidthsArgs& args) {
-  std::vector<PartWidth> parts = parts_of(args.matrices);
-  if (parts.empty()) return parts;
+// What each part costs at 3 bits and could be, from one pass for each.
+Result<std::vector<std::vector<Option>>> measure(const MixedWidthsArgs& args,
+                                                 std::vector<PartWidth>& parts) {
+  const auto total = static_cast<int64_t>(parts.size()) + 1;
+  int64_t done = 0;
+  const auto step = [&] {
+    if (args.progress) args.progress(++done, total);
+  };
   RUVLLM_ASSIGN(std::unique_ptr<Ops> inner, make_cpu_ops(args.pool->num_threads()));
-  PartOps ops(std::move(inner), args.matrices, *args.pool);
-  RUVLLM_ASSIGN(Predictor predictor, Predictor::make(args, ops));
-  const MatrixF32 first = predictor.logits();
+  PartOps ops(std::move(inner), args);
+  const std::vector<std::span<const int32_t>> pieces = pieces_of(args);
+  RUVLLM_ASSIGN(SamplePass pass, SamplePass::make(args.checkpoint, ops, pieces));
+  // Logits of every fourth row: neighbours tell little more, and a large vocabulary costs memory.
+  std::vector<int32_t> output_rows;
+  for (int64_t i = 3; i < pass.num_tokens(); i += 4) {
+    output_rows.push_back(static_cast<int32_t>(i));
+  }
+  const MatrixF32 first = pass.run(output_rows);
+  RUVLLM_TRY(ops.status());
   std::vector<float> base;
   for (int64_t t = 0; t < first.rows; ++t) {
     to_log_probabilities(first.row(t), first.cols);
     base.insert(base.end(), first.row(t), first.row(t) + first.cols);
   }
+  if (!std::ranges::all_of(base, [](float v) { return std::isfinite(v); })) {
+    return fail(ErrorCode::kBadFile,
+                concat(args.checkpoint.path, ": isq: auto: the model's predictions on the ",
+                       "calibration text are not finite numbers"));
+  }
+  step();
   std::vector<std::vector<Option>> hulls;
-  double weights = 0.0, least = 0.0;
   for (PartWidth& part : parts) {
     ops.round(part.matrices);
-    part.divergence = divergence(base, predictor.logits(), *args.pool);
+    const MatrixF32 logits = pass.run(output_rows);
     RUVLLM_TRY(ops.status());
-    hulls.push_back(hull_of(options_of(part.matrices, part.divergence, args, ops)));
-    least += hulls.back().front().bytes;
+    part.divergence = divergence(base, logits, *args.pool);
+    if (!std::isfinite(part.divergence)) {
+      return fail(ErrorCode::kBadFile,
+                  concat("isq: auto: ", args.matrices[part.matrices.front()].name,
+                         ": with it at 3 bits the predictions are not finite numbers"));
+    }
+    RUVLLM_ASSIGN(std::vector<Option> options,
+                  options_of(part.matrices, part.divergence, args, ops));
+    RUVLLM_TRY(args.stop.status());
+    hulls.push_back(hull_of(std::move(options)));
+    step();
+  }
+  return hulls;
+}
+
+}  // namespace
+
+Status check_width_budget(const std::vector<IsqMatrix>& matrices, double bits_per_weight) {
+  double least = 0.0, weights = 0.0;
+  for (const PartWidth& part : parts_of(matrices)) {
+    double narrowest = INFINITY;
+    for (const GridWidth width : kAutoWidths) {
+      double bytes = 0.0;
+      for (const size_t i : part.matrices) {
+        const IsqMatrix& matrix = matrices[i];
+        bytes += static_cast<double>(
+            stored_bytes(grid_of(width, matrix.scheme.grid), matrix.rows(), matrix.cols()));
+      }
+      narrowest = std::min(narrowest, bytes);
+    }
+    least += narrowest;
+    for (const size_t i : part.matrices) weights += static_cast<double>(num_weights(matrices[i]));
+  }
+  if (8.0 * least <= bits_per_weight * weights) return {};
+  return fail(ErrorCode::kInvalidArgument,
+              concat("isq: auto: the narrowest widths take ", 8.0 * least / weights,
+                     " bits per weight, more than ", bits_per_weight));
+}
+
+Result<std::vector<PartWidth>> choose_widths(const MixedWidthsArgs& args) {
+  RUVLLM_TRY(check_width_budget(args.matrices, args.bits_per_weight));
+  std::vector<PartWidth> parts = parts_of(args.matrices);
+  if (parts.empty()) return parts;
+  RUVLLM_ASSIGN(const std::vector<std::vector<Option>> hulls, measure(args, parts));
+  double weights = 0.0;
+  for (const PartWidth& part : parts) {
     for (const size_t i : part.matrices) {
-      weights += static_cast<double>(args.matrices[i].rows() * args.matrices[i].cols());
+      weights += static_cast<double>(num_weights(args.matrices[i]));
     }
   }
-  const double budget = args.bits_per_weight / 8.0 * weights;
-  if (least > budget) {
-    return fail(ErrorCode::kInvalidArgument,
-                concat("isq: auto: the narrowest widths take ", 8.0 * least / weights,
-                       " bits per weight, more than ", args.bits_per_weight));
-  }
-  const std::vector<size_t> chosen = spend(hulls, budget);
+  const std::vector<size_t> chosen = spend(hulls, args.bits_per_weight / 8.0 * weights);
   for (size_t i = 0; i < parts.size(); ++i) {
-    const Width width = hulls[i][chosen[i]].width;
+    const GridWidth width = hulls[i][chosen[i]].width;
     parts[i].bits = width.bits;
     parts[i].group_size = width.group_size;
     for (const size_t m : parts[i].matrices) {

@@ -6,14 +6,18 @@
 // with them and add up). The cheapest mix is found along the lower convex hulls of bits and cost.
 //
 // Time: one pass over a short text per part. Memory: as one pass. Same inputs, same widths.
+// Failure: one line naming the tensor that has elements which are not finite numbers, or the part
+// whose predictions are none; kUnavailable when told to stop.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
 #include "base/thread_pool.h"
 #include "quantize/isq_matrices.h"
+#include "quantize/stop_flag.h"
 
 namespace ruvllm {
 
@@ -23,6 +27,8 @@ struct MixedWidthsArgs {
   double bits_per_weight = 4.0;      // scales and zero points counted
   std::vector<std::vector<int32_t>> samples = {};
   std::shared_ptr<ThreadPool> pool = nullptr;
+  std::function<void(int64_t done, int64_t total)> progress = {};  // in passes; may be empty
+  StopFlag stop = {};
 };
 
 // One part and what was chosen for it.
@@ -33,7 +39,10 @@ struct PartWidth {
   int64_t group_size = 0;
 };
 
-// kInvalidArgument when even the narrowest widths need more.
+// Before the work: kInvalidArgument when even the narrowest widths of these matrices need more.
+Status check_width_budget(const std::vector<IsqMatrix>& matrices, double bits_per_weight);
+
+// Checks the budget, too.
 Result<std::vector<PartWidth>> choose_widths(const MixedWidthsArgs& args);
 
 }  // namespace ruvllm

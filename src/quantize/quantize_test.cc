@@ -1,6 +1,7 @@
 // Quantizers against straightforward models in double precision, and their edges.
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <cmath>
 
 #include "base/rng.h"
@@ -268,7 +269,19 @@ TEST(Refine, OnlyLowersTheErrorAndThreadsChangeNothing) {
     EXPECT_TRUE(is_valid(a));
     EXPECT_EQ(a.codes, b.codes);
     EXPECT_EQ(a.scales, b.scales);
+    // Told to stop: nothing changes.
+    const std::atomic<bool> raised{true};
+    QuantizedMatrix stopped = *gptq;
+    refine(stopped, w, short_h, {.grid = options.grid, .stop = raised}, three);
+    EXPECT_EQ(stopped.codes, gptq->codes);
+    EXPECT_EQ(stopped.scales, gptq->scales);
   }
+}
+
+TEST(Gptq, DampingIsAPartOfTheMeanDiagonalWithDeadInputsAsOne) {
+  // Diagonal 3, 0, 5: (3 + 1 + 5) / 3 = 3.
+  const std::vector<double> h = {3, 9, 9, 9, 0, 9, 9, 9, 5};
+  EXPECT_DOUBLE_EQ(damping_term(h, 3, 0.01), 0.03);
 }
 
 TEST(Rotation, ProductsStayTheSame) {

@@ -49,7 +49,7 @@ class RowDescent {
   void run() {
     for (int sweep = 0; sweep < options_.sweeps; ++sweep) {
       int64_t changed = 0;
-      for (int64_t g = 0; options_.scales && g < matrix_.num_groups(); ++g) {
+      for (int64_t g = 0; g < matrix_.num_groups(); ++g) {
         for (int64_t r = 0; r < count_; ++r) fit_scale(r, g);
       }
       for (int64_t r = 0; options_.codes && r < count_; ++r) changed += fit_codes(r);
@@ -131,6 +131,7 @@ void refine(QuantizedMatrix& matrix, ConstMatrixF32 w, const std::vector<float>&
   RUVLLM_CHECK(hessian.size() == static_cast<size_t>(matrix.cols * matrix.cols), hessian.size());
   RUVLLM_CHECK(w.rows == matrix.rows && w.cols == matrix.cols, w.rows, w.cols);
   pool.parallel_for((matrix.rows + kRows - 1) / kRows, [&](int64_t task, int) {
+    if (options.stop.raised()) return;
     RowDescent(matrix, w, hessian, options, task * kRows).run();
   });
 }

@@ -10,14 +10,15 @@
 
 #include "base/thread_pool.h"
 #include "quantize/grid.h"
+#include "quantize/stop_flag.h"
 
 namespace ruvllm {
 
 struct RefineOptions {
-  Grid grid;       // of the matrix
-  int sweeps = 4;  // over all scales and codes at most; fewer when nothing changes
-  bool codes = true;
-  bool scales = true;
+  Grid grid;           // of the matrix
+  int sweeps = 4;      // over all scales and codes at most; fewer when nothing changes
+  bool codes = true;   // false: the scales alone
+  StopFlag stop = {};  // raised: rows are left as they are
 };
 
 // `w` and `hessian` [K, K] (f32, symmetric, X^T X with what damping the caller wants) in the space

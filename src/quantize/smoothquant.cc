@@ -76,7 +76,7 @@ double w8a8_error(ConstMatrixF32 w, const QuantizedMatrix& q, ConstMatrixF32 x, 
 }
 
 SmoothScale search_smooth_scale(std::span<const ConstMatrixF32> weights, const InputStats& stats,
-                                ThreadPool& pool) {
+                                ThreadPool& pool, StopFlag stop) {
   std::vector<float> max_w(static_cast<size_t>(stats.cols()));
   for (const ConstMatrixF32& w : weights) {
     for (int64_t n = 0; n < w.rows; ++n) {
@@ -88,6 +88,7 @@ SmoothScale search_smooth_scale(std::span<const ConstMatrixF32> weights, const I
   SmoothScale best;
   double least = INFINITY;
   for (const double alpha : {0.0, 0.5, 0.6, 0.7, 0.8, 0.9}) {
+    if (stop.raised() && !best.scale.empty()) break;
     SmoothScale candidate{alpha, scale_of(stats.max_abs(), max_w, alpha)};
     double error = 0.0;
     for (const ConstMatrixF32& w : weights) {

@@ -10,6 +10,7 @@
 #include "base/thread_pool.h"
 #include "quantize/grid.h"
 #include "quantize/input_stats.h"
+#include "quantize/stop_flag.h"
 
 namespace ruvllm {
 
@@ -18,8 +19,9 @@ struct SmoothScale {
   std::vector<float> scale;  // [K]
 };
 
+// `stop`: raised, the search ends with what it has.
 SmoothScale search_smooth_scale(std::span<const ConstMatrixF32> weights, const InputStats& stats,
-                                ThreadPool& pool);
+                                ThreadPool& pool, StopFlag stop = {});
 
 // int8 per row of W * scale; asks for int8 activations.
 QuantizedMatrix quantize_smooth(ConstMatrixF32 w, const SmoothScale& scale);

@@ -56,12 +56,21 @@ Result<std::unique_ptr<Weight>> WatchedOps::make_weight(std::span<const WeightSo
 
 void WatchedOps::matmul(const MatmulArgs& args) {
   if (stopped()) return;
-  const auto site = sites_.find(args.weight);
-  if (site != sites_.end() && on_product(site->second, args)) return;
-  if (!stopped()) inner_->matmul(args);
+  if (const auto site = sites_.find(args.weight); site != sites_.end()) {
+    const Result<bool> computed = on_product(site->second, args);
+    if (!computed) status_ = std::unexpected(computed.error());
+    if (!computed || *computed || stopped()) return;
+  }
+  inner_->matmul(args);
+}
+
+bool WatchedOps::stopped() {
+  if (status_) status_ = stop_.status();
+  return !status_;
 }
 
 void WatchedOps::kv_write(const KvWriteArgs& args) {
+  if (stopped()) return;
   KvWriteArgs here = args;
   here.kv = first_layer(args.kv);
   inner_->kv_write(here);

@@ -2,6 +2,9 @@
 // matrices to who derives from it: what one pass over a text needs, be it to collect statistics, to
 // quantize, or to see what a rounded matrix does.
 //
+// Whatever goes wrong, or a raised StopFlag, ends the pass: nothing more is computed, status() says
+// what was first.
+//
 // Experts are computed one after the other, their products as any other. All layers share the KV
 // memory of the first, since a layer's keys are not read after it. One thread at a time.
 #pragma once
@@ -14,13 +17,17 @@
 
 #include "ops/ops.h"
 #include "quantize/isq_matrices.h"
+#include "quantize/stop_flag.h"
 
 namespace ruvllm {
 
 class WatchedOps : public Ops {
  public:
-  WatchedOps(std::unique_ptr<Ops> inner, const std::vector<IsqMatrix>& matrices)
-      : inner_(std::move(inner)), matrices_(matrices) {}
+  WatchedOps(std::unique_ptr<Ops> inner, const std::vector<IsqMatrix>& matrices, StopFlag stop)
+      : inner_(std::move(inner)), matrices_(matrices), stop_(stop) {}
+
+  // Of the passes so far; none of them means anything when it is an error.
+  const Status& status() const { return status_; }
 
   std::string_view name() const override { return inner_->name(); }
   std::string_view kernels() const override { return inner_->kernels(); }
@@ -53,19 +60,22 @@ class WatchedOps : public Ops {
 
   // Which matrices are shown.
   virtual bool watches(const IsqMatrix& matrix) const = 0;
-  // Before a product with a site. True: args.y has been computed.
-  virtual bool on_product(const Site& site, const MatmulArgs& args) = 0;
-  // The pass is of no use any more: nothing is computed.
-  virtual bool stopped() { return false; }
+  // Before a product with a site. True: args.y has been computed; an error ends the pass.
+  virtual Result<bool> on_product(const Site& site, const MatmulArgs& args) = 0;
 
   // y = the product with these matrices instead, in f32.
   Status multiply(const MatmulArgs& args, const std::vector<QuantizedMatrix>& quantized);
 
   const std::vector<IsqMatrix>& matrices() const { return matrices_; }
+  StopFlag stop() const { return stop_; }
 
  private:
+  bool stopped();
+
   std::unique_ptr<Ops> inner_;
   const std::vector<IsqMatrix>& matrices_;
+  StopFlag stop_;
+  Status status_;
   std::unordered_map<const std::byte*, size_t> by_data_;  // where a matrix's elements begin
   std::unordered_map<const Weight*, Site> sites_;
 };

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """ruvllm quantize and --isq as their users see them: layouts, the cache, Ctrl-C, a full disk."""
 
+import fcntl
 import json
 import os
 import resource
 import signal
+import struct
 import subprocess
 import tempfile
+import termios
 import time
 import unittest
 
@@ -101,13 +104,28 @@ class Quantize(CliTest):
         self.assertEqual((before.st_mtime_ns, before.st_ino), (after.st_mtime_ns, after.st_ino))
 
     def test_interrupted_leaves_nothing(self):
+        # Its stderr holds the first line (that the built-in text is calibrated on) and not the second
+        # (that norms take scales, before anything is written): there the program waits, so that
+        # Ctrl-C comes in the middle of the work however fast that is.
+        reader, writer = os.pipe()
+        room = 4096 - 150
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, 4096)
+        os.write(writer, b"-" * room)
         process = subprocess.Popen(
-            [BINARY, "quantize", "-m", str(DEMO), "--isq", "gptq3:g32", "-o", self.out],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-        time.sleep(0.3)  # the work takes seconds; were it done, the next lines would say so
+            [BINARY, "quantize", "-m", str(DEMO), "--isq", "awq4:g32", "--format", "awq",
+             "--calibration-samples", "1", "-o", self.out], stderr=writer, stdout=subprocess.DEVNULL)
+        os.close(writer)
+
+        def held():
+            return struct.unpack("i", fcntl.ioctl(reader, termios.FIONREAD, b"\0" * 4))[0]
+        while held() == room and process.poll() is None:
+            time.sleep(0.01)
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-        self.assertEqual(process.returncode, 130)
+        with os.fdopen(reader, "rb") as pipe:
+            said = pipe.read().decode()
+        self.assertEqual(process.wait(timeout=60), 130, said[room:])
+        self.assertIn("built-in text", said)
+        self.assertIn("cancelled", said)
         self.assertFalse(os.path.exists(os.path.join(self.out, "config.json")))
         self.assertFalse(os.path.exists(os.path.join(self.out, "model.safetensors")))
 
