@@ -100,5 +100,8 @@ extern const QuantPanelKernel kQuantPanel;
 namespace avx512vnni {
 extern const QuantPanelKernel kQuantPanel;
 }
+namespace amx {
+extern const QuantPanelKernel kQuantPanel;
+}
 
 }  // namespace ruvllm::kernels

@@ -27,7 +27,9 @@ struct Simd {
   // Bytes 0 and 2, or 1 and 3, of each lane as two 16-bit numbers.
   static I even_bytes(I a) { return _mm256_and_si256(a, _mm256_set1_epi16(0xff)); }
   static I odd_bytes(I a) { return _mm256_srli_epi16(a, 8); }
+  static I set1_8(int v) { return _mm256_set1_epi8((char)v); }
   static I set1_16(int v) { return _mm256_set1_epi16((short)v); }
+  static I sub_8(I a, I b) { return _mm256_sub_epi8(a, b); }
   static I add_16(I a, I b) { return _mm256_add_epi16(a, b); }
   static I sub_16(I a, I b) { return _mm256_sub_epi16(a, b); }
   static I sub_32(I a, I b) { return _mm256_sub_epi32(a, b); }

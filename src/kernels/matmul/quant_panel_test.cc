@@ -13,8 +13,8 @@
 #include "kernels/matmul/matmul_kernels.h"
 #include "kernels/matmul/quant_pack.h"
 #include "kernels/matmul/quant_panel_formats.h"
+#include "kernels/matmul/quant_panel_test_util.h"
 #include "tensor/dequantize.h"
-#include "tensor/random_quantized.h"
 
 namespace ruvllm::kernels {
 namespace {
@@ -153,26 +153,6 @@ std::vector<float> activations(int64_t rows, int64_t cols, uint64_t seed, bool n
   return x;
 }
 
-// Rows [num_x, cols] as tiles of at most `tile_rows` rows.
-std::vector<uint32_t> quantized(const QuantizeKernel& kernel, ActivationForm form,
-                                const std::vector<float>& x, int64_t num_x, int64_t tile_rows) {
-  const bool wide = form == ActivationForm::kInt16;
-  const int64_t cols = static_cast<int64_t>(x.size()) / num_x;
-  const int64_t row_words = cols / 32 * (wide ? kInt16Words : kInt8Words);
-  std::vector<uint32_t> out;
-  for (int64_t t = 0; t < num_x;) {
-    const int64_t rows = next_tile_rows(num_x - t, tile_rows);
-    const size_t begin = out.size();
-    out.resize(begin + static_cast<size_t>(rows * row_words));
-    for (int64_t i = 0; i < std::min(rows, num_x - t); ++i) {
-      (wide ? kernel.to_int16 : kernel.to_int8)(x.data() + (t + i) * cols, cols / 32, rows,
-                                                out.data() + begin + i);
-    }
-    t += rows;
-  }
-  return out;
-}
-
 float as_float(uint32_t word) {
   float value;
   std::memcpy(&value, &word, sizeof value);
@@ -296,13 +276,12 @@ void expect_all_equal(DType dtype, int64_t num_x, int64_t num_rows, int64_t cols
   const auto rows = random_rows(dtype, num_rows, cols, 21);
   const auto x = activations(num_x, cols, 9, num_x == 5);
   const auto want = product(generic::kQuantPanel, dtype, rows, num_rows, x, num_x, cols);
-  for (const auto& [level, kernel] : quant_panel_kernels()) {
-    if (!isa_supported(level)) continue;
+  for (const auto& [name, kernel] : panel_kernels_to_test()) {
     const auto got = product(*kernel, dtype, rows, num_rows, x, num_x, cols);
     for (size_t i = 0; i < want.size(); ++i) {
       ASSERT_TRUE(same(got[i], want[i]))
-          << isa_name(level) << " " << dtype_info(dtype).name << " [" << num_x << ", " << num_rows
-          << ", " << cols << "] at " << i << ": " << got[i] << ", expected " << want[i];
+          << name << " " << dtype_info(dtype).name << " [" << num_x << ", " << num_rows << ", "
+          << cols << "] at " << i << ": " << got[i] << ", expected " << want[i];
     }
   }
 }
@@ -333,8 +312,7 @@ TEST(QuantPanel, EveryKernelEqualsThePlainOneWithManyRows) {
 // The largest sums: every code at its end and every activation +-127, with scale 1.
 TEST(QuantPanel, ExtremeCodesDoNotOverflow) {
   const int64_t cols = 256;
-  for (const auto& [level, kernel] : quant_panel_kernels()) {
-    if (!isa_supported(level)) continue;
+  for (const auto& [name, kernel] : panel_kernels_to_test()) {
     for (const DType dtype : kFormats) {
       const QuantLayout& layout = *quant_layout(dtype);
       for (const bool highest : {false, true}) {
@@ -351,7 +329,7 @@ TEST(QuantPanel, ExtremeCodesDoNotOverflow) {
             std::vector<float> rows_of_x(static_cast<size_t>(num_x * cols), sign);
             const auto got = product(*kernel, dtype, row, 1, rows_of_x, num_x, cols);
             EXPECT_NEAR(got.back(), sign * code * 256.0f, std::abs(code) * 256.0f * 1e-6f)
-                << isa_name(level) << " " << dtype_info(dtype).name << ", " << num_x << " rows";
+                << name << " " << dtype_info(dtype).name << ", " << num_x << " rows";
           }
         }
       }
@@ -389,18 +367,6 @@ TEST(QuantPanel, PlainProductIsNearTheExactOne) {
   }
 }
 
-// A matrix of any codes; zero points beyond the codes' range too.
-QuantizedMatrix random_matrix(int32_t bits, int64_t rows, int64_t cols, int64_t group_size,
-                              uint64_t seed) {
-  QuantizedMatrix matrix = test::random_codes(bits, rows, cols, group_size, seed);
-  for (int64_t i = 0; i < rows * matrix.num_groups(); ++i) {
-    const auto at = static_cast<uint64_t>(i);
-    matrix.scales.push_back(static_cast<float>(random_uniform(seed, 2, at) - 0.3));
-    matrix.zeros.push_back(static_cast<int16_t>(random_bits(seed, 3, at) % 400 - 60));
-  }
-  return matrix;
-}
-
 struct GroupedCase {
   int32_t bits;
   int64_t rows, cols, group_size;
@@ -411,7 +377,7 @@ constexpr GroupedCase kGroupedCases[] = {
     {8, 4, 1600, 512}, {3, 20, 1056, 96}, {8, 20, 1152, 96}, {8, 9, 1088, 1088}, {4, 9, 2080, 160}};
 
 TEST(GroupedPanels, ZerosThatOverflowTheKernelsHaveNone) {
-  QuantizedMatrix matrix = random_matrix(8, 8, 64, 32, 4);
+  QuantizedMatrix matrix = random_matrix(8, 8, 64, 32, {-60, 340}, 4);
   ASSERT_FALSE(matrix.zeros.empty());
   matrix.zeros[3] = 32000;
   EXPECT_TRUE(has_grouped_panels(matrix));
@@ -424,7 +390,7 @@ TEST(GroupedPanels, ZerosThatOverflowTheKernelsHaveNone) {
 
 TEST(GroupedPanels, PackingIsLossless) {
   for (const auto& [bits, rows, cols, group_size] : kGroupedCases) {
-    const QuantizedMatrix matrix = random_matrix(bits, rows, cols, group_size, 4);
+    const QuantizedMatrix matrix = random_matrix(bits, rows, cols, group_size, {-60, 340}, 4);
     ASSERT_TRUE(is_valid(matrix) && has_grouped_panels(matrix));
     for (const int64_t panel_rows : {8, 16}) {
       const int64_t each = scale_groups(matrix);
@@ -446,42 +412,10 @@ TEST(GroupedPanels, PackingIsLossless) {
   }
 }
 
-std::vector<float> grouped_product(const QuantPanelKernel& kernel, const QuantizedMatrix& matrix,
-                                   const std::vector<float>& x, int64_t num_x) {
-  const int64_t groups = matrix.cols / 32;
-  const int64_t panels = (matrix.rows + kernel.panel_rows - 1) / kernel.panel_rows;
-  const auto& format = kernel.formats[static_cast<size_t>(grouped_format(matrix.bits))];
-  QuantPanelArgs args;
-  args.panel_bytes =
-      grouped_panel_bytes(matrix.bits, kernel.panel_rows, groups, scale_groups(matrix));
-  std::vector<uint8_t> packed(static_cast<size_t>(args.panel_bytes * panels));
-  for (int64_t p = 0; p < panels; ++p) {
-    pack_grouped_panel(matrix, p * kernel.panel_rows, kernel.panel_rows,
-                       packed.data() + p * args.panel_bytes);
-  }
-  const auto tiles = quantized(generic::kQuantize, format.x_form, x, num_x, kernel.tile_rows);
-  std::vector<float> sums(static_cast<size_t>(num_x * panels * kernel.panel_rows), 77.0f);
-  args.panels = packed.data();
-  args.num_panels = panels;
-  args.groups = groups;
-  args.x = tiles.data();
-  args.num_x = num_x;
-  args.sums = sums.data();
-  args.sums_stride = panels * kernel.panel_rows;
-  args.scale_groups = scale_groups(matrix);
-  format.product(&args);
-  std::vector<float> out;
-  for (int64_t t = 0; t < num_x; ++t) {
-    out.insert(out.end(), sums.begin() + t * args.sums_stride,
-               sums.begin() + t * args.sums_stride + matrix.rows);
-  }
-  return out;
-}
-
 // The plain kernel against f64 (half a step of x, and f32 sums); the others against the plain one.
 TEST(GroupedPanels, EveryKernelEqualsThePlainOneAndThatTheExactProduct) {
   for (const auto& [bits, rows, cols, group_size] : kGroupedCases) {
-    const QuantizedMatrix matrix = random_matrix(bits, rows, cols, group_size, 6);
+    const QuantizedMatrix matrix = random_matrix(bits, rows, cols, group_size, {-60, 340}, 6);
     for (const int64_t num_x : {1, 2, 3, 4, 5, 9, 14, 37, 67}) {
       std::vector<float> x(static_cast<size_t>(num_x * cols));
       for (size_t i = 0; i < x.size(); ++i) {
@@ -500,10 +434,9 @@ TEST(GroupedPanels, EveryKernelEqualsThePlainOneAndThatTheExactProduct) {
         }
         ASSERT_NEAR(want[static_cast<size_t>(i)], exact, bound) << bits << " bits";
       }
-      for (const auto& [level, kernel] : quant_panel_kernels()) {
-        if (!isa_supported(level)) continue;
+      for (const auto& [name, kernel] : panel_kernels_to_test()) {
         ASSERT_EQ(grouped_product(*kernel, matrix, x, num_x), want)
-            << isa_name(level) << " " << bits << " bits, " << num_x << " rows of x";
+            << name << " " << bits << " bits, " << num_x << " rows of x";
       }
     }
   }

@@ -38,6 +38,9 @@ extern const ReadLoop kRead;
 namespace avx512vnni {
 extern const PeakLoop kPeakInt8;
 }
+namespace amx {
+extern const PeakLoop kPeakInt8;  // tiles
+}
 namespace generic {
 extern const PeakLoop kPeakF32;
 extern const ReadLoop kRead;

@@ -1,0 +1,175 @@
+// What the tile kernels of quant_panel_amx_impl.h multiply: a chunk of a panel with its codes as
+// signed bytes and its scales as f32 (one form for all formats), made once for many rows of x, and
+// the same columns of 16 rows of x side by side.
+#pragma once
+
+#include "kernels/matmul/quant_panel.h"
+#include "kernels/matmul/quant_panel_formats.h"
+#include "kernels/matmul/quant_panel_tile.h"
+
+namespace ruvllm::kernels {
+namespace {
+
+enum {
+  kTileSide = 16,     // rows of x and of w in a product of tiles
+  kChunkGroups = 16,  // 10 KB of w and 10 KB of x a tile: together in L1
+};
+
+// `valid` rows of x of a chunk; the others are zeros, scales too.
+struct alignas(64) TileOfX {
+  struct Group {
+    int8_t codes[kTileSide][32];
+    float scale[kTileSide];
+    // scale * float(sum of the codes), for formats with a minimum; the sum itself, for those that
+    // count zero points apart.
+    float total[kTileSide];
+    int32_t sum[kTileSide];
+  };
+  Group groups[kChunkGroups];
+
+  // x: the records of the first row at the first group of the chunk; row_words: between the rows.
+  void fill(const uint32_t* x, int64_t row_words, int64_t valid, int64_t count) {
+    for (int64_t t = 0; t < valid; ++t) {
+      const uint32_t* record = x + t * row_words;
+      for (int64_t g = 0; g < count; ++g, record += kInt8Words) {
+        Group& to = groups[g];
+        __builtin_memcpy(to.codes[t], record, 32);
+        __builtin_memcpy(&to.scale[t], record + 8, 4);
+        __builtin_memcpy(&to.sum[t], record + 9, 4);
+        to.total[t] = to.scale[t] * (float)to.sum[t];
+      }
+    }
+    if (valid == kTileSide) return;
+    for (int64_t g = 0; g < count; ++g) {
+      Group& to = groups[g];
+      for (int64_t t = valid; t < kTileSide; ++t) {
+        __builtin_memset(to.codes[t], 0, 32);
+        to.scale[t] = to.total[t] = 0.0f;
+        to.sum[t] = 0;
+      }
+    }
+  }
+};
+
+// A chunk of one panel, whatever its format.
+struct alignas(64) ExpandedPanel {
+  struct Group {
+    int8_t codes[8][kTileSide][4];  // columns 4j ... 4j + 3 at [j]: the right side of a product
+    float scale[2][kTileSide];      // [1]: of the last 16 columns (half scales)
+    float minimum[kTileSide];
+    // Grouped formats, in the first group under a scale: what must still be subtracted from each
+    // code, in the lower half of a lane.
+    int32_t zero[kTileSide];
+  };
+  Group groups[kChunkGroups];
+  // Grouped formats: whether all zero points were subtracted from the codes (those that leave
+  // signed bytes are).
+  bool zeros_done;
+};
+
+// Fills it, chunk after chunk of a panel. S: the vectors of quant_panel_simd_avx512.h.
+template <class S, class Fmt>
+class PanelExpander {
+  using I = typename S::I;
+  using F = typename S::F;
+  using Group = ExpandedPanel::Group;
+  static constexpr int kRows = S::kRows;
+  static_assert(kRows == kTileSide);
+
+ public:
+  // w: group `first` of the panel or, with super-groups and scales over several groups, what
+  // precedes it there. Returns where the next chunk begins.
+  const uint8_t* fill(const uint8_t* w, int64_t first, int64_t count, int64_t scale_groups,
+                      ExpandedPanel& to) {
+    to.zeros_done = true;
+    if constexpr (Fmt::kGrouped) return fill_grouped(w, first, count, scale_groups, to);
+    for (int64_t g = 0; g < count; ++g) {
+      if constexpr (Fmt::kTwoLevel) {
+        if ((first + g) % 8 == 0) {
+          super_scale_ = S::load_f16(w);
+          if constexpr (Fmt::kMinimum) super_minimum_ = S::load_f16(w + 2 * kRows);
+          w += Fmt::super_bytes(kRows);
+        }
+      }
+      fill_scales(w, to.groups[g]);
+      constexpr int kMinimums = kRows * (Fmt::kTwoLevel ? (Fmt::kHalves ? 2 : 1) : 2);
+      constexpr int kHigh = kMinimums + (Fmt::kMinimum ? kRows * (Fmt::kTwoLevel ? 1 : 2) : 0);
+      constexpr int kCodes = kHigh + kRows * (Fmt::kBits == 5 ? 4 : Fmt::kBits == 6 ? 8 : 0);
+      constexpr int kZero = Fmt::kZeroLog2 < 0 ? 0 : 1 << (Fmt::kZeroLog2 & 31);
+      fill_codes(w + kHigh, w + kCodes, S::set1_8(kZero), to.groups[g]);
+      w += Fmt::group_bytes(kRows);
+    }
+    return w;
+  }
+
+ private:
+  RUVLLM_INLINE void fill_scales(const uint8_t* w, Group& to) {
+    if constexpr (Fmt::kHalves) {
+      S::store_f32(to.scale[0], S::mul(super_scale_, S::load_i8(w)));
+      S::store_f32(to.scale[1], S::mul(super_scale_, S::load_i8(w + kRows)));
+    } else if constexpr (Fmt::kTwoLevel) {
+      S::store_f32(to.scale[0], S::mul(super_scale_, S::load_u8(w)));
+      if constexpr (Fmt::kMinimum) {
+        S::store_f32(to.minimum, S::negate(S::mul(super_minimum_, S::load_u8(w + kRows))));
+      }
+    } else {
+      S::store_f32(to.scale[0], S::load_f16(w));
+      if constexpr (Fmt::kMinimum) S::store_f32(to.minimum, S::load_f16(w + 2 * kRows));
+    }
+  }
+
+  static RUVLLM_INLINE void fill_codes(const uint8_t* high, const uint8_t* codes, I zero,
+                                       Group& to) {
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; ++j) {
+      S::store(to.codes[j], S::sub_8(load_codes<S, Fmt>(high, codes, j), zero));
+    }
+  }
+
+  const uint8_t* fill_grouped(const uint8_t* w, int64_t first, int64_t count, int64_t scale_groups,
+                              ExpandedPanel& to) {
+    int64_t under = first % scale_groups;  // groups of the scale before this one
+    head_ = w - under * Fmt::group_bytes(kRows) - Fmt::header_bytes(kRows);
+    for (int64_t g = 0; g < count; ++g) {
+      if (under == 0) {
+        head_ = w;
+        w += Fmt::header_bytes(kRows);
+      }
+      if (under == 0 || g == 0) to.zeros_done &= fill_header(to.groups[g]);
+      if (++under == scale_groups) under = 0;
+      fill_codes(w, w + (Fmt::kBits == 3 ? kRows * 4 : 0), zero_, to.groups[g]);
+      w += Fmt::group_bytes(kRows);
+    }
+    return w;
+  }
+
+  // Splits zero points into what is taken from the codes, all rows the same way, and the rest.
+  // False: there is a rest.
+  RUVLLM_INLINE bool fill_header(Group& to) {
+    constexpr int kMost = (1 << Fmt::kBits) - 1;
+    int16_t zeros[kRows];
+    __builtin_memcpy(zeros, head_ + 4 * kRows, sizeof zeros);
+    int outside = 0;
+    for (int r = 0; r < kRows; ++r) outside |= (zeros[r] > 128) | (zeros[r] < kMost - 127);
+    S::store_f32(to.scale[0], S::load_f32((const float*)head_));
+    if (outside == 0) {
+      const I low = S::shift_right_16(S::shift_left_16(S::load_i16(head_ + 4 * kRows), 8), 8);
+      const I two = S::or_bits(low, S::shift_left_16(low, 8));
+      zero_ = S::or_bits(two, S::shift_left_32(two, 16));
+      S::store(to.zero, S::zero());
+      return true;
+    }
+    constexpr int kCommon = Fmt::kBits == 8 ? 128 : 0;
+    for (int r = 0; r < kRows; ++r) to.zero[r] = (zeros[r] - kCommon) & 0xffff;
+    zero_ = S::set1_8(kCommon);
+    return false;
+  }
+
+  F super_scale_ = S::zero_f32();
+  F super_minimum_ = S::zero_f32();
+  const uint8_t* head_ = nullptr;
+  I zero_ = S::zero();
+};
+
+}  // namespace
+}  // namespace ruvllm::kernels

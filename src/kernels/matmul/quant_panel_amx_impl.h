@@ -1,0 +1,334 @@
+// The kernels of quant_panel.h on AMX-INT8, once, over the tiles T of simd/amx_tile.h (the
+// instructions, or their model) and vectors S of 16 lanes. The arithmetic is that of quant_panel.h
+// bit for bit: tiles give the exact integer dots, and what is done with them in f32 is what the
+// other kernels do, in their order.
+//
+// A group of 32 columns is one product of tiles, 16 rows of x by 16 rows of w: with a scale per
+// group of x no longer one can be. Its 256 dots go through memory to the vectors, where they are
+// scaled and added to sums that stay in 16 registers for a whole chunk of columns. That costs more
+// than the product: for 16 x 16 x 32 multiply-adds 48 instructions (32 with grouped formats, 64
+// with minimums) take one of the two vector ports, so 24 cycles, and 56 lines are loaded, 28
+// cycles; the product takes 16. The dots of the next group are under way meanwhile (two tiles of
+// sums, two buffers), because neither a tile product (52 cycles) nor its store can be waited for.
+// VNNI takes 64 cycles of the vector ports for the same products before any scaling.
+//
+// One row of x streams the panels as the VNNI kernel does.
+#pragma once
+
+#define RUVLLM_INLINE inline __attribute__((always_inline))
+
+#include "kernels/matmul/quant_panel.h"
+#include "kernels/matmul/quant_panel_amx_blocks.h"
+#include "kernels/matmul/quant_panel_formats.h"
+#include "kernels/matmul/quant_panel_impl.h"
+#include "kernels/simd/amx_tile.h"
+
+namespace ruvllm::kernels {
+namespace {
+
+// What is done with the dots; formats that agree in it share the kernels. kCount: zero points are
+// left to subtract (see ExpandedPanel).
+template <bool kHalvesV, bool kMinimumV, bool kGroupedV, bool kCountV>
+struct ScalingOf {
+  static constexpr bool kHalves = kHalvesV;
+  static constexpr bool kMinimum = kMinimumV;
+  static constexpr bool kGrouped = kGroupedV;
+  static constexpr bool kCount = kCountV;
+  static constexpr int kParts = kHalvesV ? 2 : 1;  // products of a group
+};
+
+// Tiles 0, 1: dots; 2, 3: of x; 4, 5: of w.
+inline TileConfig tile_shapes(bool halves) {
+  TileConfig shapes;
+  for (int i = 0; i < 2; ++i) {
+    shapes.set(i, kTileSide, 64);
+    shapes.set(2 + i, kTileSide, halves ? 16 : 32);
+    shapes.set(4 + i, halves ? 4 : 8, 64);
+  }
+  return shapes;
+}
+
+struct alignas(64) Dots {
+  int32_t of[2][kTileSide][kTileSide];
+};
+
+// A tile of x and a chunk of a panel.
+struct TilePair {
+  const TileOfX& x;
+  const ExpandedPanel& w;
+  Dots& dots;
+};
+
+template <class T, class S, class Scaling>
+struct TileProduct {
+  using I = typename S::I;
+  using F = typename S::F;
+  static constexpr int kParts = Scaling::kParts;
+
+  // Begins product u of the chunk; kP: u % 2.
+  template <int kP>
+  static RUVLLM_INLINE void begin(T& tiles, const TilePair& pair, int64_t u) {
+    constexpr int kBytes = 32 / kParts;
+    const int64_t half = u % kParts;
+    tiles.template zero<kP>();
+    tiles.template load<2 + kP>(&pair.x.groups[u / kParts].codes[0][half * kBytes], 32);
+    tiles.template load<4 + kP>(pair.w.groups[u / kParts].codes[half * 4], 64);
+    tiles.template dot_ss<kP, 2 + kP, 4 + kP>();
+    tiles.template store<kP>(pair.dots.of[kP], 64);
+  }
+
+  // Adds its dots to the sums of MX rows.
+  template <int kP, int MX>
+  static RUVLLM_INLINE void finish(const TilePair& pair, int64_t u, I zero, F (&sum)[MX]) {
+    const TileOfX::Group& x = pair.x.groups[u / kParts];
+    const ExpandedPanel::Group& w = pair.w.groups[u / kParts];
+    const int32_t(*const dots)[kTileSide] = pair.dots.of[kP];
+    if constexpr (Scaling::kGrouped) {
+#pragma GCC unroll 16
+      for (int t = 0; t < MX; ++t) {
+        I dot = S::load((const uint8_t*)dots[t]);
+        if constexpr (Scaling::kCount) {
+          dot = S::sub_32(dot, S::dot_pairs_16(zero, S::broadcast_4(&x.sum[t])));
+        }
+        sum[t] = S::fma(S::to_f32(dot), S::broadcast_f32(&x.scale[t]), sum[t]);
+      }
+      return;
+    }
+    const F scale = S::load_f32(w.scale[u % kParts]);
+    F minimum = S::zero_f32();
+    if constexpr (Scaling::kMinimum) minimum = S::load_f32(w.minimum);
+#pragma GCC unroll 16
+    for (int t = 0; t < MX; ++t) {
+      const F dot = S::to_f32(S::load((const uint8_t*)dots[t]));
+      sum[t] = S::fma(dot, S::mul(scale, S::broadcast_f32(&x.scale[t])), sum[t]);
+      if constexpr (Scaling::kMinimum) {
+        sum[t] = S::fma(minimum, S::broadcast_f32(&x.total[t]), sum[t]);
+      }
+    }
+  }
+
+  // Groups [first, last) of the chunk; of grouped formats, all under one scale.
+  template <int MX>
+  static RUVLLM_INLINE void run(T& tiles, const TilePair& pair, int64_t first, int64_t last,
+                                F (&sum)[MX]) {
+    I zero = S::zero();
+    if constexpr (Scaling::kCount) zero = S::load((const uint8_t*)pair.w.groups[first].zero);
+    const int64_t end = last * kParts;
+    int64_t u = first * kParts;
+    begin<0>(tiles, pair, u);
+    for (; u + 2 <= end; u += 2) {
+      begin<1>(tiles, pair, u + 1);
+      finish<0>(pair, u, zero, sum);
+      if (u + 2 < end) begin<0>(tiles, pair, u + 2);
+      finish<1>(pair, u + 1, zero, sum);
+    }
+    if (u < end) finish<0>(pair, u, zero, sum);
+  }
+};
+
+// Where the sums of a tile are, and which columns of it come.
+struct TileSums {
+  float* out;  // rows `stride` apart
+  int64_t stride;
+  int64_t rows;   // beyond them nothing is read or written
+  float* part;    // grouped formats, under a scale that goes on in the next chunk: [rows][16]
+  int64_t first;  // group
+  int64_t count;
+  int64_t all;  // groups
+  int64_t scale_groups;
+};
+
+// Adds a chunk of columns to the sums, rows <= MX.
+template <class T, class S, class Scaling, int MX>
+void add_chunk(T& tiles, const TilePair& pair, const TileSums& to) {
+  using F = typename S::F;
+  using Product = TileProduct<T, S, Scaling>;
+  F sum[MX];
+  if constexpr (!Scaling::kGrouped) {
+#pragma GCC unroll 16
+    for (int i = 0; i < MX; ++i) {
+      sum[i] = to.first == 0 || i >= to.rows ? S::zero_f32() : S::load_f32(to.out + i * to.stride);
+    }
+    Product::run(tiles, pair, 0, to.count, sum);
+#pragma GCC unroll 16
+    for (int i = 0; i < MX; ++i) {
+      if (i < to.rows) S::store_f32(to.out + i * to.stride, sum[i]);
+    }
+    return;
+  }
+  for (int64_t g = 0; g < to.count;) {
+    const int64_t begun = (to.first + g) % to.scale_groups;  // groups of this scale before
+    const int64_t left = to.scale_groups - begun;
+    const int64_t end = left < to.count - g ? g + left : to.count;
+#pragma GCC unroll 16
+    for (int i = 0; i < MX; ++i) {
+      sum[i] = begun == 0 ? S::zero_f32() : S::load_f32(to.part + i * kTileSide);
+    }
+    Product::run(tiles, pair, g, end, sum);
+    if (end - g == left || to.first + end == to.all) {
+      const F scale = S::load_f32(pair.w.groups[g].scale[0]);
+      const bool first_scale = to.first + g == begun;
+#pragma GCC unroll 16
+      for (int i = 0; i < MX; ++i) {
+        if (i >= to.rows) continue;
+        float* const out = to.out + i * to.stride;
+        S::store_f32(out, S::fma(sum[i], scale, first_scale ? S::zero_f32() : S::load_f32(out)));
+      }
+    } else {
+#pragma GCC unroll 16
+      for (int i = 0; i < MX; ++i) S::store_f32(to.part + i * kTileSide, sum[i]);
+    }
+    g = end;
+  }
+}
+
+template <class T, class S, class Scaling>
+void add_chunk_of_rows(T& tiles, const TilePair& pair, const TileSums& to) {
+  if (to.rows <= 4) return add_chunk<T, S, Scaling, 4>(tiles, pair, to);
+  if (to.rows <= 8) return add_chunk<T, S, Scaling, 8>(tiles, pair, to);
+  add_chunk<T, S, Scaling, 16>(tiles, pair, to);
+}
+
+template <class T, class S, class Fmt>
+struct AmxBlock {
+  static constexpr int kMostTiles = 8;        // of x, side by side: 90 KB
+  static constexpr int kPanelsWithParts = 4;  // see parts
+  static constexpr int64_t kSide = kTileSide;
+
+  const QuantPanelArgs* args;
+  T tiles;
+  TileOfX x[kMostTiles];
+  ExpandedPanel w;
+  Dots dots;
+  // Sums under a scale that goes on in the next chunk.
+  alignas(64) float parts[Fmt::kGrouped ? kPanelsWithParts : 1][kMostTiles][kSide * kSide];
+
+  // What is fetched meanwhile.
+  static void prefetch(const uint8_t* from, int64_t bytes) {
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
+  }
+
+  int64_t rows_of_tile(int64_t t) const {
+    return args->num_x - t < kSide ? args->num_x - t : kSide;
+  }
+
+  // The expanded chunk of panel p with the tiles of x from row t on. next: what comes after it.
+  void chunk_of_panel(int64_t t, int64_t num_tiles, int64_t p, int64_t in_parts, TileSums sums,
+                      const uint8_t* next, int64_t next_bytes) {
+    for (int64_t i = 0; i < num_tiles; ++i) {
+      prefetch(next + i * next_bytes / num_tiles, next_bytes / num_tiles);
+      const int64_t row = t + i * kSide;
+      sums.out = args->sums + row * args->sums_stride + p * kSide;
+      sums.rows = rows_of_tile(row);
+      sums.part = parts[in_parts][i];
+      const TilePair pair{x[i], w, dots};
+      if constexpr (Fmt::kGrouped) {
+        if (!w.zeros_done) {
+          add_chunk_of_rows<T, S, ScalingOf<false, false, true, true>>(tiles, pair, sums);
+          continue;
+        }
+      }
+      add_chunk_of_rows<T, S, ScalingOf<Fmt::kHalves, Fmt::kMinimum, Fmt::kGrouped, false>>(
+          tiles, pair, sums);
+    }
+  }
+
+  // Rows of x from row t on, as many as stand side by side, times panels [p, last_p).
+  void panels(int64_t t, int64_t p, int64_t last_p, int64_t chunk) {
+    const int64_t left = (args->num_x - t + kSide - 1) / kSide;
+    const int64_t num_tiles = left < kMostTiles ? left : kMostTiles;
+    const int64_t row_words = args->groups * kInt8Words;
+    int64_t offset = 0;  // of the chunk in each panel
+    for (int64_t first = 0; first < args->groups; first += chunk) {
+      const int64_t count = chunk < args->groups - first ? chunk : args->groups - first;
+      for (int64_t i = 0; i < num_tiles; ++i) {
+        const int64_t row = t + i * kSide;
+        x[i].fill(args->x + row * row_words + first * kInt8Words, row_words, rows_of_tile(row),
+                  count);
+      }
+      const TileSums sums{nullptr,      args->sums_stride, 0, nullptr, first, count,
+                          args->groups, args->scale_groups};
+      int64_t bytes = 0;
+      for (int64_t n = p; n < last_p; ++n) {
+        const uint8_t* from = args->panels + n * args->panel_bytes + offset;
+        PanelExpander<S, Fmt> expander;
+        bytes = expander.fill(from, first, count, args->scale_groups, w) - from;
+        // The next panel's chunk, or the first panel's next one.
+        const uint8_t* next = n + 1 < last_p
+                                  ? from + args->panel_bytes
+                                  : args->panels + p * args->panel_bytes + offset + bytes;
+        chunk_of_panel(t, num_tiles, n, Fmt::kGrouped ? (n - p) % kPanelsWithParts : 0, sums, next,
+                       bytes);
+      }
+      offset += bytes;
+    }
+  }
+
+  void run() {
+    int64_t chunk = kChunkGroups;
+    int64_t step = args->num_panels;
+    if constexpr (Fmt::kGrouped) {
+      if (args->scale_groups <= chunk) {
+        chunk = chunk / args->scale_groups * args->scale_groups;
+      } else {
+        step = kPanelsWithParts;
+      }
+    }
+    const TileConfig shapes = tile_shapes(Fmt::kHalves);
+    tiles.configure(shapes);
+    for (int64_t t = 0; t < args->num_x; t += kMostTiles * kSide) {
+      for (int64_t p = 0; p < args->num_panels; p += step) {
+        panels(t, p, p + step < args->num_panels ? p + step : args->num_panels, chunk);
+      }
+    }
+    tiles.release();
+  }
+};
+
+// One row of x: the panels from memory once, four at a time (quant_panel_impl.h).
+template <class S, class Fmt>
+void stream_row(const QuantPanelArgs* args) {
+  for (int64_t p = 0; p < args->num_panels; p += 4) {
+    const int64_t left = args->num_panels - p;
+    const int64_t next = left > 4 ? left - 4 : 0;
+    PanelBlock<S, Fmt> block;
+    block.args = args;
+    block.first_panel = p;
+    block.num_panels = left < 4 ? left : 4;
+    block.ahead = args->panels + (p + 4) * args->panel_bytes;
+    block.lines_left = (next < 4 ? next : 4) * args->panel_bytes / 64;
+    block.lines = (block.lines_left + args->groups - 1) / args->groups;
+    block.template tile<1, 4>(0, 0, 0, args->groups);
+  }
+}
+
+template <class T, class S, class Fmt>
+void amx_product(const QuantPanelArgs* args) {
+  if (args->num_x == 1) return stream_row<S, Fmt>(args);
+  AmxBlock<T, S, Fmt> block;
+  block.args = args;
+  block.run();
+}
+
+// Rows of x stand one by one: tiles of any number of rows are made of them here.
+template <class T, class S>
+constexpr QuantPanelKernel make_quant_panel_amx() {
+  constexpr ActivationForm kForm = ActivationForm::kInt8;
+  return {S::kRows,
+          1,
+          {{kForm, amx_product<T, S, Q8_0>},
+           {kForm, amx_product<T, S, Q4_0>},
+           {kForm, amx_product<T, S, Q4_1>},
+           {kForm, amx_product<T, S, Q5_0>},
+           {kForm, amx_product<T, S, Q5_1>},
+           {kForm, amx_product<T, S, Q4_K>},
+           {kForm, amx_product<T, S, Q5_K>},
+           {kForm, amx_product<T, S, Q6_K>},
+           {kForm, amx_product<T, S, I8>},
+           {kForm, amx_product<T, S, I4>},
+           {kForm, amx_product<T, S, I3>},
+           {kForm, amx_product<T, S, I2>}}};
+}
+
+}  // namespace
+}  // namespace ruvllm::kernels
