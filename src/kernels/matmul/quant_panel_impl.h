@@ -174,7 +174,8 @@ void panel_product(const QuantPanelArgs* args) {
     block.first_panel = p;
     block.num_panels = args->num_panels - p < step ? args->num_panels - p : step;
     block.ahead = args->panels + (p + step) * args->panel_bytes;
-    const int64_t next = p + step < args->num_panels ? args->num_panels - p - step : 0;
+    const bool fetches = DotForm<S, Fmt>::kFetchesPanels || args->num_x > 2;
+    const int64_t next = fetches && p + step < args->num_panels ? args->num_panels - p - step : 0;
     block.lines_left = (next < 4 ? next : 4) * args->panel_bytes / 64;
     block.lines = (block.lines_left + passes - 1) / passes;
     block.run();
