@@ -46,5 +46,12 @@ const QuantPanelKernel& quant_panel_kernel(IsaLevel level) {
 const QuantizeKernel& quantize_kernel(IsaLevel level) {
   return best(quantize_kernels(), level);
 }
+const Bf16TileKernel* bf16_tile_kernel(IsaLevel level) {
+#if defined(__x86_64__)
+  if (isa_includes(level, IsaLevel::kAmx)) return &amx::kBf16Tiles;
+#endif
+  static_cast<void>(level);
+  return nullptr;
+}
 
 }  // namespace ruvllm::kernels

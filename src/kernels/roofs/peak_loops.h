@@ -8,7 +8,7 @@ namespace ruvllm::kernels {
 
 struct PeakLoop {
   // "f32"; "int8": unsigned by signed bytes, as up to 4 bits use them; "int16": pairs of 16-bit
-  // numbers, the exact way for 8-bit codes without a dot product instruction.
+  // numbers, the exact way for 8-bit codes without a dot product instruction; "bf16".
   const char* unit;
   int64_t macs_per_round;        // multiply-adds
   float (*run)(int64_t rounds);  // the value only keeps the loop alive
@@ -39,8 +39,9 @@ namespace avx512vnni {
 extern const PeakLoop kPeakInt8;
 }
 namespace amx {
-extern const PeakLoop kPeakInt8;  // tiles
-}
+extern const PeakLoop kPeakInt8;  // tiles, as the next
+extern const PeakLoop kPeakBf16;
+}  // namespace amx
 namespace generic {
 extern const PeakLoop kPeakF32;
 extern const ReadLoop kRead;

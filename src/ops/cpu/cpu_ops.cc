@@ -4,8 +4,10 @@
 
 namespace ruvllm {
 
-CpuOps::CpuOps(int num_threads, kernels::IsaLevel isa)
-    : isa_(isa), pool_(num_threads), matmul_(std::make_unique<MatmulState>(isa, num_threads)) {}
+CpuOps::CpuOps(int num_threads, kernels::IsaLevel isa, const kernels::Bf16TileKernel* bf16)
+    : isa_(isa),
+      pool_(num_threads),
+      matmul_(std::make_unique<MatmulState>(isa, num_threads, bf16)) {}
 
 CpuOps::~CpuOps() = default;
 

@@ -11,6 +11,7 @@
 
 #include "base/thread_pool.h"
 #include "kernels/cpu_isa.h"
+#include "kernels/matmul/bf16_tiles.h"
 #include "kernels/quantize/quantize_rows.h"
 #include "ops/cpu/scratch_buffer.h"
 #include "ops/ops.h"
@@ -21,8 +22,9 @@ class CpuWeight;
 
 class CpuOps final : public Ops {
  public:
-  // `isa` must be supported here (pick_isa says so).
-  CpuOps(int num_threads, kernels::IsaLevel isa);
+  // `isa` must be supported here (pick_isa says so). `bf16`: the kernel of bf16 weights in fast
+  // mode instead of that of `isa` (null): tests give a model of one that the machine has not.
+  CpuOps(int num_threads, kernels::IsaLevel isa, const kernels::Bf16TileKernel* bf16 = nullptr);
   ~CpuOps() override;
 
   std::string_view name() const override { return "cpu"; }
@@ -56,6 +58,7 @@ class CpuOps final : public Ops {
   void matmul_rows(const MatmulArgs& args, int64_t first, int64_t count);
   const float* prepare_x(const CpuWeight& weight, ConstMatrixF32 x, int64_t first, int64_t count);
   const float* pack_x(ConstMatrixF32 x, int64_t first, int64_t count);
+  const uint32_t* pack_bf16_x(ConstMatrixF32 x, int64_t first, int64_t count);
   const uint32_t* quantize_x(const CpuWeight& weight, int32_t transform, ConstMatrixF32 x,
                              int64_t first, int64_t count, kernels::ActivationForm form);
   void reserve_matmul(const StepLimits& limits);

@@ -33,6 +33,9 @@ struct PanelsPerTask {
 };
 constexpr PanelsPerTask kFloatPanelsPerTask{8, 32};
 constexpr PanelsPerTask kQuantPanelsPerTask{4, 16};
+// Of kBf16Rows rows: what a kernel of bf16 tiles reads at once.
+constexpr PanelsPerTask kBf16PanelsPerTask{2, 8};
+constexpr int64_t kBf16Rows = 32;
 
 int64_t round_up(int64_t n, int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
@@ -217,11 +220,13 @@ class TaskList {
 
   int64_t rows_per_task(const WeightPart& part) const {
     const bool panels = part.form == PartForm::kQuantPanels;
+    const bool bf16 = part.form == PartForm::kBf16Tiles;
     if (num_x_ > 1) {
+      if (bf16) return tile_rows(part, kBf16Rows, kBf16PanelsPerTask);
       return panels ? tile_rows(part, part.panel_rows, kQuantPanelsPerTask)
                     : tile_rows(part, tile_w_, kFloatPanelsPerTask);
     }
-    const int64_t unit = panels ? part.panel_rows : 8;
+    const int64_t unit = panels ? part.panel_rows : bf16 ? kBf16Rows : 8;
     const int64_t tasks = kStreamTasksPerThread * num_threads_;
     const int64_t even = (part.num_rows + tasks * unit - 1) / (tasks * unit);
     const auto least = static_cast<int64_t>(kLeastStreamBytes / part.row_bytes) / unit;
@@ -287,6 +292,21 @@ const float* CpuOps::pack_x(ConstMatrixF32 x, int64_t first, int64_t count) {
   return packed;
 }
 
+// Packs rows [first, first + count) of x for the kernel of bf16 tiles.
+const uint32_t* CpuOps::pack_bf16_x(ConstMatrixF32 x, int64_t first, int64_t count) {
+  uint32_t* const words = matmul_->bf16_x.get<uint32_t>(kernels::bf16_packed_words(count, x.cols));
+  pool_.parallel_for((count + kernels::kBf16TileX - 1) / kernels::kBf16TileX,
+                     [&](int64_t tile, int) {
+                       const int64_t t = tile * kernels::kBf16TileX;
+                       const int64_t rows = std::min<int64_t>(kernels::kBf16TileX, count - t);
+                       const float* pointers[kernels::kBf16TileX];
+                       for (int64_t i = 0; i < rows; ++i) pointers[i] = x.row(first + t + i);
+                       matmul_->bf16_tiles->pack_x(pointers, rows, x.cols,
+                                                   words + kernels::bf16_packed_words(t, x.cols));
+                     });
+  return words;
+}
+
 // Quantizes rows [first, first + count) of x for the integer kernels, in their tiles; before that,
 // with `transform` >= 0, applies this one of the weight.
 const uint32_t* CpuOps::quantize_x(const CpuWeight& weight, int32_t transform, ConstMatrixF32 x,
@@ -319,14 +339,21 @@ const uint32_t* CpuOps::quantize_x(const CpuWeight& weight, int32_t transform, C
 }
 
 // Makes the forms of x that the parts of the weight want, each once. Quantized ones are left in
-// MatmulState::quantized_x; returns x packed for float parts, null without any.
+// MatmulState::quantized_x, bf16 in made_bf16_x; returns x packed for float parts, null without
+// any.
 const float* CpuOps::prepare_x(const CpuWeight& weight, ConstMatrixF32 x, int64_t first,
                                int64_t count) {
   const float* packed = nullptr;
+  matmul_->made_bf16_x = nullptr;
   for (MatmulState::QuantizedX& buffers : matmul_->quantized_x) {
     buffers.made[0] = buffers.made[1] = nullptr;
   }
   for (const WeightPart& part : weight.parts()) {
+    if (part.form == PartForm::kBf16Tiles) {
+      const uint32_t*& made = matmul_->made_bf16_x;
+      if (made == nullptr) made = pack_bf16_x(x, first, count);
+      continue;
+    }
     if (part.form != PartForm::kQuantPanels) {
       if (packed == nullptr) packed = pack_x(x, first, count);
       continue;
@@ -369,6 +396,17 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
                                             sums.x_stride,
                                             part->scale_groups};
       entry.product(&product);
+    } else if (part->form == PartForm::kBf16Tiles) {
+      sums.data = worker.sums.get<float>(num_w * sums.w_stride);
+      const kernels::Bf16TileArgs product{part->row(first_w),
+                                          static_cast<int64_t>(part->row_bytes),
+                                          num_w,
+                                          weight.cols(),
+                                          matmul_->made_bf16_x,
+                                          count,
+                                          sums.data,
+                                          sums.w_stride};
+      matmul_->bf16_tiles->product(&product);
     } else {
       sums.data = worker.sums.get<float>(round_up(num_w, kernel.tile_w) * sums.w_stride);
       const FloatPart product(kernel, *part, weight.cols());
@@ -393,10 +431,15 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
     buffers.words[1].get<uint32_t>(padded * groups * kernels::kInt16Words);
   }
   const int64_t panel_rows = matmul_->quant_panel.panel_rows;
-  const int64_t task_rows =
+  int64_t task_rows =
       std::max(kernel.tile_w * kFloatPanelsPerTask.most, panel_rows * kQuantPanelsPerTask.most);
-  const int64_t sums =
-      std::max((round_up(rows, 32) + 16) * task_rows, kMostUnitsPerTask * panel_rows);
+  int64_t stream_rows = kMostUnitsPerTask * panel_rows;
+  if (matmul_->bf16_tiles != nullptr) {
+    matmul_->bf16_x.get<uint32_t>(kernels::bf16_packed_words(rows, limits.max_columns));
+    task_rows = std::max(task_rows, kBf16Rows * kBf16PanelsPerTask.most);
+    stream_rows = std::max(stream_rows, kMostUnitsPerTask * kBf16Rows);
+  }
+  const int64_t sums = std::max((round_up(rows, 32) + 16) * task_rows, stream_rows);
   for (MatmulState::Worker& worker : matmul_->workers) {
     worker.sums.get<float>(sums);
     worker.transformed.get<float>(limits.max_columns);

@@ -29,8 +29,10 @@ bool is_aligned(const std::byte* data, DType dtype) {
 
 class WeightBuilder {
  public:
-  // panel_rows: of the panels that integer formats become; 0: they stay as they are.
-  WeightBuilder(ThreadPool& pool, int64_t panel_rows) : pool_(pool), panel_rows_(panel_rows) {}
+  // panel_rows: of the panels that integer formats become; 0: they stay as they are. bf16_tiles:
+  // rows of bf16 are multiplied with x in bf16.
+  WeightBuilder(ThreadPool& pool, int64_t panel_rows, bool bf16_tiles)
+      : pool_(pool), panel_rows_(panel_rows), bf16_tiles_(bf16_tiles) {}
 
   Status add(const WeightSource& source) {
     const TensorView& view = source.view;
@@ -100,13 +102,18 @@ class WeightBuilder {
     return weight_->owned_.back().get();
   }
 
+  PartForm form_of_rows(DType dtype) const {
+    if (!is_row_float(dtype)) return PartForm::kEncodedRows;
+    return bf16_tiles_ && dtype == DType::kBF16 ? PartForm::kBf16Tiles : PartForm::kFloatRows;
+  }
+
   // In place, unless the elements are not aligned.
   Status place(const TensorView& view, WeightPart& part) {
     part.dtype = view.dtype;
-    part.form = is_row_float(view.dtype) ? PartForm::kFloatRows : PartForm::kEncodedRows;
+    part.form = form_of_rows(view.dtype);
     part.data = view.data;
     part.row_bytes = stride_bytes(view);
-    if (part.form == PartForm::kFloatRows && !is_aligned(view.data, view.dtype)) {
+    if (part.form != PartForm::kEncodedRows && !is_aligned(view.data, view.dtype)) {
       RUVLLM_ASSIGN(std::byte* const to,
                     own(static_cast<uint64_t>(part.num_rows), source_row_bytes_));
       for (int64_t i = 0; i < part.num_rows; ++i) {
@@ -154,8 +161,8 @@ class WeightBuilder {
   Status expand(const QuantizedSource& source, WeightPart& part) {
     RUVLLM_ASSIGN(const QuantizedMatrix matrix, source.read());
     if (panel_rows_ > 0 && kernels::has_grouped_panels(matrix)) return pack_codes(matrix, part);
-    part.form = PartForm::kFloatRows;
     part.dtype = panel_rows_ > 0 ? DType::kBF16 : DType::kF32;
+    part.form = form_of_rows(part.dtype);
     const auto element = static_cast<uint64_t>(dtype_info(part.dtype).block_bytes);
     part.row_bytes = static_cast<uint64_t>(matrix.cols) * element;
     RUVLLM_ASSIGN(std::byte* const to, own(static_cast<uint64_t>(matrix.rows), part.row_bytes));
@@ -204,8 +211,8 @@ class WeightBuilder {
   Status transpose(const TensorView& view, WeightPart& part) {
     const int64_t k = view.dim(0);
     const int64_t n = view.dim(1);
-    part.form = PartForm::kFloatRows;
     part.dtype = is_row_float(view.dtype) ? view.dtype : DType::kF32;
+    part.form = form_of_rows(part.dtype);
     const auto element = static_cast<uint64_t>(dtype_info(part.dtype).block_bytes);
     part.row_bytes = static_cast<uint64_t>(k) * element;
     RUVLLM_ASSIGN(std::byte* const to, own(static_cast<uint64_t>(n), part.row_bytes));
@@ -229,6 +236,7 @@ class WeightBuilder {
 
   ThreadPool& pool_;
   int64_t panel_rows_;
+  bool bf16_tiles_;
   std::unique_ptr<CpuWeight> weight_ = std::make_unique<CpuWeight>();
   uint64_t source_row_bytes_ = 0;
 };
@@ -237,7 +245,8 @@ Result<std::unique_ptr<Weight>> CpuOps::make_weight(std::span<const WeightSource
                                                     const WeightOptions& options) {
   if (sources.empty()) return fail(ErrorCode::kInvalidArgument, "weight without sources");
   const bool as_stored = options.compute == ComputeType::kF32 || options.embedding_only;
-  WeightBuilder builder(pool_, as_stored ? 0 : matmul_->quant_panel.panel_rows);
+  WeightBuilder builder(pool_, as_stored ? 0 : matmul_->quant_panel.panel_rows,
+                        !as_stored && matmul_->bf16_tiles != nullptr);
   for (const WeightSource& source : sources) RUVLLM_TRY(builder.add(source));
   std::unique_ptr<CpuWeight> weight = builder.finish();
   if (!weight->transforms().empty()) matmul_->reserve_inputs(weight->transforms().size());

@@ -1,0 +1,7 @@
+#include "kernels/matmul/bf16_tiles_impl.h"
+
+namespace ruvllm::kernels::amx {
+
+const Bf16TileKernel kBf16Tiles = make_bf16_tiles<AmxTiles>();
+
+}  // namespace ruvllm::kernels::amx

@@ -1,0 +1,183 @@
+// Products with bf16 tiles: the kernels (over the model of the tiles on any machine, over the
+// instructions where there are any) against the sums that bf16_tiles.h describes, bit for bit, and
+// against the exact product.
+#include "kernels/matmul/bf16_tiles.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "base/float_types.h"
+#include "kernels/kernel_test_util.h"
+#include "kernels/matmul/bf16_tiles_impl.h"
+
+namespace ruvllm::kernels {
+namespace {
+
+constexpr Bf16TileKernel kModel = make_bf16_tiles<ModelTiles>();
+
+struct Named {
+  std::string name;
+  const Bf16TileKernel* kernel;
+};
+
+std::vector<Named> kernels() {
+  std::vector<Named> out = {{"amx (model)", &kModel}};
+#if defined(__x86_64__)
+  if (isa_supported(IsaLevel::kAmx)) out.push_back({"amx", &amx::kBf16Tiles});
+#endif
+  return out;
+}
+
+struct Problem {
+  Problem(int64_t x_rows, int64_t w_rows, int64_t columns, uint64_t seed, bool extreme)
+      : num_x(x_rows), num_w(w_rows), cols(columns), row_bytes(2 * columns + 6) {
+    test::Random random(seed);
+    x = random.vector(num_x * cols, 2.0f);
+    w.resize(static_cast<size_t>(num_w * row_bytes), 0xff);  // NaNs between the rows
+    for (int64_t n = 0; n < num_w; ++n) {
+      for (int64_t k = 0; k < cols; ++k) {
+        const bool any = extreme && random.next() % 50 == 0;
+        const uint16_t bits =
+            any ? static_cast<uint16_t>(random.next() >> 9) : f32_to_bf16(random.uniform(1.0f));
+        std::memcpy(w.data() + n * row_bytes + 2 * k, &bits, 2);
+        if (any) x[random.next() % x.size()] *= random.next() % 2 == 0 ? 0x1p-126f : 0x1p120f;
+      }
+    }
+  }
+  float weight(int64_t n, int64_t k) const {
+    uint16_t bits;
+    std::memcpy(&bits, w.data() + n * row_bytes + 2 * k, 2);
+    return bf16_to_f32(bits);
+  }
+  int64_t num_x, num_w, cols, row_bytes;
+  std::vector<float> x;
+  std::vector<uint8_t> w;
+};
+
+// [num_w][num_x]
+std::vector<float> product(const Bf16TileKernel& kernel, const Problem& problem, int64_t first_x,
+                           int64_t num_x) {
+  std::vector<uint32_t> packed(static_cast<size_t>(bf16_packed_words(num_x, problem.cols)));
+  for (int64_t t = 0; t < num_x; t += kBf16TileX) {
+    const float* rows[kBf16TileX];
+    const int64_t count = std::min<int64_t>(kBf16TileX, num_x - t);
+    for (int64_t i = 0; i < count; ++i) {
+      rows[i] = problem.x.data() + (first_x + t + i) * problem.cols;
+    }
+    kernel.pack_x(rows, count, problem.cols, packed.data() + bf16_packed_words(t, problem.cols));
+  }
+  const int64_t stride = num_x + 3;
+  std::vector<float> sums(static_cast<size_t>(problem.num_w * stride), 77.0f);
+  const Bf16TileArgs args{problem.w.data(), problem.row_bytes,
+                          problem.num_w,    problem.cols,
+                          packed.data(),    num_x,
+                          sums.data(),      stride};
+  kernel.product(&args);
+  std::vector<float> out;
+  for (int64_t n = 0; n < problem.num_w; ++n) {
+    for (int64_t i = num_x; i < stride; ++i)
+      EXPECT_EQ(sums[static_cast<size_t>(n * stride + i)], 77.0f);
+    out.insert(out.end(), sums.begin() + n * stride, sums.begin() + n * stride + num_x);
+  }
+  return out;
+}
+
+float flushed(float v) {
+  return std::fabs(v) < 0x1p-126f ? std::copysign(0.0f, v) : v;
+}
+
+// As the header says it.
+float described(const Problem& problem, int64_t n, int64_t t) {
+  float sum = 0.0f;
+  for (int64_t k = 0; k < problem.cols; k += kBf16Step) {
+    float chain[2] = {0.0f, 0.0f};
+    for (int64_t i = k; i < std::min<int64_t>(k + kBf16Step, problem.cols); ++i) {
+      const float x =
+          bf16_to_f32(f32_to_bf16(problem.x[static_cast<size_t>(t * problem.cols + i)]));
+      float& to = chain[i % 2];
+      to = ModelTiles::fused(x, problem.weight(n, i), to);
+    }
+    sum = flushed(sum + flushed(chain[0] + chain[1]));
+  }
+  return sum;
+}
+
+void expect_as_described(const Problem& problem) {
+  for (const auto& [name, kernel] : kernels()) {
+    const auto got = product(*kernel, problem, 0, problem.num_x);
+    for (int64_t n = 0; n < problem.num_w; ++n) {
+      for (int64_t t = 0; t < problem.num_x; ++t) {
+        const float want = described(problem, n, t);
+        const float have = got[static_cast<size_t>(n * problem.num_x + t)];
+        ASSERT_TRUE((std::isnan(want) && std::isnan(have)) || std::memcmp(&want, &have, 4) == 0)
+            << name << " [" << problem.num_x << ", " << problem.num_w << ", " << problem.cols
+            << "] at " << t << ", " << n << ": " << have << ", expected " << want;
+      }
+    }
+  }
+}
+
+TEST(Bf16Tiles, AddAsDescribed) {
+  if (!isa_supported(IsaLevel::kAmx)) std::printf("not run here: amx\n");
+  for (const int64_t num_x : {1, 2, 15, 16, 17, 31, 32, 33, 49, 70}) {
+    for (const int64_t num_w : {1, 16, 17, 32, 33, 50}) {
+      const int64_t cols = 31 + (num_x * 7 + num_w) % 3 + 32 * ((num_x + num_w) % 4);
+      expect_as_described(Problem(num_x, num_w, cols, static_cast<uint64_t>(num_x + num_w), false));
+    }
+  }
+  // Several blocks of columns, the last not whole; of rows in place, more than are fetched ahead.
+  for (const int64_t num_x : {1, 40}) expect_as_described(Problem(num_x, 100, 1100, 5, false));
+}
+
+TEST(Bf16Tiles, InfinitiesNansAndSubnormals) {
+  for (const int64_t num_x : {1, 20, 35}) expect_as_described(Problem(num_x, 35, 95, 6, true));
+}
+
+TEST(Bf16Tiles, RowsDoNotDependOnTheirNeighbours) {
+  const Problem problem(67, 40, 600, 7, false);
+  for (const auto& [name, kernel] : kernels()) {
+    const auto all = product(*kernel, problem, 0, 67);
+    for (const auto& [first, count] :
+         {std::pair<int64_t, int64_t>{0, 1}, {66, 1}, {3, 30}, {20, 33}}) {
+      const auto some = product(*kernel, problem, first, count);
+      for (int64_t n = 0; n < problem.num_w; ++n) {
+        for (int64_t t = 0; t < count; ++t) {
+          ASSERT_EQ(some[static_cast<size_t>(n * count + t)],
+                    all[static_cast<size_t>(n * 67 + first + t)])
+              << name << " row " << first + t;
+        }
+      }
+    }
+  }
+}
+
+// Each x is off by at most 2^-9 of itself, and the sums by their roundings.
+TEST(Bf16Tiles, NearTheExactProduct) {
+  const Problem problem(3, 20, 1000, 8, false);
+  const double roundings = 16 + 1000.0 / 32 + 3;  // of a step's chain, of the steps
+  for (const auto& [name, kernel] : kernels()) {
+    const auto got = product(*kernel, problem, 0, 3);
+    for (int64_t n = 0; n < problem.num_w; ++n) {
+      for (int64_t t = 0; t < 3; ++t) {
+        double want = 0.0;
+        double magnitude = 0.0;
+        for (int64_t k = 0; k < problem.cols; ++k) {
+          const double term = double{problem.x[static_cast<size_t>(t * problem.cols + k)]} *
+                              double{problem.weight(n, k)};
+          want += term;
+          magnitude += std::fabs(term);
+        }
+        EXPECT_NEAR(got[static_cast<size_t>(n * 3 + t)], want,
+                    magnitude * (0x1p-9 + roundings * test::kEps))
+            << name;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ruvllm::kernels
