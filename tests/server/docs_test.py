@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs the examples of docs/serving.md against a server of this build, and those of docs/backends.md.
+"""Runs the examples of docs/serving.md against a server of this build, and those of COMMANDS, which
+need none; `docs`, `models` and `tools` in them are the source tree's.
 
 Every fenced block of the language `sh`, `python` or `python-openai` after the line
 `<!-- run -->` is run as it stands; the port 8000 in it is replaced by the server's. A block of
@@ -28,12 +29,19 @@ def python_with(package):
     return None
 
 
+# Documents, and how many examples of each run at least.
+COMMANDS = {"xlora.md": 2, "quantization.md": 2}
+COMMANDS_SERVING = {"backends.md": 4, "performance.md": 1}
+
+
 def run_block(block, code, python, environment):
     """Whether the example did what it should; says so."""
     title = code.strip().splitlines()[0][:70]
     argv = ["bash", "-euo", "pipefail", "-c", code] if block["language"] == "sh" else \
         [python, "-c", code]
     with tempfile.TemporaryDirectory() as folder:
+        for name in ("docs", "models", "tools"):
+            os.symlink(ROOT / name, os.path.join(folder, name))
         result = subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=folder,
                                 env=environment)
     if result.returncode != 0 or '"error"' in result.stdout:
@@ -70,8 +78,8 @@ def main():
             environment = os.environ | {"KEY": "sk-example", "OPENAI_API_KEY": "sk-example"}
             failed += not run_block(block, code, python, environment)
     print(f"{len(blocks) - failed - skipped} examples ran, {skipped} skipped, {failed} failed")
-    if backend_flags():
-        failed += run_commands("backends.md", 4)
+    for name, least in (COMMANDS | (COMMANDS_SERVING if backend_flags() else {})).items():
+        failed += run_commands(name, least)
     sys.exit(1 if failed else 0)
 
 

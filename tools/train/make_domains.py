@@ -3,11 +3,13 @@
     python make_domains.py --text-dir BOOKS --python-dir LIB \\
         --heldout models/demo/heldout_questions.jsonl --dev dev_questions.jsonl --out WORK
 
-For the domains prose, code and qa, and for `switch` (passages of the three in turn), three files:
+For the domains prose, code and qa, and for `switch` (passages of the three in turn), four files:
   X.train.txt  of what the demo model was trained on: novels and stories (no plays, no diary), the
                standard library and functions of qa_code.py, dialogues of qa_chat.py
   X.dev.txt    watched while training, never trained on
   X.test.txt   measured at the end, never trained on, and nothing of X.dev.txt in it
+  X.short.txt  of X.test.txt, to bound the time: the beginning of each held-out book's part, of the
+               modules and of the switching text; what the table of docs/xlora.md is measured on
 Prose is held out by book, code by module, questions by the two lists, all as in make_data.py.
 Texts hold special tokens as text (`<|bos|>`, `<|user|>`); the tokenizer reads them as tokens. The
 same arguments give the same bytes.
@@ -28,6 +30,7 @@ CODE_EVAL_CHARS = 200_000
 SYNTHETIC_CODE = 400  # documents of qa_code.py in the training text
 TRAIN_DIALOGUES = 60_000
 SWITCH_TRAIN, SWITCH_EVAL = 12_000, 300  # passages
+SHORT_BOOK, SHORT_CODE, SHORT_SWITCH = 24_000, 48_000, 40_000  # characters
 
 
 def document(text):
@@ -43,8 +46,9 @@ def prose_texts(folder):
     books = [p for p in text_files(folder) if not any(s in p for s in SKIP_BOOKS)]
     held = [read(p) for p in eval_text_files(folder)]
     cut = lambda text, start: text[text.index("\n", start) + 1:text.index("\n", start + EVAL_CHARS) + 1]
-    return ("".join(document(read(p)) for p in books),
-            "".join(cut(t, 200_000) for t in held), "".join(cut(t, 20_000) for t in held))
+    parts = [cut(t, 20_000) for t in held]
+    return ("".join(document(read(p)) for p in books), "".join(cut(t, 200_000) for t in held), "".join(parts),
+            "".join(part[:SHORT_BOOK] for part in parts))
 
 
 def code_texts(folder, rng):
@@ -54,7 +58,7 @@ def code_texts(folder, rng):
     documents += [document(qa_code.code_document(rng)) for _ in range(SYNTHETIC_CODE)]
     rng.shuffle(documents)
     parts = ["".join(document(read(p)) for p in held[i::2])[:CODE_EVAL_CHARS] for i in (1, 0)]
-    return "".join(documents), parts[0], parts[1]
+    return "".join(documents), parts[0], parts[1], parts[1][:SHORT_CODE]
 
 
 def qa_texts(heldout, dev, passages, rng):
@@ -69,7 +73,7 @@ def qa_texts(heldout, dev, passages, rng):
     for rows in (lists[1][::2], lists[0] + lists[1][1::2]):
         rng.shuffle(rows)
         texts.append("".join(dialogue([("user", q), ("assistant", a)]) for q, a in rows))
-    return train, texts[0], texts[1]
+    return train, texts[0], texts[1], texts[1]
 
 
 def passages_of(text, kind, rng):
@@ -116,9 +120,10 @@ def main():
     counts = (SWITCH_TRAIN, SWITCH_EVAL, SWITCH_EVAL)
     made["switch"] = [switch_text({k: v[i] for k, v in made.items()}, counts[i], random.Random(a.seed + i))
                       for i in range(3)]
+    made["switch"].append(made["switch"][2][:SHORT_SWITCH])
     os.makedirs(a.out, exist_ok=True)
     for domain, texts in made.items():
-        for part, text in zip(("train", "dev", "test"), texts):
+        for part, text in zip(("train", "dev", "test", "short"), texts):
             with open(os.path.join(a.out, f"{domain}.{part}.txt"), "w", encoding="utf-8") as f:
                 f.write(text)
             print(f"{domain}.{part}.txt: {len(text)} characters")
