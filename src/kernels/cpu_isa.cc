@@ -69,6 +69,12 @@ bool request_amx_state() {
 #endif
 }
 
+bool made_by_amd() {
+  uint32_t a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(0, &a, &b, &c, &d) == 0) return false;
+  return b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx;
+}
+
 using Supported = std::array<bool, kNumLevels>;
 
 Supported detect() {
@@ -104,6 +110,10 @@ Supported detect() {
 }
 
 #else
+
+bool made_by_amd() {
+  return false;
+}
 
 std::array<bool, kNumLevels> detect() {
   std::array<bool, kNumLevels> out{};
@@ -148,6 +158,11 @@ bool isa_includes(IsaLevel level, IsaLevel kernel) {
 bool isa_supported(IsaLevel level) {
   static const auto supported = detect();
   return supported[static_cast<size_t>(level)];
+}
+
+bool has_fast_bf16_dot() {
+  static const bool fast = isa_supported(IsaLevel::kAvx512Bf16) && made_by_amd();
+  return fast;
 }
 
 Result<IsaLevel> pick_isa() {

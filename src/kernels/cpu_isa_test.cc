@@ -18,6 +18,10 @@ TEST(CpuIsa, GenericIsAlwaysThereAndEndsEveryWayDown) {
   EXPECT_FALSE(isa_includes(IsaLevel::kNeon, IsaLevel::kAvx2));
 }
 
+TEST(CpuIsa, OnlyWhatIsSupportedIsFast) {
+  EXPECT_TRUE(!has_fast_bf16_dot() || isa_supported(IsaLevel::kAvx512Bf16));
+}
+
 TEST(CpuIsa, PicksTheBestOrWhatIsForcedOrRefusesByName) {
   const auto best = pick_isa("");
   ASSERT_TRUE(best.has_value());

@@ -1,4 +1,4 @@
-// The kernels of bf16_tiles.h over the tiles T of simd/amx_tile.h.
+// The kernels of bf16_dot.h, "tiles", over the T of simd/amx_tile.h.
 //
 // Rows of w are the left side as they lie in memory (16 rows of 64 bytes), x is the right side in
 // pairs, so that no weight is repacked and one row of x is a tile one column wide. That is enough
@@ -10,21 +10,15 @@
 // and two tiles of x are 48 KB at most and meet the block's x from the second level.
 #pragma once
 
-#include "kernels/matmul/bf16_tiles.h"
+#include "kernels/matmul/bf16_dot.h"
+#include "kernels/matmul/bf16_round.h"
 #include "kernels/simd/amx_tile.h"
 
 namespace ruvllm::kernels {
 namespace {
 
-// As f32_to_bf16 of base/float_types.h.
-inline uint32_t rounded_bf16(float v) {
-  uint32_t bits;
-  __builtin_memcpy(&bits, &v, sizeof bits);
-  if (v != v) return (bits >> 16) | 0x40;
-  return (bits + 0x7fff + ((bits >> 16) & 1)) >> 16;
-}
-
-inline void pack_x_bf16(const float* const* rows, int64_t num_rows, int64_t cols, uint32_t* out) {
+inline void pack_tiles_of_x(const float* const* rows, int64_t num_rows, int64_t cols,
+                            uint32_t* out) {
   const int64_t pairs = bf16_packed_words(1, cols);
   for (int64_t t = 0; t < num_rows; ++t) {
     const float* row = rows[t];
@@ -44,7 +38,7 @@ struct Bf16Product {
   static constexpr int64_t kBlockRows = 2 * kSide;  // of w, and of x
   static constexpr int64_t kBlockSteps = 16;
 
-  const Bf16TileArgs* args;
+  const Bf16DotArgs* args;
   T tiles;
   TileConfig shapes;
   bool configured = false;
@@ -194,7 +188,7 @@ struct Bf16Product {
 };
 
 template <class T>
-void product_bf16(const Bf16TileArgs* args) {
+void product_bf16(const Bf16DotArgs* args) {
   Bf16Product<T> product;
   product.args = args;
   args->num_x <= Bf16Product<T>::kBlockRows ? product.stream() : product.multiply_copies();
@@ -202,8 +196,8 @@ void product_bf16(const Bf16TileArgs* args) {
 }
 
 template <class T>
-constexpr Bf16TileKernel make_bf16_tiles() {
-  return {pack_x_bf16, product_bf16<T>};
+constexpr Bf16DotKernel make_bf16_tiles() {
+  return {pack_tiles_of_x, product_bf16<T>};
 }
 
 }  // namespace

@@ -46,9 +46,12 @@ const QuantPanelKernel& quant_panel_kernel(IsaLevel level) {
 const QuantizeKernel& quantize_kernel(IsaLevel level) {
   return best(quantize_kernels(), level);
 }
-const Bf16TileKernel* bf16_tile_kernel(IsaLevel level) {
+const Bf16DotKernel* bf16_dot_kernel(IsaLevel level) {
 #if defined(__x86_64__)
-  if (isa_includes(level, IsaLevel::kAmx)) return &amx::kBf16Tiles;
+  if (isa_includes(level, IsaLevel::kAmx)) return &amx::kBf16Dot;
+  if (isa_includes(level, IsaLevel::kAvx512Bf16) && has_fast_bf16_dot()) {
+    return &avx512bf16::kBf16Dot;
+  }
 #endif
   static_cast<void>(level);
   return nullptr;

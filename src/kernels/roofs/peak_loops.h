@@ -38,6 +38,9 @@ extern const ReadLoop kRead;
 namespace avx512vnni {
 extern const PeakLoop kPeakInt8;
 }
+namespace avx512bf16 {
+extern const PeakLoop kPeakBf16;
+}
 namespace amx {
 extern const PeakLoop kPeakInt8;  // tiles, as the next
 extern const PeakLoop kPeakBf16;

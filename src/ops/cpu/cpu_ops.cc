@@ -4,7 +4,7 @@
 
 namespace ruvllm {
 
-CpuOps::CpuOps(int num_threads, kernels::IsaLevel isa, const kernels::Bf16TileKernel* bf16)
+CpuOps::CpuOps(int num_threads, kernels::IsaLevel isa, const kernels::Bf16DotKernel* bf16)
     : isa_(isa),
       pool_(num_threads),
       matmul_(std::make_unique<MatmulState>(isa, num_threads, bf16)) {}

@@ -11,7 +11,7 @@
 
 #include "base/thread_pool.h"
 #include "kernels/cpu_isa.h"
-#include "kernels/matmul/bf16_tiles.h"
+#include "kernels/matmul/bf16_dot.h"
 #include "kernels/quantize/quantize_rows.h"
 #include "ops/cpu/scratch_buffer.h"
 #include "ops/ops.h"
@@ -24,7 +24,7 @@ class CpuOps final : public Ops {
  public:
   // `isa` must be supported here (pick_isa says so). `bf16`: the kernel of bf16 weights in fast
   // mode instead of that of `isa` (null): tests give a model of one that the machine has not.
-  CpuOps(int num_threads, kernels::IsaLevel isa, const kernels::Bf16TileKernel* bf16 = nullptr);
+  CpuOps(int num_threads, kernels::IsaLevel isa, const kernels::Bf16DotKernel* bf16 = nullptr);
   ~CpuOps() override;
 
   std::string_view name() const override { return "cpu"; }

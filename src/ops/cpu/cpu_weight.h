@@ -18,7 +18,7 @@ namespace ruvllm {
 
 enum class PartForm : uint8_t {
   kFloatRows,    // rows of f32, bf16 or f16, read in place
-  kBf16Tiles,    // rows of bf16, read in place, multiplied with x in bf16 (bf16_tiles.h)
+  kBf16Rows,     // rows of bf16, read in place, multiplied with x in bf16 (bf16_dot.h)
   kEncodedRows,  // rows of any other format: dequantized by the row, then as f32
   kQuantPanels,  // integer weights, repacked (kernels/matmul/quant_panel.h): blocks of a file, or
                  // codes

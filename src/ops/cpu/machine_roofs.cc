@@ -110,7 +110,7 @@ namespace {
 std::string_view unit_of(kernels::IsaLevel level, std::string_view layout) {
   const std::optional<DType> dtype = dtype_from_name(layout);
   const QuantLayout* integer = dtype ? quant_layout(*dtype) : nullptr;
-  if (dtype == DType::kBF16 && kernels::bf16_tile_kernel(level) != nullptr) return "bf16";
+  if (dtype == DType::kBF16 && kernels::bf16_dot_kernel(level) != nullptr) return "bf16";
   if (integer == nullptr) return dtype ? "f32" : "";
   const auto format = static_cast<size_t>(kernels::quant_format(*integer));
   const auto form = kernels::quant_panel_kernel(level).formats[format].x_form;

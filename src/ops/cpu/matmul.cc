@@ -33,9 +33,9 @@ struct PanelsPerTask {
 };
 constexpr PanelsPerTask kFloatPanelsPerTask{8, 32};
 constexpr PanelsPerTask kQuantPanelsPerTask{4, 16};
-// Of kBf16Rows rows: what a kernel of bf16 tiles reads at once.
+// Of kBf16TaskUnit rows: what a kernel of bf16_dot.h reads at once.
 constexpr PanelsPerTask kBf16PanelsPerTask{2, 8};
-constexpr int64_t kBf16Rows = 32;
+constexpr int64_t kBf16TaskUnit = 32;
 
 int64_t round_up(int64_t n, int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
@@ -220,13 +220,13 @@ class TaskList {
 
   int64_t rows_per_task(const WeightPart& part) const {
     const bool panels = part.form == PartForm::kQuantPanels;
-    const bool bf16 = part.form == PartForm::kBf16Tiles;
+    const bool bf16 = part.form == PartForm::kBf16Rows;
     if (num_x_ > 1) {
-      if (bf16) return tile_rows(part, kBf16Rows, kBf16PanelsPerTask);
+      if (bf16) return tile_rows(part, kBf16TaskUnit, kBf16PanelsPerTask);
       return panels ? tile_rows(part, part.panel_rows, kQuantPanelsPerTask)
                     : tile_rows(part, tile_w_, kFloatPanelsPerTask);
     }
-    const int64_t unit = panels ? part.panel_rows : bf16 ? kBf16Rows : 8;
+    const int64_t unit = panels ? part.panel_rows : bf16 ? kBf16TaskUnit : 8;
     const int64_t tasks = kStreamTasksPerThread * num_threads_;
     const int64_t even = (part.num_rows + tasks * unit - 1) / (tasks * unit);
     const auto least = static_cast<int64_t>(kLeastStreamBytes / part.row_bytes) / unit;
@@ -292,18 +292,17 @@ const float* CpuOps::pack_x(ConstMatrixF32 x, int64_t first, int64_t count) {
   return packed;
 }
 
-// Packs rows [first, first + count) of x for the kernel of bf16 tiles.
+// Packs rows [first, first + count) of x for the kernel of bf16_dot.h.
 const uint32_t* CpuOps::pack_bf16_x(ConstMatrixF32 x, int64_t first, int64_t count) {
   uint32_t* const words = matmul_->bf16_x.get<uint32_t>(kernels::bf16_packed_words(count, x.cols));
-  pool_.parallel_for((count + kernels::kBf16TileX - 1) / kernels::kBf16TileX,
-                     [&](int64_t tile, int) {
-                       const int64_t t = tile * kernels::kBf16TileX;
-                       const int64_t rows = std::min<int64_t>(kernels::kBf16TileX, count - t);
-                       const float* pointers[kernels::kBf16TileX];
-                       for (int64_t i = 0; i < rows; ++i) pointers[i] = x.row(first + t + i);
-                       matmul_->bf16_tiles->pack_x(pointers, rows, x.cols,
-                                                   words + kernels::bf16_packed_words(t, x.cols));
-                     });
+  pool_.parallel_for((count + kernels::kBf16DotX - 1) / kernels::kBf16DotX, [&](int64_t tile, int) {
+    const int64_t t = tile * kernels::kBf16DotX;
+    const int64_t rows = std::min<int64_t>(kernels::kBf16DotX, count - t);
+    const float* pointers[kernels::kBf16DotX];
+    for (int64_t i = 0; i < rows; ++i) pointers[i] = x.row(first + t + i);
+    matmul_->bf16_dot->pack_x(pointers, rows, x.cols,
+                              words + kernels::bf16_packed_words(t, x.cols));
+  });
   return words;
 }
 
@@ -349,7 +348,7 @@ const float* CpuOps::prepare_x(const CpuWeight& weight, ConstMatrixF32 x, int64_
     buffers.made[0] = buffers.made[1] = nullptr;
   }
   for (const WeightPart& part : weight.parts()) {
-    if (part.form == PartForm::kBf16Tiles) {
+    if (part.form == PartForm::kBf16Rows) {
       const uint32_t*& made = matmul_->made_bf16_x;
       if (made == nullptr) made = pack_bf16_x(x, first, count);
       continue;
@@ -396,17 +395,17 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
                                             sums.x_stride,
                                             part->scale_groups};
       entry.product(&product);
-    } else if (part->form == PartForm::kBf16Tiles) {
+    } else if (part->form == PartForm::kBf16Rows) {
       sums.data = worker.sums.get<float>(num_w * sums.w_stride);
-      const kernels::Bf16TileArgs product{part->row(first_w),
-                                          static_cast<int64_t>(part->row_bytes),
-                                          num_w,
-                                          weight.cols(),
-                                          matmul_->made_bf16_x,
-                                          count,
-                                          sums.data,
-                                          sums.w_stride};
-      matmul_->bf16_tiles->product(&product);
+      const kernels::Bf16DotArgs product{part->row(first_w),
+                                         static_cast<int64_t>(part->row_bytes),
+                                         num_w,
+                                         weight.cols(),
+                                         matmul_->made_bf16_x,
+                                         count,
+                                         sums.data,
+                                         sums.w_stride};
+      matmul_->bf16_dot->product(&product);
     } else {
       sums.data = worker.sums.get<float>(round_up(num_w, kernel.tile_w) * sums.w_stride);
       const FloatPart product(kernel, *part, weight.cols());
@@ -434,10 +433,10 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
   int64_t task_rows =
       std::max(kernel.tile_w * kFloatPanelsPerTask.most, panel_rows * kQuantPanelsPerTask.most);
   int64_t stream_rows = kMostUnitsPerTask * panel_rows;
-  if (matmul_->bf16_tiles != nullptr) {
+  if (matmul_->bf16_dot != nullptr) {
     matmul_->bf16_x.get<uint32_t>(kernels::bf16_packed_words(rows, limits.max_columns));
-    task_rows = std::max(task_rows, kBf16Rows * kBf16PanelsPerTask.most);
-    stream_rows = std::max(stream_rows, kMostUnitsPerTask * kBf16Rows);
+    task_rows = std::max(task_rows, kBf16TaskUnit * kBf16PanelsPerTask.most);
+    stream_rows = std::max(stream_rows, kMostUnitsPerTask * kBf16TaskUnit);
   }
   const int64_t sums = std::max((round_up(rows, 32) + 16) * task_rows, stream_rows);
   for (MatmulState::Worker& worker : matmul_->workers) {

@@ -1,4 +1,4 @@
-// CpuOps with a kernel of bf16 tiles (the model of AMX, on any machine): which products take it,
+// CpuOps with a kernel of bf16_dot.h (the model of AMX, on any machine): which products take it,
 // and that what it computes depends neither on the other rows nor on the threads.
 #include <gtest/gtest.h>
 
@@ -13,7 +13,7 @@
 namespace ruvllm {
 namespace {
 
-constexpr kernels::Bf16TileKernel kModel = kernels::make_bf16_tiles<kernels::ModelTiles>();
+constexpr kernels::Bf16DotKernel kModel = kernels::make_bf16_tiles<kernels::ModelTiles>();
 constexpr auto kGeneric = kernels::IsaLevel::kGeneric;
 
 std::vector<float> random_floats(int64_t n, uint64_t seed) {

@@ -18,11 +18,11 @@ inline constexpr int64_t kMaxRowsAtOnce = 256;
 
 struct CpuOps::MatmulState {
   // bf16: the kernel of bf16 weights in fast mode; null: that of `isa`, if it has one.
-  MatmulState(kernels::IsaLevel isa, int num_threads, const kernels::Bf16TileKernel* bf16)
+  MatmulState(kernels::IsaLevel isa, int num_threads, const kernels::Bf16DotKernel* bf16)
       : float_dot(kernels::float_dot_kernel(isa)),
         quant_panel(kernels::quant_panel_kernel(isa)),
         quantize(kernels::quantize_kernel(isa)),
-        bf16_tiles(bf16 != nullptr ? bf16 : kernels::bf16_tile_kernel(isa)),
+        bf16_dot(bf16 != nullptr ? bf16 : kernels::bf16_dot_kernel(isa)),
         workers(static_cast<size_t>(num_threads)) {}
 
   // Room for the inputs of a weight with so many transforms.
@@ -40,7 +40,7 @@ struct CpuOps::MatmulState {
   const kernels::FloatDotKernel& float_dot;
   const kernels::QuantPanelKernel& quant_panel;
   const kernels::QuantizeKernel& quantize;
-  const kernels::Bf16TileKernel* bf16_tiles;  // null: bf16 weights are float rows like others
+  const kernels::Bf16DotKernel* bf16_dot;  // null: bf16 weights are float rows like others
   // Rows of x as the kernels want them.
   ScratchBuffer packed_x;
   ScratchBuffer bf16_x;

@@ -29,10 +29,10 @@ bool is_aligned(const std::byte* data, DType dtype) {
 
 class WeightBuilder {
  public:
-  // panel_rows: of the panels that integer formats become; 0: they stay as they are. bf16_tiles:
+  // panel_rows: of the panels that integer formats become; 0: they stay as they are. bf16_rows:
   // rows of bf16 are multiplied with x in bf16.
-  WeightBuilder(ThreadPool& pool, int64_t panel_rows, bool bf16_tiles)
-      : pool_(pool), panel_rows_(panel_rows), bf16_tiles_(bf16_tiles) {}
+  WeightBuilder(ThreadPool& pool, int64_t panel_rows, bool bf16_rows)
+      : pool_(pool), panel_rows_(panel_rows), bf16_rows_(bf16_rows) {}
 
   Status add(const WeightSource& source) {
     const TensorView& view = source.view;
@@ -104,7 +104,7 @@ class WeightBuilder {
 
   PartForm form_of_rows(DType dtype) const {
     if (!is_row_float(dtype)) return PartForm::kEncodedRows;
-    return bf16_tiles_ && dtype == DType::kBF16 ? PartForm::kBf16Tiles : PartForm::kFloatRows;
+    return bf16_rows_ && dtype == DType::kBF16 ? PartForm::kBf16Rows : PartForm::kFloatRows;
   }
 
   // In place, unless the elements are not aligned.
@@ -236,7 +236,7 @@ class WeightBuilder {
 
   ThreadPool& pool_;
   int64_t panel_rows_;
-  bool bf16_tiles_;
+  bool bf16_rows_;
   std::unique_ptr<CpuWeight> weight_ = std::make_unique<CpuWeight>();
   uint64_t source_row_bytes_ = 0;
 };
@@ -246,7 +246,7 @@ Result<std::unique_ptr<Weight>> CpuOps::make_weight(std::span<const WeightSource
   if (sources.empty()) return fail(ErrorCode::kInvalidArgument, "weight without sources");
   const bool as_stored = options.compute == ComputeType::kF32 || options.embedding_only;
   WeightBuilder builder(pool_, as_stored ? 0 : matmul_->quant_panel.panel_rows,
-                        !as_stored && matmul_->bf16_tiles != nullptr);
+                        !as_stored && matmul_->bf16_dot != nullptr);
   for (const WeightSource& source : sources) RUVLLM_TRY(builder.add(source));
   std::unique_ptr<CpuWeight> weight = builder.finish();
   if (!weight->transforms().empty()) matmul_->reserve_inputs(weight->transforms().size());

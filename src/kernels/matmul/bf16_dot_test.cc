@@ -1,7 +1,7 @@
-// Products with bf16 tiles: the kernels (over the model of the tiles on any machine, over the
-// instructions where there are any) against the sums that bf16_tiles.h describes, bit for bit, and
-// against the exact product.
-#include "kernels/matmul/bf16_tiles.h"
+// Products of bf16 weights and x in bf16: the kernels (over models of the instructions on any
+// machine, over the instructions where there are any) against the sums that bf16_dot.h describes,
+// bit for bit, and against the exact product.
+#include "kernels/matmul/bf16_dot.h"
 
 #include <gtest/gtest.h>
 
@@ -12,25 +12,11 @@
 
 #include "base/float_types.h"
 #include "kernels/kernel_test_util.h"
+#include "kernels/matmul/bf16_lanes_impl.h"
 #include "kernels/matmul/bf16_tiles_impl.h"
 
 namespace ruvllm::kernels {
 namespace {
-
-constexpr Bf16TileKernel kModel = make_bf16_tiles<ModelTiles>();
-
-struct Named {
-  std::string name;
-  const Bf16TileKernel* kernel;
-};
-
-std::vector<Named> kernels() {
-  std::vector<Named> out = {{"amx (model)", &kModel}};
-#if defined(__x86_64__)
-  if (isa_supported(IsaLevel::kAmx)) out.push_back({"amx", &amx::kBf16Tiles});
-#endif
-  return out;
-}
 
 struct Problem {
   Problem(int64_t x_rows, int64_t w_rows, int64_t columns, uint64_t seed, bool extreme)
@@ -59,12 +45,12 @@ struct Problem {
 };
 
 // [num_w][num_x]
-std::vector<float> product(const Bf16TileKernel& kernel, const Problem& problem, int64_t first_x,
+std::vector<float> product(const Bf16DotKernel& kernel, const Problem& problem, int64_t first_x,
                            int64_t num_x) {
   std::vector<uint32_t> packed(static_cast<size_t>(bf16_packed_words(num_x, problem.cols)));
-  for (int64_t t = 0; t < num_x; t += kBf16TileX) {
-    const float* rows[kBf16TileX];
-    const int64_t count = std::min<int64_t>(kBf16TileX, num_x - t);
+  for (int64_t t = 0; t < num_x; t += kBf16DotX) {
+    const float* rows[kBf16DotX];
+    const int64_t count = std::min<int64_t>(kBf16DotX, num_x - t);
     for (int64_t i = 0; i < count; ++i) {
       rows[i] = problem.x.data() + (first_x + t + i) * problem.cols;
     }
@@ -72,10 +58,10 @@ std::vector<float> product(const Bf16TileKernel& kernel, const Problem& problem,
   }
   const int64_t stride = num_x + 3;
   std::vector<float> sums(static_cast<size_t>(problem.num_w * stride), 77.0f);
-  const Bf16TileArgs args{problem.w.data(), problem.row_bytes,
-                          problem.num_w,    problem.cols,
-                          packed.data(),    num_x,
-                          sums.data(),      stride};
+  const Bf16DotArgs args{problem.w.data(), problem.row_bytes,
+                         problem.num_w,    problem.cols,
+                         packed.data(),    num_x,
+                         sums.data(),      stride};
   kernel.product(&args);
   std::vector<float> out;
   for (int64_t n = 0; n < problem.num_w; ++n) {
@@ -91,23 +77,105 @@ float flushed(float v) {
 }
 
 // As the header says it.
-float described(const Problem& problem, int64_t n, int64_t t) {
+float x_at(const Problem& problem, int64_t t, int64_t k) {
+  if (k >= problem.cols) return 0.0f;
+  return bf16_to_f32(f32_to_bf16(problem.x[static_cast<size_t>(t * problem.cols + k)]));
+}
+float w_at(const Problem& problem, int64_t n, int64_t k) {
+  return k < problem.cols ? problem.weight(n, k) : 0.0f;
+}
+
+float described_tiles(const Problem& problem, int64_t n, int64_t t) {
   float sum = 0.0f;
   for (int64_t k = 0; k < problem.cols; k += kBf16Step) {
     float chain[2] = {0.0f, 0.0f};
-    for (int64_t i = k; i < std::min<int64_t>(k + kBf16Step, problem.cols); ++i) {
-      const float x =
-          bf16_to_f32(f32_to_bf16(problem.x[static_cast<size_t>(t * problem.cols + i)]));
+    for (int64_t i = k; i < k + kBf16Step; ++i) {
       float& to = chain[i % 2];
-      to = ModelTiles::fused(x, problem.weight(n, i), to);
+      to = ModelTiles::fused(x_at(problem, t, i), w_at(problem, n, i), to);
     }
     sum = flushed(sum + flushed(chain[0] + chain[1]));
   }
   return sum;
 }
 
+float described_lanes(const Problem& problem, int64_t n, int64_t t) {
+  float sum = 0.0f;
+  for (int64_t begin = 0; begin < problem.cols; begin += kBf16Block) {
+    std::vector<float> lanes(16, 0.0f);
+    for (int64_t k = begin;
+         k < std::min<int64_t>(begin + int64_t{kBf16Block}, (problem.cols + 31) / 32 * 32);
+         k += 2) {
+      float& lane = lanes[static_cast<size_t>(k / 2 % 16)];
+      for (const int64_t i : {k + 1, k}) {
+        lane = ModelTiles::fused(x_at(problem, t, i), w_at(problem, n, i), lane);
+      }
+    }
+    for (size_t l = 0; l < 8; ++l) lanes[l] += lanes[l + 8];
+    for (size_t count = 8; count > 1; count /= 2) {
+      for (size_t l = 0; l < count / 2; ++l) lanes[l] = lanes[2 * l] + lanes[2 * l + 1];
+    }
+    sum = begin == 0 ? lanes[0] : sum + lanes[0];
+  }
+  return sum;
+}
+
+// VDPBF16PS in plain C++.
+struct DotModel {
+  struct F {
+    float lane[16];
+  };
+  struct P {
+    uint16_t element[32];
+  };
+  static F zero() { return F{}; }
+  static P load(const void* p) {
+    P out;
+    std::memcpy(&out, p, sizeof out);
+    return out;
+  }
+  static F dot(F sum, P x, P w) {
+    for (size_t l = 0; l < 16; ++l) {
+      for (const size_t i : {2 * l + 1, 2 * l}) {
+        sum.lane[l] =
+            ModelTiles::fused(bf16_to_f32(x.element[i]), bf16_to_f32(w.element[i]), sum.lane[l]);
+      }
+    }
+    return sum;
+  }
+  static float reduce_add(F a) {
+    float s[8];
+    for (size_t l = 0; l < 8; ++l) s[l] = a.lane[l] + a.lane[l + 8];
+    return ((s[0] + s[1]) + (s[2] + s[3])) + ((s[4] + s[5]) + (s[6] + s[7]));
+  }
+  static void reduce_add_4(F a, F b, F c, F d, float* out) {
+    const float sums[4] = {reduce_add(a), reduce_add(b), reduce_add(c), reduce_add(d)};
+    std::memcpy(out, sums, sizeof sums);
+  }
+};
+
+constexpr Bf16DotKernel kTilesModel = make_bf16_tiles<ModelTiles>();
+constexpr Bf16DotKernel kLanesModel = make_bf16_lanes<DotModel>();
+
+struct Named {
+  std::string name;
+  const Bf16DotKernel* kernel;
+  float (*described)(const Problem& problem, int64_t n, int64_t t);
+};
+
+std::vector<Named> kernels() {
+  std::vector<Named> out = {{"amx (model)", &kTilesModel, described_tiles},
+                            {"avx512bf16 (model)", &kLanesModel, described_lanes}};
+#if defined(__x86_64__)
+  if (isa_supported(IsaLevel::kAmx)) out.push_back({"amx", &amx::kBf16Dot, described_tiles});
+  if (isa_supported(IsaLevel::kAvx512Bf16)) {
+    out.push_back({"avx512bf16", &avx512bf16::kBf16Dot, described_lanes});
+  }
+#endif
+  return out;
+}
+
 void expect_as_described(const Problem& problem) {
-  for (const auto& [name, kernel] : kernels()) {
+  for (const auto& [name, kernel, described] : kernels()) {
     const auto got = product(*kernel, problem, 0, problem.num_x);
     for (int64_t n = 0; n < problem.num_w; ++n) {
       for (int64_t t = 0; t < problem.num_x; ++t) {
@@ -121,8 +189,11 @@ void expect_as_described(const Problem& problem) {
   }
 }
 
-TEST(Bf16Tiles, AddAsDescribed) {
-  if (!isa_supported(IsaLevel::kAmx)) std::printf("not run here: amx\n");
+TEST(Bf16Dot, AddAsDescribed) {
+  for (const IsaLevel level : {IsaLevel::kAvx512Bf16, IsaLevel::kAmx}) {
+    if (isa_supported(level)) continue;
+    std::printf("not run here: %s\n", std::string(isa_name(level)).c_str());
+  }
   for (const int64_t num_x : {1, 2, 15, 16, 17, 31, 32, 33, 49, 70}) {
     for (const int64_t num_w : {1, 16, 17, 32, 33, 50}) {
       const int64_t cols = 31 + (num_x * 7 + num_w) % 3 + 32 * ((num_x + num_w) % 4);
@@ -131,15 +202,16 @@ TEST(Bf16Tiles, AddAsDescribed) {
   }
   // Several blocks of columns, the last not whole; of rows in place, more than are fetched ahead.
   for (const int64_t num_x : {1, 40}) expect_as_described(Problem(num_x, 100, 1100, 5, false));
+  for (const int64_t num_x : {1, 7}) expect_as_described(Problem(num_x, 6, 4200, 9, false));
 }
 
-TEST(Bf16Tiles, InfinitiesNansAndSubnormals) {
+TEST(Bf16Dot, InfinitiesNansAndSubnormals) {
   for (const int64_t num_x : {1, 20, 35}) expect_as_described(Problem(num_x, 35, 95, 6, true));
 }
 
-TEST(Bf16Tiles, RowsDoNotDependOnTheirNeighbours) {
+TEST(Bf16Dot, RowsDoNotDependOnTheirNeighbours) {
   const Problem problem(67, 40, 600, 7, false);
-  for (const auto& [name, kernel] : kernels()) {
+  for (const auto& [name, kernel, described] : kernels()) {
     const auto all = product(*kernel, problem, 0, 67);
     for (const auto& [first, count] :
          {std::pair<int64_t, int64_t>{0, 1}, {66, 1}, {3, 30}, {20, 33}}) {
@@ -156,10 +228,10 @@ TEST(Bf16Tiles, RowsDoNotDependOnTheirNeighbours) {
 }
 
 // Each x is off by at most 2^-9 of itself, and the sums by their roundings.
-TEST(Bf16Tiles, NearTheExactProduct) {
+TEST(Bf16Dot, NearTheExactProduct) {
   const Problem problem(3, 20, 1000, 8, false);
-  const double roundings = 16 + 1000.0 / 32 + 3;  // of a step's chain, of the steps
-  for (const auto& [name, kernel] : kernels()) {
+  const double roundings = 64 + 8;  // the longest chain of a sum, and the tree
+  for (const auto& [name, kernel, described] : kernels()) {
     const auto got = product(*kernel, problem, 0, 3);
     for (int64_t n = 0; n < problem.num_w; ++n) {
       for (int64_t t = 0; t < 3; ++t) {

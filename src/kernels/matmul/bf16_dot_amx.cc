@@ -2,6 +2,6 @@
 
 namespace ruvllm::kernels::amx {
 
-const Bf16TileKernel kBf16Tiles = make_bf16_tiles<AmxTiles>();
+const Bf16DotKernel kBf16Dot = make_bf16_tiles<AmxTiles>();
 
 }  // namespace ruvllm::kernels::amx

@@ -1,0 +1,164 @@
+// The kernels of bf16_dot.h, "lanes", over D: VDPBF16PS, or its model. D has
+//   F, kZero ...  sums of 16 lanes: zero(), and reduce_add_4 of simd/vec_avx512.h
+//   P             32 bf16: load(p), of 64 bytes
+//   dot(sum, x, w)   one step of the header
+//
+// As float_dot_impl.h: tiles of 6 rows of x by 4 of w (24 sums, four weights and x of 32
+// registers), with w in place; one row of x streams four rows of w and fetches the next four.
+#pragma once
+
+#include "kernels/matmul/bf16_dot.h"
+#include "kernels/matmul/bf16_round.h"
+
+namespace ruvllm::kernels {
+namespace {
+
+inline void pack_lanes_of_x(const float* const* rows, int64_t num_rows, int64_t cols,
+                            uint32_t* out) {
+  const int64_t pairs = bf16_packed_words(1, cols);
+  for (int64_t t = 0; t < num_rows; ++t) {
+    for (int64_t i = 0; i < pairs; ++i) {
+      const uint32_t low = 2 * i < cols ? rounded_bf16(rows[t][2 * i]) : 0;
+      const uint32_t high = 2 * i + 1 < cols ? rounded_bf16(rows[t][2 * i + 1]) : 0;
+      out[(i / 16 * num_rows + t) * 16 + i % 16] = low | high << 16;
+    }
+  }
+}
+
+template <class D>
+struct Bf16Lanes {
+  using F = typename D::F;
+  using P = typename D::P;
+  static constexpr int kW = 4;
+  static constexpr int kMostX = 6;
+  static constexpr int64_t kSteps = kBf16Block / kBf16Step;
+
+  struct Rows {
+    const uint8_t* w[kW];
+    const uint8_t* ahead[kW];  // fetched meanwhile, with one row of x
+  };
+  // A tile of packed x from its row `row` on.
+  struct X {
+    const uint32_t* words;
+    int64_t rows;
+    int64_t row;
+    const uint32_t* at(int64_t step, int t) const { return words + (step * rows + row + t) * 16; }
+  };
+
+  template <int NX>
+  static void add(const Rows& rows, const X& x, int64_t step, const P (&w)[kW], F (&sum)[NX][kW]) {
+#pragma GCC unroll 8
+    for (int t = 0; t < NX; ++t) {
+      const P xv = D::load(x.at(step, t));
+#pragma GCC unroll 4
+      for (int n = 0; n < kW; ++n) sum[t][n] = D::dot(sum[t][n], xv, w[n]);
+    }
+    if constexpr (NX == 1) {
+#pragma GCC unroll 4
+      for (int n = 0; n < kW; ++n) __builtin_prefetch(rows.ahead[n] + 64 * step, 0, 2);
+    }
+  }
+
+  // Sums of NX rows of x and kW of w over steps [first, last), the columns of a block: [kW][8].
+  template <int NX>
+  static void tile(const Rows& rows, const X& x, int64_t first, int64_t last, int64_t cols,
+                   float (*out)[8]) {
+    F sum[NX][kW];
+#pragma GCC unroll 8
+    for (int t = 0; t < NX; ++t) {
+#pragma GCC unroll 4
+      for (int n = 0; n < kW; ++n) sum[t][n] = D::zero();
+    }
+    P w[kW];
+    const int64_t whole = cols / kBf16Step < last ? cols / kBf16Step : last;
+    for (int64_t s = first; s < whole; ++s) {
+#pragma GCC unroll 4
+      for (int n = 0; n < kW; ++n) w[n] = D::load(rows.w[n] + 64 * s);
+      add(rows, x, s, w, sum);
+    }
+    if (whole < last) {
+#pragma GCC unroll 4
+      for (int n = 0; n < kW; ++n) {
+        uint8_t padded[64] = {};
+        __builtin_memcpy(padded, rows.w[n] + 64 * whole, (size_t)(2 * (cols - whole * kBf16Step)));
+        w[n] = D::load(padded);
+      }
+      add(rows, x, whole, w, sum);
+    }
+    if constexpr (NX == 1) {
+      float of_w[kW];
+      D::reduce_add_4(sum[0][0], sum[0][1], sum[0][2], sum[0][3], of_w);
+      for (int n = 0; n < kW; ++n) out[n][0] = of_w[n];
+    } else {
+#pragma GCC unroll 4
+      for (int n = 0; n < kW; ++n) {
+#pragma GCC unroll 2
+        for (int t = 0; t < NX; t += 4) {
+          const F none = D::zero();
+          D::reduce_add_4(sum[t][n], t + 1 < NX ? sum[t + 1 < NX ? t + 1 : t][n] : none,
+                          t + 2 < NX ? sum[t + 2 < NX ? t + 2 : t][n] : none,
+                          t + 3 < NX ? sum[t + 3 < NX ? t + 3 : t][n] : none, out[n] + t);
+        }
+      }
+    }
+  }
+
+  template <int NX>
+  static void tile_of(int64_t num_x, const Rows& rows, const X& x, int64_t first, int64_t last,
+                      int64_t cols, float (*out)[8]) {
+    if constexpr (NX > 1) {
+      if (num_x < NX) return tile_of<NX - 1>(num_x, rows, x, first, last, cols, out);
+    }
+    tile<NX>(rows, x, first, last, cols, out);
+  }
+
+  // Rows n ... n + 3 of w (beyond the last: the last again), and what comes after them.
+  static Rows rows_at(const Bf16DotArgs& args, int64_t n) {
+    Rows rows;
+    const auto* w = (const uint8_t*)args.w;
+    for (int i = 0; i < kW; ++i) {
+      const int64_t row = n + i < args.num_w ? n + i : args.num_w - 1;
+      const int64_t next = row + kW < args.num_w ? row + kW : row;
+      rows.w[i] = w + row * args.row_bytes;
+      rows.ahead[i] = w + next * args.row_bytes;
+    }
+    return rows;
+  }
+
+  // Rows [t, t + num_x) of x, of one tile, with all rows of w over a block of columns.
+  static void row_of_tiles(const Bf16DotArgs& args, const X& x, int64_t t, int64_t num_x,
+                           int64_t first, int64_t last) {
+    for (int64_t n = 0; n < args.num_w; n += kW) {
+      float out[kW][8];
+      tile_of<kMostX>(num_x, rows_at(args, n), x, first, last, args.cols, out);
+      for (int64_t i = 0; i < kW && n + i < args.num_w; ++i) {
+        float* sums = args.sums + (n + i) * args.sums_stride + t;
+        for (int64_t j = 0; j < num_x; ++j) sums[j] = first == 0 ? out[i][j] : sums[j] + out[i][j];
+      }
+    }
+  }
+
+  static void product(const Bf16DotArgs* args) {
+    const int64_t steps = bf16_packed_words(1, args->cols) / 16;
+    for (int64_t first = 0; first < steps; first += kSteps) {
+      const int64_t last = first + kSteps < steps ? first + kSteps : steps;
+      for (int64_t t = 0; t < args->num_x; t += kBf16DotX) {
+        const int64_t left = args->num_x - t;
+        const int64_t rows = left < kBf16DotX ? left : (int64_t)kBf16DotX;
+        const uint32_t* words = args->x + bf16_packed_words(t, args->cols);
+        for (int64_t row = 0; row < rows; row += kMostX) {
+          const int64_t num_x = rows - row < kMostX ? rows - row : kMostX;
+          row_of_tiles(*args, {words, rows, row}, t + row, num_x, first, last);
+        }
+      }
+    }
+  }
+};
+
+template <class D>
+constexpr Bf16DotKernel make_bf16_lanes() {
+  return {pack_lanes_of_x, Bf16Lanes<D>::product};
+}
+
+}  // namespace
+}  // namespace ruvllm::kernels
