@@ -177,7 +177,7 @@ def rows_of(results):
         removed = vs = ""
         if base is not None:
             share = share_removed(base["excess"], r["excess"])
-            if share is not None:
+            if share is not None and not base["isq"].startswith("rtn8"):  # that leaves nothing
                 removed = f"{100 * share[0]:.0f} % [{100 * share[1]:.0f}, {100 * share[2]:.0f}]"
             r["against_rtn"] = d = interval([a - b for a, b in zip(r["excess"], base["excess"])])
             vs = f"{percent(d[0])} % [{percent(d[1])}, {percent(d[2])}]"
