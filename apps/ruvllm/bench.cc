@@ -56,11 +56,15 @@ void BenchFlags::add_to(FlagSet& set) {
           4096);
   set.add("--trace", "FILE", trace,
           "JSON array of requests (prompt: ids, max_tokens) through serving, --batch at a time");
+  add_list(set, "--adapters-in-batch", adapters_in_batch,
+           "decode of --batch sessions with the first N adapters given, each session one of them, "
+           "and with --xlora, beside the base model",
+           1);
   set.add_example("ruvllm bench -m demo --backend serving --batch 1,8,64");
   set.add_example("ruvllm bench -m demo --compare edge,serving");
 #else
-  for (const char* name :
-       {"--compare", "--shared-prefix", "--long-prefill", "--mixed", "--trace"}) {
+  for (const char* name : {"--compare", "--shared-prefix", "--long-prefill", "--mixed", "--trace",
+                           "--adapters-in-batch"}) {
     set.add_refused(name, true, "the serving backend is not in this binary");
   }
 #endif
@@ -295,10 +299,16 @@ std::optional<int> BenchFlags::check(const FlagSet& flags) const {
   }
   if (!measures_sessions()) {
     for (const char* flag : {"--shared-prefix", "--long-prefill", "--mixed", "--trace", "--adapter",
-                             "--use-adapter", "--xlora"}) {
+                             "--use-adapter", "--xlora", "--adapters-in-batch"}) {
       if (flags.given(flag)) {
         return flags.usage_error(concat(flag, " needs --backend serving or --compare"));
       }
+    }
+  }
+  for (const int64_t count : adapters_in_batch) {
+    if (count > static_cast<int64_t>(model.load.adapters.size())) {
+      return flags.usage_error(concat("--adapters-in-batch is ", count, ", and ",
+                                      model.load.adapters.size(), " were given with --adapter"));
     }
   }
   return model.check_used(flags, measures_sessions());

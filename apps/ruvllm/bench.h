@@ -31,6 +31,7 @@ struct BenchFlags {
   int64_t long_prefill = 0;
   int64_t mixed = 0;
   std::string trace;  // a file of requests
+  std::vector<int64_t> adapters_in_batch;
   FlagSet* flags = nullptr;
 
   void add_to(FlagSet& set);

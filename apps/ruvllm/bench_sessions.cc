@@ -89,15 +89,19 @@ double SessionBench::peak_macs(const ModelRunner& runner) const {
   return peak == nullptr ? 0.0 : peak->macs_per_second;
 }
 
-double SessionBench::floor_seconds(const ModelRunner& runner, int64_t rows, int64_t output_rows,
-                                   double kv_tokens) const {
+double SessionBench::reading_seconds(const ModelRunner& runner, double kv_tokens,
+                                     double more) const {
   SpeedCase weights;
   weights.num_tokens = 0;
   weights.batch = 0;
   const double kv_bytes =
       static_cast<double>(runner.kv_block_bytes()) / runner.kv_block_tokens() * kv_tokens;
-  const double bytes = decode_bytes_per_step(runner, weights) + kv_bytes;
-  const double reading = bytes / roofs_.read_bytes_per_second;
+  return (decode_bytes_per_step(runner, weights) + kv_bytes + more) / roofs_.read_bytes_per_second;
+}
+
+double SessionBench::floor_seconds(const ModelRunner& runner, int64_t rows, int64_t output_rows,
+                                   double kv_tokens) const {
+  const double reading = reading_seconds(runner, kv_tokens, 0.0);
   const double peak = peak_macs(runner);
   return std::max(reading, peak > 0.0 ? weight_macs(runner, rows, output_rows) / peak : 0.0);
 }
@@ -266,13 +270,14 @@ Status SessionBench::run_steps() {
 }
 
 Status SessionBench::run() {
-  RUVLLM_TRY(run_steps());
+  if (flags_.adapters_in_batch.empty()) RUVLLM_TRY(run_steps());
   for (const int64_t batch : flags_.batch) {
     if (flags_.shared_prefix > 0) RUVLLM_TRY(run_shared_prefix(batch));
     if (flags_.long_prefill > 0) RUVLLM_TRY(run_beside(batch));
     if (!flags_.trace.empty()) RUVLLM_TRY(run_trace_file(batch));
   }
   if (flags_.mixed > 0) RUVLLM_TRY(run_pool());
+  if (!flags_.adapters_in_batch.empty()) RUVLLM_TRY(run_adapters());
   return {};
 }
 

@@ -117,6 +117,12 @@ void ModelFlags::add_adapter_flags(FlagSet& flags) {
                      return {};
                    });
   flags.add("--xlora", "DIR", load.xlora, "an X-LoRA: several adapters and their router");
+  flags.add_custom("--adapter-memory", "BYTES", "1G",
+                   "of adapters and X-LoRAs in memory; unused ones beyond it are read again",
+                   [this](std::string_view text) -> Status {
+                     RUVLLM_ASSIGN(load.adapter_memory_bytes, parse_bytes(text));
+                     return {};
+                   });
 }
 
 namespace {

@@ -67,11 +67,18 @@ class SessionBench {
   Status run_pool();
   Status use_pool(int32_t block_size, uint64_t bytes, const std::vector<TraceRequest>& requests);
   Status run_trace_file(int64_t batch);
+  // Adapters (bench_adapters.cc).
+  struct AdapterCase;
+  Status run_adapters();
+  Status run_adapter_cases(OpenBackend& bench, int64_t batch, int64_t tokens);
+  double adapter_bytes(const OpenBackend& bench, const AdapterCase& adapter_case) const;
 
   // No step of so many rows can take less: weights and KV over the read roof, or the products with
   // weights over the peak of their unit.
   double floor_seconds(const ModelRunner& runner, int64_t rows, int64_t output_rows,
                        double kv_tokens) const;
+  // Of weights, KV and `more` bytes at the read roof.
+  double reading_seconds(const ModelRunner& runner, double kv_tokens, double more) const;
   double peak_macs(const ModelRunner& runner) const;
   // `more`: members of the row beside those that all have; "gb_s" replaces the common one.
   void add_row(std::string test, const OpenBackend& bench, int64_t batch, int64_t depth,

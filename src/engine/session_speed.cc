@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/rng.h"
+#include "base/str.h"
 
 namespace ruvllm {
 namespace {
@@ -30,9 +31,11 @@ class Sessions {
  public:
   explicit Sessions(LlmBackend& backend) : backend_(backend), begin_(Clock::now()) {}
 
-  Status start(const TokenIds& prompt, int64_t tokens) {
+  Status start(const TokenIds& prompt, int64_t tokens, const std::string& adapter = {}) {
+    RequestOptions options;
+    options.adapter = adapter;
     RUVLLM_ASSIGN(std::unique_ptr<TokenStream> stream,
-                  backend_.generate_stream(prompt, greedy(tokens)));
+                  backend_.generate_stream(prompt, greedy(tokens), options));
     sessions_.push_back({std::move(stream), elapsed(), {}, false});
     ++num_open_;
     return {};
@@ -149,6 +152,32 @@ Result<SessionRun> run_sessions(LlmBackend& backend, std::span<const TokenIds> p
   }
   run.first_token_seconds = quantile(std::move(first), 0.5);
   return run;
+}
+
+Result<double> decode_rate(LlmBackend& backend, std::span<const TokenIds> prompts, int64_t tokens,
+                           std::span<const std::string> adapters) {
+  Sessions sessions(backend);
+  for (size_t i = 0; i < prompts.size(); ++i) {
+    RUVLLM_TRY(sessions.start(prompts[i], tokens,
+                              adapters.empty() ? std::string() : adapters[i % adapters.size()]));
+  }
+  while (!sessions.all_have_ended()) RUVLLM_TRY(sessions.listen());
+  double begin = 0.0;
+  double end = 1e300;
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    if (sessions.times(i).size() < 2) return fail(ErrorCode::kInvalidArgument, "too few tokens");
+    begin = std::max(begin, sessions.times(i).front());
+    end = std::min(end, sessions.times(i).back());
+  }
+  int64_t count = 0;
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    for (const double time : sessions.times(i)) count += time > begin && time <= end ? 1 : 0;
+  }
+  if (end <= begin || count == 0) {
+    return fail(ErrorCode::kInvalidArgument, concat("the sessions never decoded all at a time; ",
+                                                    tokens, " tokens are too few"));
+  }
+  return static_cast<double>(count) / (end - begin);
 }
 
 DecodeSteps decode_steps(std::span<const SpeedRunner::Step> steps, int64_t rows) {

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "engine/speed_runner.h"
@@ -28,6 +29,12 @@ struct SessionRun {
 // One session per prompt, all at once, greedy, `tokens` new tokens each.
 Result<SessionRun> run_sessions(LlmBackend& backend, std::span<const TokenIds> prompts,
                                 int64_t tokens);
+
+// Tokens per second of all sessions while all of them decode: from the last one's first token to
+// the first one's last. Session i is computed with adapters[i % size]; none: with what is the
+// default.
+Result<double> decode_rate(LlmBackend& backend, std::span<const TokenIds> prompts, int64_t tokens,
+                           std::span<const std::string> adapters);
 
 // Steps of exactly `rows` sequences that decode, each followed by another such one: the mean time
 // from one to the next, in which the backend does all it does for a token.

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <bit>
 #include <cstdlib>
+#include <cstring>
+#include <span>
 #include <utility>
 
 #include "base/mmap_file.h"
@@ -19,8 +21,12 @@ constexpr size_t kMaxNameBytes = 256;
 class Fingerprint {
  public:
   void add(uint32_t word) { hash_ = (hash_ ^ word) * 0x100000001b3u; }
-  void add(const std::vector<float>& values) {
-    for (const float value : values) add(std::bit_cast<uint32_t>(value));
+  void add(std::span<const std::byte> bytes) {
+    for (size_t i = 0; i < bytes.size(); i += sizeof(uint32_t)) {
+      uint32_t word = 0;
+      std::memcpy(&word, bytes.data() + i, std::min(bytes.size() - i, sizeof word));
+      add(word);
+    }
   }
   uint64_t value() const { return hash_; }
 

@@ -34,8 +34,9 @@ std::shared_ptr<const Checkpoint> tiny_base() {
   return base;
 }
 
-// An adapter of q_proj with r = 2 whose numbers are all `value`. 2 layers * (16 + 16) * 4 bytes.
-constexpr uint64_t kAdapterBytes = 256;
+// An adapter of q_proj [8, 8] with r = 2 whose numbers are all `value`: 2 layers, f32, A [2, 8] and
+// B in a panel.
+constexpr uint64_t kAdapterBytes = 2 * (2 * 8 + 2 * kLoraPanel) * 4;
 
 void write_text(const std::string& path, std::string_view text) {
   FILE* file = std::fopen(path.c_str(), "wb");
@@ -64,7 +65,9 @@ void write_adapter(const std::string& folder, float value) {
 }
 
 float value_of(const StoredAdapter& adapter) {
-  return adapter.mix->parts.front().adapter->pairs.front().a.front();
+  float value = 0.0f;
+  std::memcpy(&value, adapter.mix->parts.front().adapter->pairs.front().a.data(), sizeof value);
+  return value;
 }
 
 class Store : public ::testing::Test {

@@ -2,10 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <optional>
 #include <unordered_map>
 #include <utility>
 
+#include "base/float_types.h"
 #include "base/mmap_file.h"
 #include "base/read_file.h"
 #include "base/str.h"
@@ -56,6 +58,20 @@ std::optional<TensorName> split_name(std::string_view name) {
 bool is_real(DType dtype) {
   return dtype == DType::kF32 || dtype == DType::kF16 || dtype == DType::kBF16 ||
          dtype == DType::kF64;
+}
+
+// The values as bytes of this type, f32 or bf16 (which they are then already).
+std::vector<std::byte> stored(std::span<const float> values, DType dtype) {
+  if (dtype == DType::kF32) {
+    const auto bytes = std::as_bytes(values);
+    return {bytes.begin(), bytes.end()};
+  }
+  std::vector<std::byte> out(values.size() * sizeof(uint16_t));
+  for (size_t i = 0; i < values.size(); ++i) {
+    const uint16_t bits = f32_to_bf16(values[i]);
+    std::memcpy(out.data() + i * sizeof bits, &bits, sizeof bits);
+  }
+  return out;
 }
 
 class AdapterLoader {
@@ -272,27 +288,31 @@ Status AdapterLoader::add_pair(const LoraModule& module, const Found& found,
   RUVLLM_ASSIGN(const double scale, config_.scale_of(module));
   pair.scale = static_cast<float>(scale);
   const int64_t rank = pair.rank;
-  RUVLLM_ASSIGN(pair.a, read(*found.a, rank, module.cols, "rank, inputs"));
+  RUVLLM_ASSIGN(std::vector<float> a, read(*found.a, rank, module.cols, "rank, inputs"));
   RUVLLM_ASSIGN(const std::vector<float> b, read(*found.b, module.rows, rank, "outputs, rank"));
   if (module.site == LoraSite::kEmbedding) {
-    std::vector<float> turned(pair.a.size());
+    std::vector<float> turned(a.size());
     for (int64_t j = 0; j < rank; ++j) {
       for (int64_t v = 0; v < module.cols; ++v) {
-        turned[static_cast<size_t>(v * rank + j)] =
-            pair.a[static_cast<size_t>(j * module.cols + v)];
+        turned[static_cast<size_t>(v * rank + j)] = a[static_cast<size_t>(j * module.cols + v)];
       }
     }
-    pair.a = std::move(turned);
+    a = std::move(turned);
   }
   RUVLLM_ASSIGN(const std::vector<int64_t> order, row_order(module));
-  pair.b.resize(b.size());
+  std::vector<float> panels(static_cast<size_t>(lora_panel_elements(module.rows, rank)));
   for (int64_t n = 0; n < module.rows; ++n) {
     const int64_t from = order[static_cast<size_t>(n)];
     for (int64_t j = 0; j < rank; ++j) {
-      pair.b[static_cast<size_t>(j * module.rows + n)] = b[static_cast<size_t>(from * rank + j)];
+      panels[static_cast<size_t>(lora_panel_index(n, j, rank))] =
+          b[static_cast<size_t>(from * rank + j)];
     }
   }
-  out.num_bytes += (pair.a.size() + pair.b.size()) * sizeof(float);
+  const bool narrow = found.a->view.dtype == DType::kBF16 && found.b->view.dtype == DType::kBF16;
+  pair.dtype = narrow ? DType::kBF16 : DType::kF32;
+  pair.a = stored(a, pair.dtype);
+  pair.b = stored(panels, pair.dtype);
+  out.num_bytes += pair.a.size() + pair.b.size();
   out.max_rank = std::max(out.max_rank, pair.rank);
   out.pairs.push_back(std::move(pair));
   return {};
@@ -341,6 +361,7 @@ LoraTerm LoraPair::term() const {
   LoraTerm term;
   term.a = a.data();
   term.b = b.data();
+  term.dtype = dtype;
   term.rank = rank;
   term.first_column = module.first_column;
   term.num_columns = module.rows;

@@ -27,8 +27,10 @@ struct LoraPair {
   LoraModule module;
   int32_t rank = 0;
   float scale = 1.0f;
-  std::vector<float> a;  // [R, K]; of the embedding [V, R]
-  std::vector<float> b;  // [R, N]
+  // As the file has them, bf16 where both are; f16 and f64 become f32. The layouts of LoraTerm.
+  DType dtype = DType::kF32;
+  std::vector<std::byte> a;
+  std::vector<std::byte> b;
 
   LoraTerm term() const;
 };

@@ -3,10 +3,16 @@
 #include <array>
 
 #include "base/check.h"
+#include "base/float_types.h"
 #include "ops/ops.h"
 
 namespace ruvllm {
 namespace {
+
+float element(const LoraTerm& term, const void* numbers, int64_t index) {
+  return term.dtype == DType::kF32 ? static_cast<const float*>(numbers)[index]
+                                   : bf16_to_f32(static_cast<const uint16_t*>(numbers)[index]);
+}
 
 // low[j] = gate * scale * (row j of A) . x
 void project_down(const LoraArgs& args, const LoraTerm& term, ConstMatrixF32 gates, int32_t row,
@@ -15,11 +21,13 @@ void project_down(const LoraArgs& args, const LoraTerm& term, ConstMatrixF32 gat
   for (int32_t j = 0; j < term.rank; ++j) {
     double sum = 0.0;
     if (!args.ids.empty()) {
-      sum = term.a[int64_t{args.ids[static_cast<size_t>(row)]} * term.rank + j];
+      const int64_t id = args.ids[static_cast<size_t>(row)];
+      sum = element(term, term.a, id * term.rank + j);
     } else {
       const float* x = args.x.row(row);
-      const float* a = term.a + j * args.x.cols;
-      for (int64_t k = 0; k < args.x.cols; ++k) sum += static_cast<double>(a[k]) * x[k];
+      for (int64_t k = 0; k < args.x.cols; ++k) {
+        sum += static_cast<double>(element(term, term.a, j * args.x.cols + k)) * x[k];
+      }
     }
     low[static_cast<size_t>(j)] = static_cast<float>(sum * term.scale * gate);
   }
@@ -40,9 +48,9 @@ void Ops::lora_delta(const LoraArgs& args) {
         project_down(args, term, group.gates, row, low);
         float* delta = args.delta.row(row) + term.first_column;
         for (int32_t j = 0; j < term.rank; ++j) {
-          const float* b = term.b + j * term.num_columns;
           for (int64_t n = 0; n < term.num_columns; ++n) {
-            delta[n] += low[static_cast<size_t>(j)] * b[n];
+            const float b = element(term, term.b, lora_panel_index(n, j, term.rank));
+            delta[n] += low[static_cast<size_t>(j)] * b;
           }
         }
       }

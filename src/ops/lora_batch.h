@@ -14,6 +14,7 @@
 #include <span>
 #include <vector>
 
+#include "tensor/dtype.h"
 #include "tensor/tensor_view.h"
 
 namespace ruvllm {
@@ -29,11 +30,22 @@ enum class LoraSite : uint8_t {
   kDown,       // [E]
 };
 
+// B stands in panels of so many columns, rank after rank, so that adding it is one stream of
+// memory; the last panel is filled up with zeros.
+inline constexpr int64_t kLoraPanel = 32;
+inline int64_t lora_panel_index(int64_t column, int64_t j, int64_t rank) {
+  return (column / kLoraPanel * rank + j) * kLoraPanel + column % kLoraPanel;
+}
+inline int64_t lora_panel_elements(int64_t columns, int64_t rank) {
+  return (columns + kLoraPanel - 1) / kLoraPanel * kLoraPanel * rank;
+}
+
 struct LoraTerm {
-  const float* a = nullptr;  // [R, K]; of the embedding [V, R]
-  const float* b = nullptr;  // [R, num_columns]
-  int32_t rank = 0;          // R
-  int64_t first_column = 0;  // of the site's output
+  const void* a = nullptr;    // [R, K]; of the embedding [V, R]
+  const void* b = nullptr;    // [panels][R][kLoraPanel]: see lora_panel_index
+  DType dtype = DType::kF32;  // of a and b: f32 or bf16
+  int32_t rank = 0;           // R
+  int64_t first_column = 0;   // of the site's output
   int64_t num_columns = 0;
   float scale = 1.0f;
   int32_t gate = -1;  // the column of the row's gates that multiplies it too; -1: none

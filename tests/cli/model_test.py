@@ -7,7 +7,7 @@ import pathlib
 import tempfile
 import unittest
 
-from common import (GOLDEN, SERVING, CliTest, largest_difference, needs_golden, read_safetensors)
+from common import (DEMO, GOLDEN, SERVING, CliTest, largest_difference, needs_golden, read_safetensors)
 
 STORIES = GOLDEN / "stories260K"
 
@@ -293,6 +293,28 @@ class Stories(CliTest):
                          trace)
         self.refused(2, ["--mixed needs --backend serving"], *common, "--mixed", "3")
         self.refused(2, ["--compare is serving"], *common, "--compare", "serving")
+
+    @unittest.skipUnless(SERVING, "a build without the serving backend")
+    def test_bench_of_adapters(self):
+        models = DEMO.parent
+        adapters = [f"--adapter={name}={models}/demo-{name}" for name in ("prose", "code")]
+        common = ["bench", "-m", "demo", "--backend", "serving", "--batch", "1,2", "--tg", "6",
+                  "--reps", "2", "--json", *adapters]
+        rows = self.ok_json(*common, "--xlora", f"{models}/demo-xlora", "--adapters-in-batch",
+                            "1,2")["rows"]
+        self.assertEqual([(r["test"], r["batch"]) for r in rows],
+                         [("base", 1), ("1 adapter", 1), ("xlora", 1),
+                          ("base", 2), ("1 adapter", 2), ("2 adapters", 2), ("xlora", 2)])
+        for row in rows:
+            self.assertGreater(row["tok_s"], 0)
+            self.assertEqual(row["base_ratio"] == 1, row["test"] == "base", row)
+            self.assertEqual("floor_seconds" in row, row["test"] != "xlora", row)
+        self.assertGreater(rows[1]["floor_seconds"], rows[0]["floor_seconds"])  # its own bytes
+        self.refused(1, ["adapter prose", "622592 bytes", "budget"], *common, "--adapter-memory", "1000")
+        self.refused(2, ["--adapters-in-batch is 3", "2 were given"], *common,
+                     "--adapters-in-batch", "3")
+        self.refused(2, ["--adapters-in-batch needs --backend serving"], "bench", "-m", "demo",
+                     "--adapters-in-batch", "1")
 
     @unittest.skipUnless(SERVING, "a build without the serving backend")
     def test_serving_fields(self):

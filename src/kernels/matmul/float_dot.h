@@ -42,6 +42,16 @@ struct FloatRowsArgs {
   float* y;
 };
 
+// y[n] += scales[0] * row 0 of b at n, then scales[1] * row 1 ..., one multiply-add each.
+struct FloatAddRowsArgs {
+  const void* b;  // num_rows rows, `stride` elements apart
+  int64_t stride;
+  const float* scales;
+  int64_t num_rows;
+  float* y;
+  int64_t cols;
+};
+
 struct FloatDotKernel {
   int32_t lanes;   // V
   int32_t tile_x;  // <= kMaxTileX
@@ -58,6 +68,8 @@ struct FloatDotKernel {
   void (*rows_f32)(const FloatRowsArgs*);
   void (*rows_bf16)(const FloatRowsArgs*);
   void (*rows_f16)(const FloatRowsArgs*);
+  void (*add_rows_f32)(const FloatAddRowsArgs*);
+  void (*add_rows_bf16)(const FloatAddRowsArgs*);
 };
 
 namespace generic {

@@ -186,6 +186,37 @@ void rows_product(const FloatRowsArgs* args) {
   }
 }
 
+// Kernels of kVectors vectors of y, which stay in registers while the rows of b pass.
+template <class V, class S, int kVectors>
+inline void add_rows_to(const FloatAddRowsArgs* args, int64_t n) {
+  typename V::F sum[kVectors];
+  const auto* b = (const typename S::Element*)args->b + n;
+#pragma GCC unroll 4
+  for (int i = 0; i < kVectors; ++i) sum[i] = V::load(args->y + n + i * V::kLanes);
+  for (int64_t j = 0; j < args->num_rows; ++j, b += args->stride) {
+    const auto scale = V::set1(args->scales[j]);
+#pragma GCC unroll 4
+    for (int i = 0; i < kVectors; ++i) sum[i] = V::fma(S::load(b + i * V::kLanes), scale, sum[i]);
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < kVectors; ++i) V::store(args->y + n + i * V::kLanes, sum[i]);
+}
+
+template <class V, class S>
+void add_rows(const FloatAddRowsArgs* args) {
+  int64_t n = 0;
+  for (; n + 4 * V::kLanes <= args->cols; n += 4 * V::kLanes) add_rows_to<V, S, 4>(args, n);
+  for (; n + V::kLanes <= args->cols; n += V::kLanes) add_rows_to<V, S, 1>(args, n);
+  const int rest = (int)(args->cols - n);
+  if (rest == 0) return;
+  auto sum = V::load_first(args->y + n, rest);
+  const auto* b = (const typename S::Element*)args->b + n;
+  for (int64_t j = 0; j < args->num_rows; ++j, b += args->stride) {
+    sum = V::fma(load_last<V, S>(b, rest), V::set1(args->scales[j]), sum);
+  }
+  V::store_first(args->y + n, sum, rest);
+}
+
 template <class V, int TX, int TW>
 constexpr FloatDotKernel make_float_dot() {
   static_assert(TX <= kMaxTileX && TW <= kMaxTileW && kFloatBlock % V::kLanes == 0);
@@ -199,7 +230,9 @@ constexpr FloatDotKernel make_float_dot() {
           pack_w<V, StoredF16<V>, TW>,
           rows_product<V, StoredF32<V>>,
           rows_product<V, StoredBf16<V>>,
-          rows_product<V, StoredF16<V>>};
+          rows_product<V, StoredF16<V>>,
+          add_rows<V, StoredF32<V>>,
+          add_rows<V, StoredBf16<V>>};
 }
 
 }  // namespace

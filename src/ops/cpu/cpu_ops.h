@@ -76,6 +76,7 @@ class CpuOps final : public Ops {
   // lora.cc
   struct LoraWork;
   ScratchBuffer lora_entries_;
+  ScratchBuffer lora_entry_of_;
   ScratchBuffer lora_tasks_;
   ScratchBuffer lora_low_;
   ScratchBuffer lora_x_;

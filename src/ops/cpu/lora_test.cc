@@ -7,6 +7,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/float_types.h"
 #include "ops/cpu/cpu_ops.h"
 
 namespace ruvllm {
@@ -22,17 +23,25 @@ std::vector<float> random_floats(uint32_t seed, int64_t count, float limit) {
   return out;
 }
 
-// Terms with numbers of their own.
+// Terms with numbers of their own, f32 or bf16 in turn.
 struct Terms {
   std::vector<std::vector<float>> numbers;
+  std::vector<std::vector<uint16_t>> narrow;
   std::vector<LoraTerm> terms;
 
+  const void* take(uint32_t seed, int64_t count, DType dtype) {
+    numbers.push_back(random_floats(seed, count, 1.0f));
+    if (dtype == DType::kF32) return numbers.back().data();
+    std::vector<uint16_t>& bits = narrow.emplace_back();
+    for (const float value : numbers.back()) bits.push_back(f32_to_bf16(value));
+    return bits.data();
+  }
   void add(int64_t k, int32_t rank, int64_t first, int64_t columns, float scale, int32_t gate) {
     const auto seed = static_cast<uint32_t>(numbers.size()) + static_cast<uint32_t>(rank) * 77;
-    numbers.push_back(random_floats(seed, k * rank, 1.0f));
-    const float* a = numbers.back().data();
-    numbers.push_back(random_floats(seed + 1, columns * rank, 1.0f));
-    terms.push_back({a, numbers.back().data(), rank, first, columns, scale, gate});
+    const DType dtype = terms.size() % 2 == 0 ? DType::kBF16 : DType::kF32;
+    const void* a = take(seed, k * rank, dtype);
+    const void* b = take(seed + 1, lora_panel_elements(columns, rank), dtype);
+    terms.push_back({a, b, dtype, rank, first, columns, scale, gate});
   }
 };
 
@@ -84,16 +93,17 @@ std::vector<float> run(Ops& ops, const Batch& batch, bool plain, int only_row = 
 }
 
 TEST(CpuLora, EqualsThePlainLoops) {
-  const auto isa = kernels::pick_isa();
-  ASSERT_TRUE(isa.has_value());
-  for (const int64_t k : {64, 67, 600}) {
-    const Batch batch(k);
-    CpuOps ops(3, *isa);
-    const std::vector<float> want = run(ops, batch, true);
-    const std::vector<float> got = run(ops, batch, false);
-    // |low| <= k, |B| <= 1: each of at most 86 ranks adds at most k * eps * (a few).
-    const float limit = 2.0f * 86.0f * static_cast<float>(k) * 0x1p-23f;
-    for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], limit) << i;
+  for (const kernels::IsaLevel isa : kernels::all_isa_levels()) {
+    if (!kernels::isa_supported(isa)) continue;
+    for (const int64_t k : {64, 67, 600}) {
+      const Batch batch(k);
+      CpuOps ops(3, isa);
+      const std::vector<float> want = run(ops, batch, true);
+      const std::vector<float> got = run(ops, batch, false);
+      // |low| <= k, |B| <= 1: each of at most 86 ranks adds at most k * eps * (a few).
+      const float limit = 2.0f * 86.0f * static_cast<float>(k) * 0x1p-23f;
+      for (size_t i = 0; i < want.size(); ++i) ASSERT_NEAR(got[i], want[i], limit) << i;
+    }
   }
 }
 
@@ -132,9 +142,13 @@ TEST(CpuLora, AnEmbeddingGathersItsRows) {
   const auto isa = kernels::pick_isa();
   ASSERT_TRUE(isa.has_value());
   CpuOps ops(2, *isa);
-  const std::vector<float> a = {1, 2, 3, 4, 5, 6};      // [V = 3, R = 2]
-  const std::vector<float> b = {1, 0, -1, 10, 20, 30};  // [R = 2, 3]
-  const LoraTerm term = {a.data(), b.data(), 2, 0, 3, 2.0f, -1};
+  const std::vector<float> a = {1, 2, 3, 4, 5, 6};  // [V = 3, R = 2]
+  std::vector<float> b(static_cast<size_t>(lora_panel_elements(3, 2)));
+  const float rows_of_b[2][3] = {{1, 0, -1}, {10, 20, 30}};
+  for (int j = 0; j < 2; ++j) {
+    for (int n = 0; n < 3; ++n) b[static_cast<size_t>(lora_panel_index(n, j, 2))] = rows_of_b[j][n];
+  }
+  const LoraTerm term = {a.data(), b.data(), DType::kF32, 2, 0, 3, 2.0f, -1};
   const std::vector<int32_t> ids = {2, 0};
   const std::vector<int32_t> rows = {0, 1};
   const LoraArgs::Rows group = {{&term, 1}, rows, {}};
