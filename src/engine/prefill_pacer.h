@@ -1,6 +1,8 @@
 // PrefillPacer: how many prompt rows may stand beside decoding rows in a step, so that those who
 // decode wait at most kStretch times as long for their next token as they would alone. Learns the
-// two costs from the steps themselves. Values depend on measured time; which tokens come does not.
+// two costs from the steps themselves. While prompts wait there is no step that only decodes, so
+// what one would take is carried over from the last that was, to as many rows as decode now. Values
+// depend on measured time; which tokens come does not.
 //
 // One thread. Nothing fails.
 #pragma once
@@ -14,26 +16,27 @@ class PrefillPacer {
  public:
   // A step that took `seconds`.
   void observe(int64_t decode_rows, int64_t prefill_rows, double seconds) {
+    decode_rows_ = decode_rows;
     if (prefill_rows == 0) {
-      decode_seconds_ = mix(decode_seconds_, seconds);
+      set_decode_seconds(mix(decode_seconds(), seconds));
       return;
     }
     if (prefill_rows < kLeastRows) return;  // too few to tell
-    if (decode_rows > 0 && decode_seconds_ == 0.0) {
+    if (decode_rows > 0 && measured_seconds_ == 0.0) {
       if (row_seconds_ > 0.0) {
-        decode_seconds_ = std::max(seconds - row_seconds_ * static_cast<double>(prefill_rows),
-                                   row_seconds_ * static_cast<double>(decode_rows));
+        set_decode_seconds(std::max(seconds - row_seconds_ * static_cast<double>(prefill_rows),
+                                    row_seconds_ * static_cast<double>(decode_rows)));
       }
       return;
     }
-    const double rest = decode_rows > 0 ? seconds - decode_seconds_ : seconds;
+    const double rest = decode_rows > 0 ? seconds - decode_seconds() : seconds;
     row_seconds_ = mix(row_seconds_, std::max(rest, 0.0) / static_cast<double>(prefill_rows));
   }
 
   // Beside decoding rows.
   int32_t limit() const {
-    if (decode_seconds_ == 0.0 || row_seconds_ == 0.0) return kFirstRows;
-    const double rows = (kStretch - 1.0) * decode_seconds_ / row_seconds_;
+    if (measured_seconds_ == 0.0 || row_seconds_ == 0.0) return kFirstRows;
+    const double rows = (kStretch - 1.0) * decode_seconds() / row_seconds_;
     return static_cast<int32_t>(std::clamp(rows, double{kLeastRows}, 1e6));
   }
 
@@ -45,8 +48,23 @@ class PrefillPacer {
     return old == 0.0 ? value : old + 0.2 * (value - old);
   }
 
-  double decode_seconds_ = 0.0;  // of a step that only decodes
-  double row_seconds_ = 0.0;     // of one prompt row more
+  // Of a step that only decodes, as many rows as the last step did; 0: not known. A row more or
+  // less counts as one of a prompt.
+  double decode_seconds() const {
+    if (measured_seconds_ == 0.0) return 0.0;
+    const auto more_rows = static_cast<double>(decode_rows_ - measured_rows_);
+    return std::max(measured_seconds_ + row_seconds_ * more_rows,
+                    row_seconds_ * static_cast<double>(decode_rows_));
+  }
+  void set_decode_seconds(double seconds) {
+    measured_seconds_ = seconds;
+    measured_rows_ = decode_rows_;
+  }
+
+  int64_t decode_rows_ = 0;        // of the last step
+  double measured_seconds_ = 0.0;  // of a step that only decodes measured_rows_ rows
+  int64_t measured_rows_ = 0;
+  double row_seconds_ = 0.0;  // of one prompt row more
 };
 
 }  // namespace ruvllm

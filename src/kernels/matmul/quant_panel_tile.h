@@ -48,8 +48,8 @@ struct DotForm {
   static constexpr bool kBorrowed = kNarrow && Fmt::kBits == 5 && Fmt::kZeroLog2 < 0;
   static constexpr int kZeroLog2 = kBorrowed ? 4 : Fmt::kZeroLog2;
   // One or two rows of x: panels pass as fast as memory gives them. Measured on Zen 3 beside the
-  // read roof: 8-bit codes reach 88-95 % when only the hardware's prefetchers work (71-83 % with the
-  // panels after these fetched, as more rows want it), 4-bit ones 83 % with the lines this far
+  // read roof: 8-bit codes reach 88-95 % when only the hardware's prefetchers work (71-83 % with
+  // the panels after these fetched, as more rows want it), 4-bit ones 83 % with the lines this far
   // ahead fetched into the first level (79 %). Where there is a dot product nothing was measured
   // yet.
   static constexpr bool kFetchesPanels = S::kHasDot;
