@@ -57,8 +57,7 @@ void BenchFlags::add_to(FlagSet& set) {
   set.add("--trace", "FILE", trace,
           "JSON array of requests (prompt: ids, max_tokens) through serving, --batch at a time");
   add_list(set, "--adapters-in-batch", adapters_in_batch,
-           "decode of --batch sessions with the first N adapters given, each session one of them, "
-           "and with --xlora, beside the base model",
+           "--batch sessions that decode with the first N adapters, or --xlora, beside the base",
            1);
   set.add_example("ruvllm bench -m demo --backend serving --batch 1,8,64");
   set.add_example("ruvllm bench -m demo --compare edge,serving");
