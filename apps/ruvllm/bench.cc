@@ -1,4 +1,5 @@
 // ruvllm bench: prefill and decode speed of a model, beside what the machine can do.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <utility>
@@ -112,9 +113,11 @@ struct Row {
   std::string kernels;
   double tok_s = 0.0;
   double tok_s_sd = 0.0;
-  double gb_s = 0.0;       // decode
-  double gmac_s = 0.0;     // products with weights
-  double gmac_peak = 0.0;  // of the unit used; 0: not known
+  double gb_s = 0.0;        // decode
+  double read_gb_s = 0.0;   // decode: of the read roof, measured between the repetitions
+  double read_share = 0.0;  // decode: gb_s of it, the median of the repetitions
+  double gmac_s = 0.0;      // products with weights
+  double gmac_peak = 0.0;   // of the unit used; 0: not known
   uint64_t rss_bytes = 0;
 
   std::string test() const {
@@ -122,13 +125,22 @@ struct Row {
   }
 };
 
-Result<Row> measure(ModelRunner& runner, const SpeedCase& speed_case, int32_t reps) {
+double median(std::vector<double> values) {
+  std::ranges::sort(values);
+  return values.empty() ? 0.0 : values[values.size() / 2];
+}
+
+// threads: of the read roof that decode is held against. It moves with what else the machine does,
+// so it is measured before and after every repetition.
+Result<Row> measure(ModelRunner& runner, const SpeedCase& speed_case, int32_t reps, int threads) {
   SpeedCase warm_up = speed_case;
   warm_up.num_tokens = std::min<int64_t>(speed_case.num_tokens, speed_case.prefill ? 64 : 4);
   RUVLLM_TRY(time_case(runner, warm_up));
   std::vector<double> rates;
+  std::vector<double> roofs;
   double sum = 0.0;
   for (int32_t i = 0; i < reps; ++i) {
+    if (!speed_case.prefill) roofs.push_back(measure_read_mean(threads));
     RUVLLM_ASSIGN(const double seconds, time_case(runner, speed_case));
     rates.push_back(static_cast<double>(speed_case.num_tokens * speed_case.batch) / seconds);
     sum += rates.back();
@@ -142,8 +154,16 @@ Result<Row> measure(ModelRunner& runner, const SpeedCase& speed_case, int32_t re
   for (const double rate : rates) squares += (rate - row.tok_s) * (rate - row.tok_s);
   row.tok_s_sd = reps > 1 ? std::sqrt(squares / static_cast<double>(reps - 1)) : 0.0;
   if (!speed_case.prefill) {
-    const double steps_s = row.tok_s / static_cast<double>(speed_case.batch);
-    row.gb_s = steps_s * decode_bytes_per_step(runner, speed_case) * 1e-9;
+    roofs.push_back(measure_read_mean(threads));
+    const double bytes_per_token =
+        decode_bytes_per_step(runner, speed_case) / static_cast<double>(speed_case.batch);
+    row.gb_s = row.tok_s * bytes_per_token * 1e-9;
+    row.read_gb_s = median(roofs) * 1e-9;
+    std::vector<double> shares;
+    for (size_t i = 0; i < rates.size(); ++i) {
+      shares.push_back(2.0 * rates[i] * bytes_per_token / (roofs[i] + roofs[i + 1]));
+    }
+    row.read_share = median(shares);
   }
   row.rss_bytes = resident_bytes();
   return row;
@@ -171,6 +191,8 @@ Json row_json(const Row& row) {
                  {"tok_s", Json(row.tok_s)},
                  {"tok_s_sd", Json(row.tok_s_sd)},
                  {"gb_s", row.speed_case.prefill ? Json() : Json(row.gb_s)},
+                 {"read_roof_gb_s", row.speed_case.prefill ? Json() : Json(row.read_gb_s)},
+                 {"read_roof_share", row.speed_case.prefill ? Json() : Json(row.read_share)},
                  {"gmac_s", Json(row.gmac_s)},
                  {"gmac_s_peak", row.gmac_peak > 0.0 ? Json(row.gmac_peak) : Json()},
                  {"kernels", Json(row.kernels)},
@@ -196,15 +218,16 @@ class Bench {
 };
 
 Status Bench::run_case(ModelRunner& runner, const SpeedCase& speed_case) {
-  RUVLLM_ASSIGN(Row row, measure(runner, speed_case, flags_.reps));
+  RUVLLM_ASSIGN(Row row, measure(runner, speed_case, flags_.reps, roofs_.num_threads));
   add_arithmetic(runner, roofs_, row);
   rows_.push_back(row_json(row));
   if (flags_.json) return {};
   std::string line = pad(row.test(), 8) + pad(concat(row.speed_case.batch), 6) +
                      pad(concat(row.speed_case.depth), 7) + pad(row.quant, 8) +
                      pad(fixed(row.tok_s, 2), 11) + pad("+-" + fixed(row.tok_s_sd, 2), 9);
-  const double read_gb_s = roofs_.read_bytes_per_second * 1e-9;
-  line += share_of(speed_case.prefill ? 0.0 : row.gb_s, read_gb_s, "GB/s");
+  // The roof of which gb_s is the share of the median repetition.
+  const double roof = row.read_share > 0.0 ? row.gb_s / row.read_share : 0.0;
+  line += share_of(speed_case.prefill ? 0.0 : row.gb_s, roof, "GB/s");
   line += share_of(row.gmac_s, row.gmac_peak, "GMAC/s");
   line += pad(concat(row.rss_bytes >> 20), 7) + " MiB";
   write_out(line + "\n");

@@ -234,6 +234,9 @@ class Stories(CliTest):
         for row in out["rows"]:
             self.assertGreater(row["gmac_s"], 0)
             self.assertGreater(row["gmac_s_peak"], 0)
+            if row["test"] == "tg8":  # the share is of the roof beside each repetition
+                self.assertGreater(row["read_roof_share"], 0)
+                self.assertGreater(row["read_roof_gb_s"], 0)
         shape = self.ok_json("bench", "--model-shape", "llama-tiny", "--quant", "bf16,q8_0,q4_0",
                              "--pp", "16", "--tg", "4", "--reps", "1", "--json")
         self.assertEqual([r["quant"] for r in shape["rows"][::2]], ["bf16", "q8_0", "q4_0"])

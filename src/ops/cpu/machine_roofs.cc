@@ -55,27 +55,38 @@ const kernels::ReadLoop& widest_read_loop() {
   return *best;
 }
 
-double measure_read(ThreadPool& pool, double seconds, int64_t bytes) {
+struct ReadSpeed {  // bytes per second
+  double best = 0.0;
+  double mean = 0.0;
+};
+
+// Of the faster of the ways of reading.
+ReadSpeed measure_read(ThreadPool& pool, double seconds, int64_t bytes) {
   constexpr int64_t kTaskBytes = int64_t{1} << 20;
   const int64_t num_tasks = std::max<int64_t>(1, bytes / kTaskBytes);
   const auto total = static_cast<uint64_t>(num_tasks * kTaskBytes);
   const OwnedBytes buffer = allocate_huge(total);
-  if (buffer == nullptr) return 0.0;
+  if (buffer == nullptr) return {};
   pool.parallel_for(num_tasks, [&](int64_t i, int) {
     std::memset(buffer.get() + i * kTaskBytes, static_cast<int>(i & 0x7f), kTaskBytes);
   });
   const kernels::ReadLoop& loop = widest_read_loop();
   std::atomic<uint32_t> keep{0};
-  double best = 1e30;
+  ReadSpeed speed;
   for (const auto read : {loop.one_stream, loop.four_streams}) {
-    best = std::min(best, best_seconds(seconds / 2, [&] {
-                      pool.parallel_for(num_tasks, [&](int64_t i, int) {
-                        keep.fetch_or(read(buffer.get() + i * kTaskBytes, kTaskBytes),
-                                      std::memory_order_relaxed);
-                      });
-                    }));
+    int passes = 0;
+    const double begin = now();
+    const double best = best_seconds(seconds / 2, [&] {
+      ++passes;
+      pool.parallel_for(num_tasks, [&](int64_t i, int) {
+        keep.fetch_or(read(buffer.get() + i * kTaskBytes, kTaskBytes), std::memory_order_relaxed);
+      });
+    });
+    const double mean = static_cast<double>(total) * passes / (now() - begin);
+    speed.best = std::max(speed.best, static_cast<double>(total) / best);
+    speed.mean = std::max(speed.mean, mean);
   }
-  return static_cast<double>(total) / best;
+  return speed;
 }
 
 double measure_peak(ThreadPool& pool, double seconds, const kernels::PeakLoop& loop) {
@@ -94,13 +105,18 @@ MachineRoofs measure_machine_roofs(int num_threads, double seconds, int64_t buff
   MachineRoofs roofs;
   roofs.num_threads = num_threads > 0 ? num_threads : default_num_threads();
   ThreadPool pool(roofs.num_threads);
-  roofs.read_bytes_per_second = measure_read(pool, seconds / 2, buffer_bytes);
+  roofs.read_bytes_per_second = measure_read(pool, seconds / 2, buffer_bytes).best;
   const double share = seconds / 2 / static_cast<double>(std::size(kPeaks));
   for (const auto& [level, loop] : kPeaks) {
     if (!kernels::isa_supported(level)) continue;
     roofs.peaks.push_back({kernels::isa_name(level), loop->unit, measure_peak(pool, share, *loop)});
   }
   return roofs;
+}
+
+double measure_read_mean(int num_threads, double seconds, int64_t buffer_bytes) {
+  ThreadPool pool(num_threads > 0 ? num_threads : default_num_threads());
+  return measure_read(pool, seconds, buffer_bytes).mean;
 }
 
 namespace {

@@ -28,6 +28,11 @@ struct MachineRoofs {
 MachineRoofs measure_machine_roofs(int num_threads, double seconds = 1.0,
                                    int64_t buffer_bytes = int64_t{512} << 20);
 
+// Bytes per second of reading `buffer_bytes` again and again, the mean over about `seconds`, not
+// the best as above: what a measurement beside it is compared with where the machine's speed moves.
+double measure_read_mean(int num_threads, double seconds = 0.1,
+                         int64_t buffer_bytes = int64_t{256} << 20);
+
 // The peak of the unit that multiplies weights of a layout (Weight::layout()) in the kernels of
 // `isa`; null where it was not measured: mixed layouts, integers in plain C++.
 const ArithmeticPeak* peak_of(const MachineRoofs& roofs, std::string_view isa,

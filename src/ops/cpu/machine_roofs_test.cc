@@ -18,6 +18,12 @@ TEST(MachineRoofs, AreMeasuredAndPlausible) {
   }
 }
 
+TEST(MachineRoofs, TheMeanIsAReadSpeedToo) {
+  const double mean = measure_read_mean(2, 0.05, int64_t{16} << 20);
+  EXPECT_GT(mean, 1e8);
+  EXPECT_LT(mean, 1e13);
+}
+
 TEST(MachineRoofs, EachLayoutHasThePeakOfItsUnit) {
   MachineRoofs roofs;
   roofs.peaks = {{"generic", "f32", 1.0}, {"avx2", "f32", 2.0},        {"avx2", "int16", 3.0},
