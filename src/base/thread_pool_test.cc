@@ -1,14 +1,19 @@
 #include "base/thread_pool.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <thread>
 #include <vector>
 
 #include "base/cpu_topology.h"
+#include "base/yielding_thread.h"
 
 namespace ruvllm {
 namespace {
@@ -104,6 +109,30 @@ TEST(CpuTopology, ReadsWhatTheSystemWrites) {
   EXPECT_EQ(first_cpu_of_list("0-1\n"), 0);
   EXPECT_EQ(first_cpu_of_list("17\n"), 17);
   EXPECT_EQ(first_cpu_of_list("\n"), -1);
+}
+
+TEST(YieldingThread, RunsTheWorkBeforeItReturnsAndLeavesTheCallersPriority) {
+  const std::thread::id caller = std::this_thread::get_id();
+  std::thread::id worker;
+  int niceness = 0;
+  run_yielding([&] {
+    worker = std::this_thread::get_id();
+    niceness = ::getpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)));
+  });
+  const auto clock = [] { return std::chrono::steady_clock::now(); };
+  const auto begin = clock();
+  yield_between();  // not in this thread
+  run_yielding([&] {
+    const auto worked = clock() + std::chrono::milliseconds(5);
+    while (clock() < worked) {
+    }
+    yield_between();
+  });
+  EXPECT_GE(clock() - begin, std::chrono::milliseconds(15)) << "5 of work, 10 of sleep";
+  EXPECT_NE(worker, std::thread::id());
+  EXPECT_NE(worker, caller);
+  const int own = ::getpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)));
+  EXPECT_EQ(niceness, std::max(own, 10));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/str.h"
+#include "base/yielding_thread.h"
 #include "engine/gate_recorder.h"
 
 namespace ruvllm {
@@ -28,6 +29,11 @@ Status check_new_name(const std::string& name, std::string_view kind) {
     return bad("+ : and , join adapters and weights; expected a name without them");
   }
   return {};
+}
+
+// A request's load happens beside others that are being computed, and leaves them the processor.
+void aside(AdapterStore::Source source, FunctionRef<void()> load) {
+  source == AdapterStore::Source::kRequest ? run_yielding(load) : load();
 }
 
 }  // namespace
@@ -100,7 +106,9 @@ Status ModelAdapters::add(const std::string& name, const std::string& path, bool
     return fail(ErrorCode::kInvalidArgument,
                 concat("adapter ", printable(name), ": an X-LoRA has this name"));
   }
-  if (const auto added = store->add(name, path, replace, source); !added) {
+  Result<uint64_t> added = uint64_t{0};
+  aside(source, [&] { added = store->add(name, path, replace, source); });
+  if (!added) {
     return fail(added.error().code,
                 concat("adapter ", printable(name), ": ", added.error().message));
   }
@@ -123,7 +131,9 @@ Status ModelAdapters::add_xlora(const std::string& name, const std::string& path
                   concat("X-LoRA ", printable(name), ": mixing mode gated has a router; expected ",
                          "its folder (--xlora DIR)"));
     }
-    return xloras->add(name, path, config, replace, *store, source);
+    Status added;
+    aside(source, [&] { added = xloras->add(name, path, config, replace, *store, source); });
+    return added;
   }
   if (!path.empty()) {
     return fail(ErrorCode::kInvalidArgument,

@@ -11,6 +11,7 @@
 
 #include "base/mmap_file.h"
 #include "base/str.h"
+#include "base/yielding_thread.h"
 
 namespace ruvllm {
 namespace {
@@ -95,6 +96,7 @@ Result<AdapterStore::Loaded> AdapterStore::load(const std::string& path) const {
     fingerprint.add(std::bit_cast<uint32_t>(pair.scale));
     fingerprint.add(pair.a);
     fingerprint.add(pair.b);
+    yield_between();
   }
   loaded.max_rank = adapter->max_rank;
   loaded.fingerprint = fingerprint.value();

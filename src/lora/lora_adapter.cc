@@ -11,6 +11,7 @@
 #include "base/mmap_file.h"
 #include "base/read_file.h"
 #include "base/str.h"
+#include "base/yielding_thread.h"
 #include "formats/safetensors.h"
 #include "lora/lora_config.h"
 #include "tensor/dequantize.h"
@@ -97,9 +98,9 @@ class AdapterLoader {
   Status sort_tensors(std::span<const FileTensor> tensors);
   Status check_targets() const;
   Status check_base_copy(const FileTensor& tensor, const LoraModule& module) const;
-  Result<std::vector<float>> read(const FileTensor& tensor, int64_t rows, int64_t cols,
-                                  std::string_view shape_names) const;
-  Status add_pair(const LoraModule& module, const Found& found, LoraAdapter& out) const;
+  Status read(const FileTensor& tensor, int64_t rows, int64_t cols, std::string_view shape_names,
+              std::vector<float>& values) const;
+  Status add_pair(const LoraModule& module, const Found& found, LoraAdapter& out);
   Result<std::vector<int64_t>> row_order(const LoraModule& module) const;
   std::string unknown_module(std::string_view module) const;
   // Numbers take at most 8 bytes here and 4 in memory; copies of the base's two matrices go again.
@@ -114,6 +115,9 @@ class AdapterLoader {
   std::vector<LoraModule> modules_;
   LoraConfig config_;
   std::vector<Found> found_;  // beside modules_
+  // Kept from tensor to tensor: giving large memory back stops every thread of the process for a
+  // moment, which is felt where others compute.
+  std::vector<float> a_, b_, turned_;
 };
 
 std::string AdapterLoader::unknown_module(std::string_view module) const {
@@ -235,8 +239,8 @@ Status AdapterLoader::check_base_copy(const FileTensor& tensor, const LoraModule
   return {};
 }
 
-Result<std::vector<float>> AdapterLoader::read(const FileTensor& tensor, int64_t rows, int64_t cols,
-                                               std::string_view shape_names) const {
+Status AdapterLoader::read(const FileTensor& tensor, int64_t rows, int64_t cols,
+                           std::string_view shape_names, std::vector<float>& values) const {
   const TensorView& view = tensor.view;
   if (!is_real(view.dtype)) {
     return bad(tensor, concat("found ", view.describe(), ", expected f32, f16 or bf16"),
@@ -247,14 +251,14 @@ Result<std::vector<float>> AdapterLoader::read(const FileTensor& tensor, int64_t
                               shape_names, ")"));
   }
   // The reader has checked that the file holds as many elements.
-  std::vector<float> values(static_cast<size_t>(view.num_elements()));
+  values.resize(static_cast<size_t>(view.num_elements()));
   dequantize_row(view.dtype, view.data, values.data(), view.num_elements());
   for (size_t i = 0; i < values.size(); ++i) {
     if (!std::isfinite(values[i])) {
       return bad(tensor, concat("element ", i, " is not a finite number"));
     }
   }
-  return values;
+  return {};
 }
 
 // Which row of the file's B stands in row n of this model's: files of the llama architecture in
@@ -280,38 +284,37 @@ Result<std::vector<int64_t>> AdapterLoader::row_order(const LoraModule& module) 
   return order;
 }
 
-Status AdapterLoader::add_pair(const LoraModule& module, const Found& found,
-                               LoraAdapter& out) const {
+Status AdapterLoader::add_pair(const LoraModule& module, const Found& found, LoraAdapter& out) {
   LoraPair pair;
   pair.module = module;
   RUVLLM_ASSIGN(pair.rank, config_.rank_of(module));
   RUVLLM_ASSIGN(const double scale, config_.scale_of(module));
   pair.scale = static_cast<float>(scale);
   const int64_t rank = pair.rank;
-  RUVLLM_ASSIGN(std::vector<float> a, read(*found.a, rank, module.cols, "rank, inputs"));
-  RUVLLM_ASSIGN(const std::vector<float> b, read(*found.b, module.rows, rank, "outputs, rank"));
+  RUVLLM_TRY(read(*found.a, rank, module.cols, "rank, inputs", a_));
+  RUVLLM_TRY(read(*found.b, module.rows, rank, "outputs, rank", b_));
   if (module.site == LoraSite::kEmbedding) {
-    std::vector<float> turned(a.size());
+    turned_.resize(a_.size());
     for (int64_t j = 0; j < rank; ++j) {
       for (int64_t v = 0; v < module.cols; ++v) {
-        turned[static_cast<size_t>(v * rank + j)] = a[static_cast<size_t>(j * module.cols + v)];
+        turned_[static_cast<size_t>(v * rank + j)] = a_[static_cast<size_t>(j * module.cols + v)];
       }
     }
-    a = std::move(turned);
+    a_.swap(turned_);
   }
   RUVLLM_ASSIGN(const std::vector<int64_t> order, row_order(module));
-  std::vector<float> panels(static_cast<size_t>(lora_panel_elements(module.rows, rank)));
+  turned_.assign(static_cast<size_t>(lora_panel_elements(module.rows, rank)), 0.0f);
   for (int64_t n = 0; n < module.rows; ++n) {
     const int64_t from = order[static_cast<size_t>(n)];
     for (int64_t j = 0; j < rank; ++j) {
-      panels[static_cast<size_t>(lora_panel_index(n, j, rank))] =
-          b[static_cast<size_t>(from * rank + j)];
+      turned_[static_cast<size_t>(lora_panel_index(n, j, rank))] =
+          b_[static_cast<size_t>(from * rank + j)];
     }
   }
   const bool narrow = found.a->view.dtype == DType::kBF16 && found.b->view.dtype == DType::kBF16;
   pair.dtype = narrow ? DType::kBF16 : DType::kF32;
-  pair.a = stored(a, pair.dtype);
-  pair.b = stored(panels, pair.dtype);
+  pair.a = stored(a_, pair.dtype);
+  pair.b = stored(turned_, pair.dtype);
   out.num_bytes += pair.a.size() + pair.b.size();
   out.max_rank = std::max(out.max_rank, pair.rank);
   out.pairs.push_back(std::move(pair));
@@ -340,6 +343,7 @@ Result<std::shared_ptr<const LoraAdapter>> AdapterLoader::load() {
   RUVLLM_ASSIGN(const FileBytes file, read_file(tensors_path, max_file_bytes()));
   RUVLLM_ASSIGN(const std::vector<FileTensor> tensors,
                 parse_safetensors(file.bytes(), tensors_path));
+  yield_between();
   RUVLLM_TRY(sort_tensors(tensors));
   RUVLLM_TRY(check_targets());
   auto adapter = std::make_shared<LoraAdapter>();
@@ -347,6 +351,7 @@ Result<std::shared_ptr<const LoraAdapter>> AdapterLoader::load() {
   for (size_t i = 0; i < modules_.size(); ++i) {
     if (found_[i].a == nullptr) continue;
     RUVLLM_TRY(add_pair(modules_[i], found_[i], *adapter));
+    yield_between();
   }
   adapter->table = LoraTable(base_.config.num_layers());
   for (const LoraPair& pair : adapter->pairs) {

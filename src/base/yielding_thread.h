@@ -1,0 +1,18 @@
+// Work that should not be felt by what else the process does: loading an adapter while requests
+// are computed.
+#pragma once
+
+#include "base/function_ref.h"
+
+namespace ruvllm {
+
+// Runs the work on a thread of its own that gets the processor when others leave it (nice 10, on
+// Linux), and returns when it is done. In the caller's thread where no other can be had.
+void run_yielding(FunctionRef<void()> work);
+
+// For such work, between its parts of a few milliseconds: sleeps twice as long as it worked since
+// the last call, so that a step beside it never loses more than a third of one core, whatever the
+// system's scheduler thinks. Nothing in any other thread.
+void yield_between();
+
+}  // namespace ruvllm
