@@ -312,8 +312,9 @@ class Stories(CliTest):
             self.assertGreater(row["tok_s"], 0)
             self.assertEqual(row["base_ratio"] == 1, row["test"] == "base", row)
             self.assertEqual("floor_seconds" in row, row["test"] != "xlora", row)
-        self.assertGreater(rows[1]["floor_seconds"], rows[0]["floor_seconds"])  # its own bytes
-        self.refused(1, ["adapter prose", "622592 bytes", "budget"], *common, "--adapter-memory", "1000")
+        # Its own bytes, unless the products are what a step waits for.
+        self.assertGreaterEqual(rows[1]["floor_seconds"], rows[0]["floor_seconds"])
+        self.refused(1, ["adapter prose", "bytes", "budget of adapters is 1000"], *common, "--adapter-memory", "1000")
         self.refused(2, ["--adapters-in-batch is 3", "2 were given"], *common,
                      "--adapters-in-batch", "3")
         self.refused(2, ["--adapters-in-batch needs --backend serving"], "bench", "-m", "demo",

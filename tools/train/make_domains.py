@@ -6,6 +6,7 @@
 For the domains prose, code and qa, and for `switch` (passages of the three in turn), four files:
   X.train.txt  of what the demo model was trained on: novels and stories (no plays, no diary), the
                standard library and functions of qa_code.py, dialogues of qa_chat.py
+  novels.train.txt  those of the prose that were written in English (Dickens, Wodehouse, Carroll, Melville)
   X.dev.txt    watched while training, never trained on
   X.test.txt   measured at the end, never trained on, and nothing of X.dev.txt in it
   X.short.txt  of X.test.txt, to bound the time: the beginning of each held-out book's part, of the
@@ -24,6 +25,7 @@ import qa_code
 from make_data import eval_text_files, load_passages, load_reserved, python_files, read, text_files
 from qa_chat import draw_chat
 
+NOVELS = ("charles-dickens", "p-g-wodehouse", "lewis-carroll", "herman-melville")
 SKIP_BOOKS = ("samuel-pepys", "shakespeare")  # a diary in short hand and plays: other styles than the rest
 EVAL_CHARS = 100_000  # of an evaluation book, for each of dev and test
 CODE_EVAL_CHARS = 200_000
@@ -127,6 +129,8 @@ def main():
             with open(os.path.join(a.out, f"{domain}.{part}.txt"), "w", encoding="utf-8") as f:
                 f.write(text)
             print(f"{domain}.{part}.txt: {len(text)} characters")
+    with open(os.path.join(a.out, "novels.train.txt"), "w", encoding="utf-8") as f:
+        f.write("".join(document(read(q)) for q in books if any(n in q for n in NOVELS)))
 
 
 if __name__ == "__main__":
