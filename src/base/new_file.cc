@@ -16,6 +16,14 @@
 namespace ruvllm {
 namespace {
 
+int64_t process_id() {
+#if defined(__wasm__)
+  return 0;  // there are no other processes
+#else
+  return ::getpid();
+#endif
+}
+
 // Names that others have already: of a process with this number that was killed, or that runs on
 // another machine with the same disk.
 constexpr int kAttempts = 1000;
@@ -49,7 +57,7 @@ Result<NewFile> NewFile::create(const std::string& path) {
   NewFile made(path, {}, nullptr);
   int descriptor = -1;
   for (int i = 0; i < kAttempts && descriptor < 0; ++i) {
-    made.temporary_ = concat(path, ".", int64_t{::getpid()}, ".", number.fetch_add(1), ".tmp");
+    made.temporary_ = concat(path, ".", process_id(), ".", number.fetch_add(1), ".tmp");
     descriptor = ::open(made.temporary_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (descriptor < 0 && errno != EEXIST) break;
   }
