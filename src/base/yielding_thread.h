@@ -10,9 +10,9 @@ namespace ruvllm {
 // Linux), and returns when it is done. In the caller's thread where no other can be had.
 void run_yielding(FunctionRef<void()> work);
 
-// For such work, between its parts of a few milliseconds: sleeps twice as long as it worked since
-// the last call, so that a step beside it never loses more than a third of one core, whatever the
-// system's scheduler thinks. Nothing in any other thread.
+// For such work, between its parts of a few milliseconds: sleeps twice the time since the last call
+// (what it waited for the processor counts), so that a step beside it never loses more than a third
+// of one core, whatever the system's scheduler thinks. Nothing in any other thread.
 void yield_between();
 
 }  // namespace ruvllm

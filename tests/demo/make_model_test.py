@@ -53,6 +53,20 @@ class MakeModel(unittest.TestCase):
         self.assertAlmostEqual(float(w.std()), 0.02, delta=0.0002)
         self.assertTrue((self.mm.from_bf16(self.weights["model.norm.weight"]) == 1).all())
 
+    @unittest.skipUnless(os.environ.get("RUVLLM_BINARY"), "needs RUVLLM_BINARY")
+    def test_random_adapters_are_read(self):
+        """make_adapter.py's adapters and X-LoRA on this model: read strictly, and computed with."""
+        script = os.path.join(os.path.dirname(SCRIPT), "make_adapter.py")
+        with tempfile.TemporaryDirectory() as out:
+            subprocess.run([sys.executable, script, self.dir.name, out, "--count", "3", "--rank", "4", "--xlora", "2"],
+                           check=True)
+            self.assertEqual(sorted(os.listdir(out)), ["a0", "a1", "a2", "xlora"])
+            rows = json.loads(subprocess.run(
+                [os.environ["RUVLLM_BINARY"], "bench", "-m", self.dir.name, "--backend", "serving", "--batch", "2", "--tg",
+                 "4", "--reps", "1", "--json", "--adapters-in-batch", "1,2", "--adapter", f"a={out}/a0", "--adapter",
+                 f"b={out}/a1", "--xlora", f"{out}/xlora"], check=True, capture_output=True, text=True).stdout)["rows"]
+            self.assertEqual([r["test"] for r in rows], ["base", "1 adapter", "2 adapters", "xlora"])
+
     def test_merges_build_the_vocabulary(self):
         with open(os.path.join(self.dir.name, "tokenizer.json"), encoding="utf-8") as f:
             model = json.load(f)["model"]
