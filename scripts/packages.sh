@@ -6,7 +6,7 @@ BUILD_PACKAGES="g++ cmake ninja-build pkg-config nlohmann-json3-dev libutf8proc-
 SERVER_PACKAGES="libboost1.81-dev curl openssl"
 TEST_PACKAGES="libgtest-dev python3"
 CI_PACKAGES="ccache clang-19 clang-format-19 lld-19 llvm-19 libclang-rt-19-dev wasi-libc
-  libc++-19-dev-wasm32 binutils libbenchmark-dev"
+  libc++-19-dev-wasm32 binutils libbenchmark-dev python3-venv"
 
 # ensure_packages NAME...
 ensure_packages() {

@@ -2,11 +2,12 @@
 """Runs the client-side conformance suite (official `openai` package, httpx, raw sockets) against
 `ruvllm serve` on the demo model.
 
-    tests/server/conformance.py [--all] [--create-venv] [pytest arguments]
+    tests/server/conformance.py [--all] [--create-venv [--packages-only]] [pytest arguments]
 
 The suite is beside the source tree (../shared/conformance, or $RUVLLM_SHARED). Its packages come
 from $RUVLLM_CONFORMANCE_PYTHON, from build/conformance-venv, or from the running Python;
---create-venv makes that environment from PyPI. Without suite or packages: skipped (exit 77).
+--create-venv makes that environment from PyPI (with what the documents' examples need besides), and
+--packages-only ends there. Without suite or packages: skipped (exit 77).
 --all also runs what is slow (time-outs of minutes) and the soak tests.
 """
 
@@ -27,14 +28,27 @@ VENV = ROOT / "build" / "conformance-venv"
 # What later versions bring.
 LATER = ["structured", "json_mode", "tools", "responses"]
 SLOW = ["slow", "soak"]
+# What the examples of docs/serving.md need besides.
+EXAMPLES = ["langchain-openai"]
 KEY = "sk-conformance"
 
 
+def create_venv():
+    """VENV with the suite's packages and those of the examples; nothing is done where it was
+    finished before."""
+    finished = VENV / "finished"
+    wanted = (SUITE / "requirements.txt").read_text(encoding="utf-8") + "\n".join(EXAMPLES)
+    if finished.exists() and finished.read_text(encoding="utf-8") == wanted:
+        return
+    subprocess.run([sys.executable, "-m", "venv", "--clear", VENV], check=True)
+    subprocess.run([VENV / "bin" / "pip", "install", "-q", "-r", SUITE / "requirements.txt",
+                    *EXAMPLES], check=True)
+    finished.write_text(wanted, encoding="utf-8")
+
+
 def find_python(create):
-    if create and not (VENV / "bin" / "python").exists():
-        subprocess.run([sys.executable, "-m", "venv", VENV], check=True)
-        subprocess.run([VENV / "bin" / "pip", "install", "-q", "-r", SUITE / "requirements.txt"],
-                       check=True)
+    if create:
+        create_venv()
     candidates = [os.environ.get("RUVLLM_CONFORMANCE_PYTHON"), VENV / "bin" / "python", sys.executable]
     for python in candidates:
         if python and os.path.exists(python):
@@ -64,9 +78,13 @@ def main():
     arguments = sys.argv[1:]
     run_all = "--all" in arguments
     create = "--create-venv" in arguments
-    arguments = [a for a in arguments if a not in ("--all", "--create-venv")]
+    packages_only = "--packages-only" in arguments
+    arguments = [a for a in arguments if a not in ("--all", "--create-venv", "--packages-only")]
     if not (SUITE / "requirements.txt").exists():
         skip(f"no suite at {SUITE}")
+    if packages_only:
+        create_venv()
+        return
     python = find_python(create)
     engine = backend_flags()
     if not engine and "RUVLLM_CONFORMANCE_EDGE" not in os.environ:
