@@ -1,7 +1,7 @@
 #include "quantize/refine.h"
 
 #include <algorithm>
-#include <cmath>
+#include <array>
 
 #include "base/check.h"
 #include "base/float_types.h"
@@ -10,11 +10,14 @@
 namespace ruvllm {
 namespace {
 
-constexpr int64_t kRows = 16;    // rows of one task: a part of H in a cache serves all of them
-constexpr int64_t kTerms = 128;  // rows of H ...
-constexpr int64_t kTile = 256;   // ... by columns that are used at a time
+constexpr int64_t kRows = 64;    // rows of one task: what is read of H serves all of them
+constexpr int64_t kBlock = 128;  // columns decided before the others hear of it
+constexpr int64_t kTile = 128;   // columns of H copied at a time
 
-// Some rows on their way down. `gradient_` is H (w - q), half the negative slope.
+// Some rows on their way down. `gradient_` is H (w - q), half the negative slope. A change of q[k]
+// by e takes e H[k] from it: at once in the columns of k's block, which are decided next, and in
+// the others when the block is done, for all rows together, so that H is read once per sweep and
+// not once per change. Each number sees the same changes in the same order as if all were at once.
 class RowDescent {
  public:
   RowDescent(QuantizedMatrix& matrix, ConstMatrixF32 w, const std::vector<float>& hessian,
@@ -27,76 +30,180 @@ class RowDescent {
         cols_(matrix.cols),
         value_(static_cast<size_t>(count_ * cols_)),
         gradient_(value_.size()),
-        step_(static_cast<size_t>(cols_)) {
-    std::vector<float> difference(value_.size());
-    for (int64_t r = 0; r < count_; ++r) {
-      dequantize_codes(matrix_, first_ + r, values(r));
-      for (int64_t k = 0; k < cols_; ++k) {
-        difference[static_cast<size_t>(r * cols_ + k)] = values(r)[k] - w.row(first_ + r)[k];
-      }
-    }
-    for (int64_t from = 0; from < cols_; from += kTile) {
-      const int64_t width = std::min(kTile, cols_ - from);
-      for (int64_t term = 0; term < cols_; term += kTerms) {
-        for (int64_t r = 0; r < count_; ++r) {
-          subtract_rows(gradient(r) + from, width, difference.data() + r * cols_ + term,
-                        h_ + term * cols_ + from, cols_, std::min(kTerms, cols_ - term));
+        change_(static_cast<size_t>(count_ * kBlock)),
+        changed_(change_.size()),
+        num_changed_(static_cast<size_t>(count_)),
+        steps_(static_cast<size_t>(count_ * matrix.group_size)),
+        diagonal_(static_cast<size_t>(kBlock * kBlock)),
+        tile_(static_cast<size_t>(kBlock * kTile)) {
+    for (int64_t r = 0; r < count_; ++r) dequantize_codes(matrix_, first_ + r, values(r));
+    for (int64_t begin = 0; begin < cols_; begin += kBlock) {
+      const int64_t end = std::min(begin + kBlock, cols_);
+      for (int64_t r = 0; r < count_; ++r) {
+        for (int64_t k = begin; k < end; ++k) {
+          add_change(r, k - begin, values(r)[k] - w.row(first_ + r)[k]);
         }
       }
+      apply_changes(begin, end, 0, 0);
     }
   }
 
   void run() {
     for (int sweep = 0; sweep < options_.sweeps; ++sweep) {
-      int64_t changed = 0;
-      for (int64_t g = 0; g < matrix_.num_groups(); ++g) {
-        for (int64_t r = 0; r < count_; ++r) fit_scale(r, g);
-      }
-      for (int64_t r = 0; options_.codes && r < count_; ++r) changed += fit_codes(r);
-      if (changed == 0) return;
+      fit_scales();
+      if (!options_.codes || fit_codes() == 0) return;
     }
   }
 
  private:
   float* values(int64_t r) { return value_.data() + r * cols_; }
   float* gradient(int64_t r) { return gradient_.data() + r * cols_; }
+  float* step(int64_t r) { return steps_.data() + r * matrix_.group_size; }
   uint8_t* codes(int64_t r) { return matrix_.codes.data() + (first_ + r) * cols_; }
 
-  // The scale of a group by least squares, as it can be stored.
-  void fit_scale(int64_t r, int64_t g) {
-    const int64_t begin = g * matrix_.group_size;
-    const int64_t count = std::min(matrix_.group_size, cols_ - begin);
+  // The value of row r at column `at` of the block has changed by e, and the columns outside do not
+  // know it yet.
+  void add_change(int64_t r, int64_t at, float e) {
+    const int64_t place = r * kBlock + num_changed_[static_cast<size_t>(r)]++;
+    change_[static_cast<size_t>(place)] = e;
+    changed_[static_cast<size_t>(place)] = static_cast<uint8_t>(at);
+  }
+
+  // Tells all columns but [keep, keep_end), whole tiles, of the changes in the block [begin, end),
+  // and forgets them.
+  void apply_changes(int64_t begin, int64_t end, int64_t keep, int64_t keep_end) {
+    if (std::all_of(num_changed_.begin(), num_changed_.end(), [](int64_t n) { return n == 0; }))
+      return;
+    for (int64_t column = 0; column < cols_; column += kTile) {
+      if (column < keep || column >= keep_end) apply_tile(begin, end - begin, column);
+    }
+    std::fill(num_changed_.begin(), num_changed_.end(), 0);
+  }
+
+  void apply_tile(int64_t begin, int64_t num_terms, int64_t column) {
+    const int64_t width = std::min(kTile, cols_ - column);
+    const int64_t num_strips = (width + kStripWidth - 1) / kStripWidth;
+    for (int64_t t = 0; t < num_terms; ++t) {
+      const float* row = h_ + (begin + t) * cols_ + column;
+      for (int64_t s = 0; s < num_strips; ++s) {
+        std::copy_n(row + s * kStripWidth, std::min(kStripWidth, width - s * kStripWidth),
+                    tile_.data() + (s * kBlock + t) * kStripWidth);
+      }
+    }
+    for (int64_t s = 0; s < num_strips; ++s) {
+      const float* strip = tile_.data() + s * kBlock * kStripWidth;
+      const int64_t part = std::min(kStripWidth, width - s * kStripWidth);
+      for (int64_t r = 0; r < count_; ++r) {
+        float* y = gradient(r) + column + s * kStripWidth;
+        float padded[kStripWidth] = {};
+        if (part < kStripWidth) std::copy_n(y, part, padded);
+        subtract_terms(part < kStripWidth ? padded : y, change_.data() + r * kBlock,
+                       changed_.data() + r * kBlock, num_changed_[static_cast<size_t>(r)], strip);
+        if (part < kStripWidth) std::copy_n(padded, part, y);
+      }
+    }
+  }
+
+  // Row k of H in the columns of the block that begins at `begin`, once copy_diagonal(begin) ran.
+  const float* diagonal(int64_t begin, int64_t k) const {
+    return diagonal_.data() + (k - begin) * kBlock;
+  }
+
+  void copy_diagonal(int64_t begin) {
+    const int64_t width = std::min(kBlock, cols_ - begin);
+    for (int64_t k = 0; k < width; ++k) {
+      std::copy_n(h_ + (begin + k) * cols_ + begin, width, diagonal_.data() + k * kBlock);
+    }
+  }
+
+  // Each scale once, in order: all groups of a block, or, where they do not fill one, a group.
+  void fit_scales() {
+    const int64_t size = matrix_.group_size;
+    if (kBlock % size != 0) {
+      for (int64_t begin = 0; begin < cols_; begin += size) fit_wide_group(begin);
+      return;
+    }
+    for (int64_t begin = 0; begin < cols_; begin += kBlock) {
+      const int64_t end = std::min(begin + kBlock, cols_);
+      copy_diagonal(begin);
+      for (int64_t r = 0; r < count_; ++r) {
+        for (int64_t at = begin; at < end; at += size) {
+          const int64_t count = std::min(size, end - at);
+          if (!fit_scale(r, at, count, diagonal(begin, at) + (at - begin), kBlock)) continue;
+          subtract_rows(gradient(r) + begin, end - begin, step(r), diagonal(begin, at), kBlock,
+                        count);
+          for (int64_t i = 0; i < count; ++i) add_change(r, at + i - begin, step(r)[i]);
+        }
+      }
+      apply_changes(begin, end, begin, end);
+    }
+  }
+
+  void fit_wide_group(int64_t begin) {
+    const int64_t end = std::min(begin + matrix_.group_size, cols_);
+    std::array<bool, kRows> fitted = {};
+    for (int64_t r = 0; r < count_; ++r) {
+      fitted[static_cast<size_t>(r)] =
+          fit_scale(r, begin, end - begin, h_ + begin * cols_ + begin, cols_);
+    }
+    for (int64_t from = begin; from < end; from += kBlock) {
+      const int64_t to = std::min(from + kBlock, end);
+      for (int64_t r = 0; r < count_; ++r) {
+        if (!fitted[static_cast<size_t>(r)]) continue;
+        for (int64_t k = from; k < to; ++k) add_change(r, k - from, step(r)[k - begin]);
+      }
+      apply_changes(from, to, 0, 0);
+    }
+  }
+
+  // The scale of the group at column `begin` by least squares, as it can be stored; `h` is its part
+  // of H, rows `stride` apart. Gives whether it changed, and then by how much each value, in
+  // step(r).
+  bool fit_scale(int64_t r, int64_t begin, int64_t count, const float* h, int64_t stride) {
+    const int64_t g = begin / matrix_.group_size;
     const GroupScale group = get_group(matrix_, first_ + r, g);
     for (int64_t i = 0; i < count; ++i) {
-      step_[static_cast<size_t>(i)] =
-          static_cast<float>(static_cast<int32_t>(codes(r)[begin + i]) - group.zero);
+      step(r)[i] = static_cast<float>(static_cast<int32_t>(codes(r)[begin + i]) - group.zero);
     }
-    const double along = dot_lanes(step_.data(), gradient(r) + begin, count);
+    const double along = dot_lanes(step(r), gradient(r) + begin, count);
     double curvature = 0.0;
     for (int64_t i = 0; i < count; ++i) {
-      curvature += double{step_[static_cast<size_t>(i)]} *
-                   dot_lanes(h_ + (begin + i) * cols_ + begin, step_.data(), count);
+      curvature += double{step(r)[i]} * dot_lanes(h + i * stride, step(r), count);
     }
-    if (!(curvature > 0.0)) return;
+    if (!(curvature > 0.0)) return false;
     float scale = static_cast<float>(double{group.scale} + along / curvature);
     if (options_.grid.f16_scales) scale = f16_to_f32(f32_to_f16(scale));
-    if (!(scale >= 0x1p-24f) || !(scale <= 65504.0f)) return;
+    if (!(scale >= 0x1p-24f) || !(scale <= 65504.0f)) return false;
     const double by = double{scale} - double{group.scale};
-    if (by == 0.0 || by * by * curvature >= 2.0 * by * along) return;
+    if (by == 0.0 || by * by * curvature >= 2.0 * by * along) return false;
     set_group(matrix_, first_ + r, g, {scale, group.zero});
     for (int64_t i = 0; i < count; ++i) {
-      step_[static_cast<size_t>(i)] *= static_cast<float>(by);
+      step(r)[i] *= static_cast<float>(by);
       values(r)[begin + i] = decode({scale, group.zero}, codes(r)[begin + i]);
     }
-    subtract_rows(gradient(r), cols_, step_.data(), h_ + begin * cols_, cols_, count);
+    return true;
   }
 
   // Each code once, in order; gives how many changed.
-  int64_t fit_codes(int64_t r) {
+  int64_t fit_codes() {
     int64_t changed = 0;
-    float* slope = gradient(r);
-    for (int64_t k = 0; k < cols_; ++k) {
-      const float curvature = h_[k * cols_ + k];
+    for (int64_t begin = 0; begin < cols_; begin += kBlock) {
+      const int64_t end = std::min(begin + kBlock, cols_);
+      copy_diagonal(begin);
+      for (int64_t r = 0; r < count_; ++r) {
+        fit_codes(r, begin, end);
+        changed += num_changed_[static_cast<size_t>(r)];
+      }
+      apply_changes(begin, end, begin, end);
+    }
+    return changed;
+  }
+
+  // The codes of a block.
+  void fit_codes(int64_t r, int64_t begin, int64_t end) {
+    const float* slope = gradient(r);
+    for (int64_t k = begin; k < end; ++k) {
+      const float curvature = diagonal(begin, k)[k - begin];
       if (!(curvature > 0.0f)) continue;
       const GroupScale group = get_group(matrix_, first_ + r, k / matrix_.group_size);
       const uint8_t code = encode(options_.grid, group, values(r)[k] + slope[k] / curvature);
@@ -107,10 +214,9 @@ class RowDescent {
       if (by * by * curvature >= 2.0f * by * slope[k]) continue;
       codes(r)[k] = code;
       values(r)[k] = now;
-      subtract_rows(slope, cols_, &by, h_ + k * cols_, 0, 1);
-      ++changed;
+      subtract_rows(gradient(r) + begin, end - begin, &by, diagonal(begin, k), 0, 1);
+      add_change(r, k - begin, by);
     }
-    return changed;
   }
 
   QuantizedMatrix& matrix_;
@@ -119,9 +225,14 @@ class RowDescent {
   int64_t first_;
   int64_t count_;
   int64_t cols_;
-  std::vector<float> value_;     // [rows, K]
-  std::vector<float> gradient_;  // [rows, K]
-  std::vector<float> step_;      // [group]
+  std::vector<float> value_;          // [rows, K]
+  std::vector<float> gradient_;       // [rows, K]
+  std::vector<float> change_;         // [rows, block], of each row num_changed_ numbers
+  std::vector<uint8_t> changed_;      // [rows, block], their columns within it
+  std::vector<int64_t> num_changed_;  // [rows]
+  std::vector<float> steps_;          // [rows, group]
+  std::vector<float> diagonal_;       // [block, block]
+  std::vector<float> tile_;           // [strips of a tile, block, strip]
 };
 
 }  // namespace

@@ -59,6 +59,22 @@ using Lanes = float __attribute__((vector_size(32), aligned(4)));
       for (int64_t j = 0; j < num_terms; ++j) y[k] -= rows[j * stride + k] * e[j];                 \
     }                                                                                              \
   }                                                                                                \
+  target void terms_##suffix(float* y, const float* e, const uint8_t* index, int64_t num_terms,    \
+                             const float* strip) {                                                 \
+    auto* out = reinterpret_cast<Lanes*>(y);                                                       \
+    Lanes v0 = out[0], v1 = out[1], v2 = out[2], v3 = out[3];                                      \
+    for (int64_t j = 0; j < num_terms; ++j) {                                                      \
+      const auto* row = reinterpret_cast<const Lanes*>(strip + index[j] * kStripWidth);            \
+      v0 -= row[0] * e[j];                                                                         \
+      v1 -= row[1] * e[j];                                                                         \
+      v2 -= row[2] * e[j];                                                                         \
+      v3 -= row[3] * e[j];                                                                         \
+    }                                                                                              \
+    out[0] = v0;                                                                                   \
+    out[1] = v1;                                                                                   \
+    out[2] = v2;                                                                                   \
+    out[3] = v3;                                                                                   \
+  }                                                                                                \
   target void products_##suffix(double* out, int64_t count, const float* factors,                  \
                                 const float* rows, int64_t stride, int64_t num_terms) {            \
     for (int64_t k = 0; k < count; k += 32) {                                                      \
@@ -122,6 +138,11 @@ void round_to_grid(float* v, int64_t count, float scale, float lowest, float hig
 void subtract_rows(float* y, int64_t count, const float* e, const float* rows, int64_t stride,
                    int64_t num_terms) {
   RUVLLM_CALL(subtract, y, count, e, rows, stride, num_terms);
+}
+
+void subtract_terms(float* y, const float* e, const uint8_t* index, int64_t num_terms,
+                    const float* strip) {
+  RUVLLM_CALL(terms, y, e, index, num_terms, strip);
 }
 
 void add_products(double* out, int64_t count, const float* factors, const float* rows,

@@ -23,6 +23,14 @@ void round_to_grid(float* v, int64_t count, float scale, float lowest, float hig
 void subtract_rows(float* y, int64_t count, const float* e, const float* rows, int64_t stride,
                    int64_t num_terms);
 
+// Columns of a strip: a part of a matrix whose rows lie one behind the other.
+inline constexpr int64_t kStripWidth = 32;
+
+// y[k] -= sum over j < num_terms of e[j] * strip[index[j] * kStripWidth + k], k < kStripWidth, j in
+// order: subtract_rows for the rows of a strip that count.
+void subtract_terms(float* y, const float* e, const uint8_t* index, int64_t num_terms,
+                    const float* strip);
+
 // out[k] += sum over t < num_terms of factors[t * stride] * rows[t * stride + k], the sum in f32.
 void add_products(double* out, int64_t count, const float* factors, const float* rows,
                   int64_t stride, int64_t num_terms);
