@@ -158,9 +158,10 @@ struct PanelBlock {
     // One or two rows that are left.
     const int64_t rest = args->num_x % S::kTileX;
     const int64_t whole = args->num_x - rest;
-    for (int64_t p = 0; p < num_panels; p += 4) {
-      if (rest == 2) tile<2, 4>(whole, p, 0, args->groups);
-      if (rest == 1) tile<1, 4>(whole, p, 0, args->groups);
+    constexpr int kStreams = DotForm<S, Fmt>::kStreams;
+    for (int64_t p = 0; p < num_panels; p += kStreams) {
+      if (rest == 2) tile<2, kStreams>(whole, p, 0, args->groups);
+      if (rest == 1) tile<1, kStreams>(whole, p, 0, args->groups);
     }
   }
 };

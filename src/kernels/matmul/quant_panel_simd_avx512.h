@@ -27,6 +27,9 @@ struct Simd {
   static I or_bits(I a, I b) { return _mm512_or_si512(a, b); }
   static RUVLLM_INLINE I shift_left_16(I a, int n) { return _mm512_slli_epi16(a, n); }
   static RUVLLM_INLINE I shift_right_16(I a, int n) { return _mm512_srli_epi16(a, n); }
+  static RUVLLM_INLINE I shift_right_signed_16(I a, int n) {
+    return _mm512_srai_epi16(a, (unsigned)n);
+  }
   static RUVLLM_INLINE I shift_left_32(I a, int n) { return _mm512_slli_epi32(a, n); }
   // Bytes 0 and 2, or 1 and 3, of each lane as two 16-bit numbers.
   static I even_bytes(I a) { return _mm512_and_si512(a, _mm512_set1_epi16(0xff)); }

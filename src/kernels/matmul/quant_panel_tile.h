@@ -47,13 +47,16 @@ struct DotForm {
   // codes with a minimum would not fit the 16-bit sums either.
   static constexpr bool kBorrowed = kNarrow && Fmt::kBits == 5 && Fmt::kZeroLog2 < 0;
   static constexpr int kZeroLog2 = kBorrowed ? 4 : Fmt::kZeroLog2;
-  // One or two rows of x: panels pass as fast as memory gives them. Measured on Zen 3 beside the
-  // read roof: 8-bit codes reach 88-95 % when only the hardware's prefetchers work (71-83 % with
-  // the panels after these fetched, as more rows want it), 4-bit ones 83 % with the lines this far
-  // ahead fetched into the first level (79 %). Where there is a dot product nothing was measured
-  // yet.
+  // One or two rows of x: panels pass as fast as memory gives them, kStreams of them at a time.
+  // Measured on Zen 3 beside the read roof: 8-bit codes reach 95-100 % in four streams when only
+  // the hardware's prefetchers work (71-83 % with the panels after these fetched, as more rows want
+  // it). Narrower ones are computed for most of the time that they take to read, which one stream,
+  // with the lines this far ahead fetched into the first level, overlaps better than four: 4 bits
+  // 92-95 % (73-83), 3 bits 79 % (50), 2 bits 91 % (60). Where there is a dot product nothing was
+  // measured yet.
   static constexpr bool kFetchesPanels = S::kHasDot;
-  static constexpr int kLinesAhead = kNarrow ? 1024 : 0;
+  static constexpr int kLinesAhead = kNarrow ? 2048 : 0;
+  static constexpr int kStreams = kNarrow ? 1 : 4;
 };
 
 // Integer dots of one tile and group: [MX][NV].
@@ -101,14 +104,45 @@ struct GroupDot {
     }
   }
 
+  // 2-bit codes of one panel: every other one is multiplied where it stands, as four times itself,
+  // and the sum of those shifted once. It fits: 4 pairs of 2 * 12 * 127 are 12,192.
+  static RUVLLM_INLINE void run_twos(const uint8_t* const* codes, const uint32_t* x,
+                                     I (&dot)[MX][NV]) {
+    I fours[MX];
+#pragma GCC unroll 4
+    for (int pair = 0; pair < 4; ++pair) {
+      const I plane = S::load(codes[0] + pair / 2 * S::kRows * 4);
+      const I both = pair % 2 == 0 ? plane : S::shift_right_16(plane, 4);
+      const I low = S::and_bytes(both, 3);
+      const I high = S::and_bytes(both, 12);
+#pragma GCC unroll 2
+      for (int t = 0; t < MX; ++t) {
+        if (pair == 0) {
+          dot[t][0] = S::dot_pairs_8(low, S::broadcast_4(x + t));
+          fours[t] = S::dot_pairs_8(high, S::broadcast_4(x + MX + t));
+        } else {
+          S::add_dot_pairs_8(dot[t][0], low, S::broadcast_4(x + 2 * pair * MX + t));
+          S::add_dot_pairs_8(fours[t], high, S::broadcast_4(x + (2 * pair + 1) * MX + t));
+        }
+      }
+    }
+#pragma GCC unroll 2
+    for (int t = 0; t < MX; ++t) {
+      dot[t][0] = S::widen_pairs(S::add_16(dot[t][0], S::shift_right_signed_16(fours[t], 2)));
+    }
+  }
+
   // The fours [kFirst, kFirst + kCount) of the columns; half as in lanes().
   template <int kFirst, int kCount, int kHalf>
   static RUVLLM_INLINE void run(const uint8_t* const* high, const uint8_t* const* codes,
                                 const uint32_t* x, I (&dot)[MX][NV]) {
     if constexpr (Form::kWide) return run_wide(codes, x, dot);
+    if constexpr (Form::kNarrow && Fmt::kBits == 2 && NV == 1) return run_twos(codes, x, dot);
+    constexpr bool kPairs = Fmt::kBits >= 4 && NV == 1 && kCount == 8;
 #pragma GCC unroll 8
     for (int step = 0; step < kCount; ++step) {
-      const int j = kFirst + step;
+      // A vector of nibbles is read once for both of its fours; dots are exact in any order.
+      const int j = kFirst + (kPairs ? step / 2 + step % 2 * 4 : step);
       I w[NV];
 #pragma GCC unroll 4
       for (int n = 0; n < NV; ++n) w[n] = load_codes<S, Fmt>(high[n], codes[n], j);
