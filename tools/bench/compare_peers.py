@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """ruvllm and its peers on the same files, in one run, alternating, so that a noisy machine is noisy
-for both. Prints a Markdown table: prefill and decode speed of each, and the ratio.
+for all. Prints a Markdown table: prefill and decode speed of each, and ours over theirs.
+
+    compare_peers.py --ruvllm build/edge/ruvllm --peer llama_cpp=PYTHON [--peer openvino=PYTHON]
+        [--peer mistralrs=PYTHON] [--pp 512,2048] [--tg 64] [--depth 0,2048] [--reps 3] OUT/*.gguf
 
 Needs: a built `ruvllm`, GGUF files (tools/bench/make_model.py --shape llama-1b OUT --gguf
-bf16,q8_0,q4_0 writes them), and the peer's package: pip install llama-cpp-python (it builds
-llama.cpp for this machine). A peer that is not installed is listed with the reason.
-
-Example:
-  tools/bench/compare_peers.py --ruvllm build/edge/ruvllm --reps 3 OUT/*.gguf
+bf16,q8_0,q4_0 writes them), and for each peer a Python that has its package: `--install FOLDER`
+makes one environment each in FOLDER from PyPI (llama.cpp is compiled for this machine: minutes) and
+uses them. A peer that cannot run is listed with the reason. The peers' programs: tools/bench/peers/.
 """
 
 import argparse
@@ -19,58 +20,105 @@ import subprocess
 import sys
 import time
 
-
-def run_ruvllm(binary, path, args):
-    """One `ruvllm bench` run -> {"pp": tok/s, "tg": tok/s, "roof": GB/s}."""
-    command = [binary, "bench", "-m", str(path), "--pp", str(args.pp), "--tg", str(args.tg),
-               "--reps", "1", "--threads", str(args.threads), "--batch", "1", "--depth", "0",
-               "--json"]
-    out = subprocess.run(command, check=True, capture_output=True, text=True, timeout=900).stdout
-    result = {}
-    for line in out.splitlines():
-        row = json.loads(line)
-        rows = row if isinstance(row, list) else row.get("rows", [row])
-        for entry in rows:
-            test = entry.get("test", "")
-            if test.startswith("pp"):
-                result["pp"] = entry["tok_s"]
-            elif test.startswith("tg"):
-                result["tg"] = entry["tok_s"]
-    return result
+PEERS = {"llama_cpp": "llama-cpp-python", "openvino": "openvino-genai", "mistralrs": "mistralrs"}
+PROGRAMS = pathlib.Path(__file__).resolve().parent / "peers"
 
 
-PEER_PROGRAM = """
-import json, sys, time
-from llama_cpp import Llama
-path, pp, tg, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
-model = Llama(path, n_ctx=pp + tg + 64, n_batch=512, n_ubatch=512, n_threads=threads,
-              n_threads_batch=threads, verbose=False)
-vocab = model.n_vocab()
-prompt = [(i * 7919 + 13) % (vocab - 10) + 5 for i in range(pp)]
-model.eval(prompt[:32])
-model.reset()
-began = time.perf_counter()
-model.eval(prompt)
-prefill = time.perf_counter() - began
-model.reset()
-model.eval(prompt[:1])
-began = time.perf_counter()
-for i in range(tg):
-    model.eval([prompt[i % pp]])
-decode = time.perf_counter() - began
-print(json.dumps({"pp": pp / prefill, "tg": tg / decode}))
-"""
+def run_ruvllm(binary, path, args, depth):
+    """-> {(test, tokens): tok/s} of one run of `ruvllm bench`."""
+    command = [binary, "bench", "-m", str(path), "--pp", ",".join(map(str, prefills(args, depth))),
+               "--tg", str(args.tg), "--reps", "1", "--threads", str(args.threads), "--batch", "1",
+               "--depth", str(depth), "--max-seq-len", str(context_of(args)), "--json"]
+    out = subprocess.run(command, check=True, capture_output=True, text=True, timeout=1800).stdout
+    return {(row["test"][:2], int(row["test"][2:])): row["tok_s"] for row in json.loads(out)["rows"]}
 
 
-def run_llama_cpp(python, path, args):
-    out = subprocess.run([python, "-c", PEER_PROGRAM, str(path), str(args.pp), str(args.tg),
-                          str(args.threads)],
-                         check=True, capture_output=True, text=True, timeout=1800).stdout
-    return json.loads(out.splitlines()[-1])
+def run_peer(name, python, path, args, depth):
+    """-> {(test, tokens): tok/s}, the peer's version."""
+    result, version = {}, ""
+    for i, tokens in enumerate(prefills(args, depth)):
+        command = [python, str(PROGRAMS / f"{name}_peer.py"), str(path), "--pp", str(tokens), "--tg",
+                   str(0 if i else args.tg), "--depth", str(depth), "--threads", str(args.threads)]
+        out = subprocess.run(command, check=True, capture_output=True, text=True, timeout=1800).stdout
+        answer = json.loads(out.splitlines()[-1])
+        version = answer["version"]
+        if answer["pp"]:
+            result["pp", tokens] = answer["pp"]
+        if answer["tg"]:
+            result["tg", args.tg] = answer["tg"]
+    return result, version
 
 
-def median(values):
-    return statistics.median(values) if values else float("nan")
+def prefills(args, depth):
+    """Prompts are measured at depth 0."""
+    return [0] if depth else args.pp
+
+
+def context_of(args):
+    return max(args.depth) + max(*args.pp, args.tg) + 64
+
+
+def install(folder, names):
+    """One environment for each peer; -> {name: its Python}, or why there is none."""
+    pythons = {}
+    for name in names:
+        python = folder / name / "bin" / "python"
+        if not python.exists():
+            subprocess.run([sys.executable, "-m", "venv", folder / name], check=True)
+        done = subprocess.run([python, "-m", "pip", "install", "-q", PEERS[name], "numpy"],
+                              capture_output=True, text=True)
+        if done.returncode != 0:
+            print(f"{name}: could not be installed: {last_line(done.stderr)}", file=sys.stderr)
+        pythons[name] = str(python)
+    return pythons
+
+
+def last_line(text):
+    return (text.strip().splitlines() or ["failed"])[-1][:160]
+
+
+def peer_of(text):
+    name, _, python = text.partition("=")
+    if name not in PEERS or not python:
+        raise argparse.ArgumentTypeError(f"{text}: expected one of {', '.join(PEERS)}, =, and a Python")
+    return name, python
+
+
+def numbers(text):
+    return [int(part) for part in text.split(",")]
+
+
+def compare(path, args, peers):
+    """Prints the rows of a file."""
+    ours, theirs, problems = {}, {name: {} for name in peers}, {}
+    for _ in range(args.reps):
+        for depth in args.depth:
+            for test, speed in run_ruvllm(args.ruvllm, path, args, depth).items():
+                ours.setdefault((*test, depth), []).append(speed)
+            for name, python in peers.items():
+                if name in problems:
+                    continue
+                try:
+                    result, _ = run_peer(name, python, path, args, depth)
+                except (subprocess.SubprocessError, OSError) as error:
+                    problems[name] = last_line(getattr(error, "stderr", None) or str(error))
+                    continue
+                for test, speed in result.items():
+                    theirs[name].setdefault((*test, depth), []).append(speed)
+            time.sleep(1)
+    for test, speeds in ours.items():
+        mine = statistics.median(speeds)
+        kind = "prefill" if test[0] == "pp" else "decode"
+        cells = [path.name, f"{kind} {test[1]}" + (f", depth {test[2]}" if kind == "decode" else ""), f"{mine:.1f}"]
+        for name in peers:
+            speeds = theirs[name].get(test)
+            if not speeds:
+                cells.append("could not run" if name in problems else "not measured")
+            else:
+                cells.append(f"{statistics.median(speeds):.1f} ({mine / statistics.median(speeds):.2f})")
+        print("| " + " | ".join(cells) + " |", flush=True)
+    for name, why in problems.items():
+        print(f"<!-- {path.name}, {name}: {why} -->", flush=True)
 
 
 def main():
@@ -78,42 +126,24 @@ def main():
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", type=pathlib.Path, help="GGUF files")
     parser.add_argument("--ruvllm", required=True, help="the ruvllm binary")
-    parser.add_argument("--peer-python", default=sys.executable,
-                        help="Python with llama-cpp-python (default: this one)")
-    parser.add_argument("--pp", type=int, default=512, help="prefill tokens (default 512)")
+    parser.add_argument("--peer", type=peer_of, action="append", default=[], metavar="NAME=PYTHON",
+                        help=f"a peer ({', '.join(PEERS)}) and a Python that has its package")
+    parser.add_argument("--install", type=pathlib.Path, metavar="FOLDER",
+                        help="make environments of all peers there, from PyPI")
+    parser.add_argument("--pp", type=numbers, default=[512], help="prefill tokens (default 512)")
     parser.add_argument("--tg", type=int, default=64, help="decoded tokens (default 64)")
+    parser.add_argument("--depth", type=numbers, default=[0], help="tokens before the decoded ones (default 0)")
     parser.add_argument("--reps", type=int, default=3, help="alternating repetitions (default 3)")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
+    peers = install(args.install, PEERS) if args.install else {}
+    peers |= dict(args.peer)
 
-    print(f"| file | test | ruvllm tok/s | llama.cpp tok/s | ratio |")
-    print(f"|---|---|---|---|---|")
+    print("| file | test | ruvllm tok/s | " + " | ".join(f"{name} (ruvllm / it)" for name in peers) + " |")
+    print("|---|---|---|" + "---|" * len(peers), flush=True)
     for path in args.models:
-        ours = {"pp": [], "tg": []}
-        peer = {"pp": [], "tg": []}
-        problem = None
-        for _ in range(args.reps):
-            row = run_ruvllm(args.ruvllm, path, args)
-            for key in ours:
-                ours[key].append(row[key])
-            if problem is None:
-                try:
-                    row = run_llama_cpp(args.peer_python, path, args)
-                    for key in peer:
-                        peer[key].append(row[key])
-                except subprocess.CalledProcessError as error:
-                    problem = (error.stderr.strip().splitlines() or ["failed"])[-1]
-            time.sleep(1)
-        for key, label in (("pp", f"prefill {args.pp}"), ("tg", f"decode {args.tg}, depth 0")):
-            mine = median(ours[key])
-            if problem:
-                print(f"| {path.name} | {label} | {mine:.1f} | could not run: {problem} | |")
-            else:
-                theirs = median(peer[key])
-                print(f"| {path.name} | {label} | {mine:.1f} | {theirs:.1f} | {mine / theirs:.2f} |")
-        sys.stdout.flush()
-    return 0
+        compare(path, args, peers)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
