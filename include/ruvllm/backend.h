@@ -95,7 +95,7 @@ inline constexpr std::array<int32_t, 14> kStepTokenBounds = {
 // 0 at load_model.
 struct EngineStats {
   int64_t running = 0;  // sequences that take part in steps
-  int64_t waiting = 0;  // sequences in the queue
+  int64_t waiting = 0;  // sequences in the queue, or for the prompt of several answers
   int64_t kv_page_tokens = 0;
   int64_t kv_pages_total = 0;
   int64_t kv_pages_used = 0;    // by running sequences (kept prompts that may be evicted: free)
@@ -241,6 +241,22 @@ class LlmBackend {
       out.push_back(std::move(vector));
     }
     return out;
+  }
+  // `n` answers to one prompt, each with a stream of its own, in order, all or none. Answer i is
+  // the one that generate_stream gives alone with seed_of_answer(seed, i) and, but for the first,
+  // without prompt_logprobs. The serving backend computes the prompt once and shares its memory.
+  // Each may be cancelled alone. Failures: those of generate_stream; kInvalidArgument: n < 1.
+  virtual Result<std::vector<std::unique_ptr<TokenStream>>> generate_answers(
+      const Prompt& prompt, const GenerateParams& params, int32_t n,
+      const RequestOptions& options) {
+    if (n < 1) return fail(ErrorCode::kInvalidArgument, "n: expected at least one answer");
+    std::vector<std::unique_ptr<TokenStream>> streams;
+    for (int32_t i = 0; i < n; ++i) {
+      RUVLLM_ASSIGN(std::unique_ptr<TokenStream> stream,
+                    generate_stream(prompt, params_of_answer(params, i), options));
+      streams.push_back(std::move(stream));
+    }
+    return streams;
   }
 };
 

@@ -75,6 +75,20 @@ struct GenerateParams {
   }
 };
 
+// The seed of answer `index` of several to one prompt (LlmBackend::generate_answers): each has its
+// own random numbers, the first those of the seed itself.
+constexpr uint64_t seed_of_answer(uint64_t seed, int32_t index) {
+  return seed + static_cast<uint64_t>(index) * 0x9E3779B97F4A7C15u;
+}
+
+// What answer `index` of generate_answers is computed with.
+inline GenerateParams params_of_answer(const GenerateParams& params, int32_t index) {
+  GenerateParams own = params;
+  if (own.seed) own.seed = seed_of_answer(*own.seed, index);
+  if (index > 0) own.prompt_logprobs = -1;  // the first one's serve all
+  return own;
+}
+
 // What a model's makers recommend for sampling (generation_config.json, general.sampling.* of a
 // GGUF file); nullopt: they say nothing. See ModelInfo. The backend never applies it by itself.
 struct GenerationDefaults {

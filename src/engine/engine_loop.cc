@@ -109,6 +109,7 @@ SequenceSpec EngineLoop::spec_of(const ServingRequest& request) const {
   spec.queue_deadline_us = deadline(request.options.queue_timeout);
   spec.deadline_us = deadline(request.options.total_timeout);
   spec.max_chunk = plan_limits_.max_chunk;
+  spec.num_forks = static_cast<int32_t>(request.followers.size());
   // Pages of different adapters never meet: adapter_set parts them from the base's, and the salt's
   // hash those of one adapter from another's.
   const auto key_of = [&](const std::string& adapter) {
@@ -139,16 +140,33 @@ SequenceSpec EngineLoop::spec_of(const ServingRequest& request) const {
   return spec;
 }
 
-void EngineLoop::accept(const RequestPtr& request) {
-  if (request->cancelled.load()) return end(request, FinishReason::kCancelled);
-  if (request->is_generation() && request->generation->finished() &&
-      (!request->generation->scores_prompt() || request->prompt().size() == 1)) {
-    return end_with(request, result_of(*request));
+// False: it ends here, for nothing is to be computed.
+bool EngineLoop::needs_steps(const RequestPtr& request) {
+  if (request->cancelled.load()) {
+    end(request, FinishReason::kCancelled);
+    return false;
   }
-  const Result<SequenceId> added = scheduler_.add(spec_of(*request));
-  if (!added) return end_with(request, added.error());
-  request->sequence = *added;
-  requests_.emplace(*added, request);
+  const bool scores = request->is_generation() && request->generation->scores_prompt() &&
+                      request->prompt().size() > 1;
+  if (!request->is_generation() || !request->generation->finished() || scores) return true;
+  end_with(request, result_of(*request));
+  return false;
+}
+
+void EngineLoop::accept(const RequestPtr& request) {
+  std::vector<RequestPtr> answers = std::move(request->followers);
+  answers.insert(answers.begin(), request);
+  std::erase_if(answers, [this](const RequestPtr& answer) { return !needs_steps(answer); });
+  if (answers.empty()) return;
+  const RequestPtr leader = answers.front();
+  leader->followers.assign(answers.begin() + 1, answers.end());
+  const Result<SequenceId> added = scheduler_.add(spec_of(*leader));
+  if (!added) {
+    for (const RequestPtr& answer : answers) end_with(answer, added.error());
+    return;
+  }
+  for (const RequestPtr& answer : answers) answer->sequence = *added;
+  requests_.emplace(*added, leader);
 }
 
 void EngineLoop::attend(const RequestPtr& request) {
@@ -164,8 +182,11 @@ void EngineLoop::end_overdue() {
   const Clock::time_point now = Clock::now();
   scheduler_.collect_overdue(microseconds(now), overdue_);
   for (const SequenceId sequence : overdue_) {
-    const RequestPtr request = requests_.at(sequence);
-    end(request, FinishReason::kDeadline);
+    // All its answers: when the one that leads ends, the next one does.
+    for (auto it = requests_.find(sequence); it != requests_.end(); it = requests_.find(sequence)) {
+      const RequestPtr request = it->second;
+      end(request, FinishReason::kDeadline);
+    }
   }
 }
 
@@ -188,18 +209,40 @@ void EngineLoop::end(const RequestPtr& request, FinishReason reason) {
   end_with(request, result_of(*request));
 }
 
-// The sequence ends now; its consumer hears of it with the next deliver().
+// It ends now; its consumer hears of it with the next deliver().
 void EngineLoop::end_with(const RequestPtr& request, StreamEvent last) {
-  if (request->sequence != kNoSequence) {
-    scheduler_.finish(request->sequence);
-    requests_.erase(request->sequence);
-    request->sequence = kNoSequence;
-  }
+  if (request->sequence != kNoSequence) leave_sequence(request);
   if (!deliveries_.empty() && deliveries_.back().request == request) {
     deliveries_.back().last = std::move(last);  // behind its last token
   } else {
     deliveries_.push_back({request, std::nullopt, std::move(last)});
   }
+}
+
+// The sequence ends with the last of its answers.
+void EngineLoop::leave_sequence(const RequestPtr& request) {
+  const SequenceId sequence = std::exchange(request->sequence, kNoSequence);
+  RequestPtr& leader = requests_.at(sequence);
+  if (leader != request) {
+    std::erase(leader->followers, request);
+    return scheduler_.drop_fork(sequence);
+  }
+  if (request->followers.empty()) {
+    scheduler_.finish(sequence);
+    requests_.erase(sequence);
+    return;
+  }
+  const RequestPtr next = request->followers.front();
+  next->followers.assign(request->followers.begin() + 1, request->followers.end());
+  request->followers.clear();
+  // What was computed of the prompt stays.
+  next->xlora_rows = std::move(request->xlora_rows);
+  next->gate_recorder = std::move(request->gate_recorder);
+  if (request->has_started) {
+    start(*next, request->started, scheduler_.record(sequence).cached_tokens);
+  }
+  leader = next;
+  scheduler_.drop_fork(sequence);
 }
 
 void EngineLoop::end_all() {
@@ -251,16 +294,20 @@ void EngineLoop::start_requests(Clock::time_point now) {
   for (const PlanSpan& span : plan_.spans) {
     ServingRequest& request = *requests_.at(span.sequence);
     if (request.has_started) continue;
-    request.has_started = true;
-    request.started = now;
-    const double queued = seconds_between(request.submitted, now);
-    stats_.counters.queue_seconds_sum += queued;
-    ++stats_.counters.started;
-    if (!request.is_generation()) continue;
-    GenerateResult& result = request.generation->result();
-    result.timings.queue_seconds = queued;
-    result.cached_prompt_tokens = scheduler_.record(span.sequence).cached_tokens;
+    start(request, now, scheduler_.record(span.sequence).cached_tokens);
   }
+}
+
+void EngineLoop::start(ServingRequest& request, Clock::time_point now, int64_t cached_tokens) {
+  request.has_started = true;
+  request.started = now;
+  const double queued = seconds_between(request.submitted, now);
+  stats_.counters.queue_seconds_sum += queued;
+  ++stats_.counters.started;
+  if (!request.is_generation()) return;
+  GenerateResult& result = request.generation->result();
+  result.timings.queue_seconds = queued;
+  result.cached_prompt_tokens = cached_tokens;
 }
 
 void EngineLoop::note_preempted() {
@@ -279,7 +326,9 @@ void EngineLoop::check_pages() const {
 
 bool EngineLoop::step() {
   const Clock::time_point begin = Clock::now();
-  if (plan_limits_.pace_prefill) scheduler_.set_prefill_limit(pacer_.limit());
+  if (plan_limits_.pace_prefill) {
+    scheduler_.set_prefill_limit(pacer_.limit(scheduler_.num_behind()));
+  }
   scheduler_.plan(plan_);
   note_preempted();
   if (plan_.empty()) {
@@ -327,14 +376,34 @@ void EngineLoop::take_hidden(const RequestPtr& request, const StepOutput& output
 
 void EngineLoop::take_logits(const RequestPtr& request, const StepOutput& output) {
   const std::span logits(output.logits, static_cast<size_t>(parts_.runner->config().vocab_size));
-  if (output.samples) return sample(request, logits);
+  if (output.samples) {
+    const std::vector<RequestPtr> followers = std::move(request->followers);
+    request->followers.clear();
+    branch_off(request, followers);
+    sample(request, logits);
+    for (const RequestPtr& follower : followers) sample(follower, logits);
+    return;
+  }
   Generation& generation = *request->generation;
+  if (!generation.scores_prompt()) return;  // the one that did has ended
   const auto length = static_cast<int64_t>(generation.prompt().size());
   if (output.position != request->next_position || output.position >= length - 1) return;
   ++request->next_position;
   generation.score_prompt(output.position, logits);
   if (generation.finished() && request->next_position == length - 1) {
     end_with(request, result_of(*request));  // nothing but the score was asked for
+  }
+}
+
+// The prompt is computed: each of its further answers gets a sequence of its own, on the same
+// pages. Before anything is appended to the leader's.
+void EngineLoop::branch_off(const RequestPtr& leader, std::span<const RequestPtr> followers) {
+  for (const RequestPtr& follower : followers) {
+    follower->sequence = scheduler_.fork(leader->sequence);
+    requests_.emplace(follower->sequence, follower);
+    // To them the whole prompt was there.
+    start(*follower, leader->started, static_cast<int64_t>(follower->prompt().size()));
+    if (leader->gate_recorder) follower->gate_recorder = leader->gate_recorder;
   }
 }
 

@@ -49,21 +49,25 @@ class EngineLoop {
 
   void run();
   void accept(const RequestPtr& request);
+  bool needs_steps(const RequestPtr& request);
   void attend(const RequestPtr& request);
   void end_overdue();
   bool step();
   void start_requests(Clock::time_point now);
+  void start(ServingRequest& request, Clock::time_point now, int64_t cached_tokens);
   void note_preempted();
   void check_pages() const;
   void take_output(const StepOutput& output);
   void take_hidden(const RequestPtr& request, const StepOutput& output);
   void take_logits(const RequestPtr& request, const StepOutput& output);
   void sample(const RequestPtr& request, std::span<const float> logits);
+  void branch_off(const RequestPtr& leader, std::span<const RequestPtr> followers);
   SequenceUse use_of(SequenceId sequence) const;
   SequenceSpec spec_of(const ServingRequest& request) const;
 
   void end(const RequestPtr& request, FinishReason reason);
   void end_with(const RequestPtr& request, StreamEvent last);
+  void leave_sequence(const RequestPtr& request);
   StreamEvent result_of(ServingRequest& request);
   void deliver();
   void publish();
@@ -81,7 +85,7 @@ class EngineLoop {
   ServingStats stats_;
 
   StepPlan plan_;
-  std::unordered_map<SequenceId, RequestPtr> requests_;
+  std::unordered_map<SequenceId, RequestPtr> requests_;  // those that lead
   std::vector<RequestPtr> submitted_;
   std::vector<RequestPtr> signalled_;
   std::vector<SequenceId> overdue_;

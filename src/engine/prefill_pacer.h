@@ -1,8 +1,11 @@
 // PrefillPacer: how many prompt rows may stand beside decoding rows in a step, so that those who
-// decode wait at most kStretch times as long for their next token as they would alone. Learns the
-// two costs from the steps themselves. While prompts wait there is no step that only decodes, so
-// what one would take is carried over from the last that was, to as many rows as decode now. Values
-// depend on measured time; which tokens come does not.
+// decode wait about kStretch times as long for their next token as they would alone: below 3 times
+// even where the estimate is off, while a prompt keeps half of its speed (rows in small steps cost
+// about a fifth more). Where more wait for their first token than decode, a step's time is shared
+// by their numbers instead: short steps would keep the many waiting, and cost throughput. Learns
+// the two costs from the steps themselves. While prompts wait there is no step that only decodes,
+// so what one would take is carried over from the last that was, to as many rows as decode now.
+// Values depend on measured time; which tokens come does not.
 //
 // One thread. Nothing fails.
 #pragma once
@@ -33,15 +36,17 @@ class PrefillPacer {
     row_seconds_ = mix(row_seconds_, std::max(rest, 0.0) / static_cast<double>(prefill_rows));
   }
 
-  // Beside decoding rows.
-  int32_t limit() const {
+  // Beside decoding rows, while so many sequences wait for their first token.
+  int32_t limit(int64_t waiting) const {
     if (measured_seconds_ == 0.0 || row_seconds_ == 0.0) return kFirstRows;
-    const double rows = (kStretch - 1.0) * decode_seconds() / row_seconds_;
+    const double more =
+        static_cast<double>(waiting) / static_cast<double>(std::max<int64_t>(decode_rows_, 1));
+    const double rows = std::max(kStretch - 1.0, more) * decode_seconds() / row_seconds_;
     return static_cast<int32_t>(std::clamp(rows, double{kLeastRows}, 1e6));
   }
 
  private:
-  static constexpr double kStretch = 2.6;
+  static constexpr double kStretch = 2.55;
   static constexpr int32_t kFirstRows = 64;
   static constexpr int32_t kLeastRows = 8;
   static double mix(double old, double value) {

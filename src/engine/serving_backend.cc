@@ -130,39 +130,72 @@ std::optional<EngineStats> ServingBackend::stats() const {
   return (*model)->loop.stats();
 }
 
-Result<RequestPtr> ServingBackend::make_request(const Model& model, const Prompt& prompt,
-                                                const GenerateParams& params,
-                                                const RequestOptions& options,
-                                                bool wants_tokens) const {
+Result<std::vector<RequestPtr>> ServingBackend::make_requests(
+    const Model& model, const Prompt& prompt, const GenerateParams& params, int32_t n,
+    const RequestOptions& options, bool wants_tokens) const {
   RUVLLM_TRY(check_request_options(options));
-  RUVLLM_ASSIGN(GenerationSetup setup,
-                prepare_generation(model.parts, prompt, params, make_decoder_));
-  setup.scratch = model.scratch;
-  auto request = std::make_shared<ServingRequest>(wants_tokens ? kMaxQueuedTokens : 0);
-  request->options = options;
-  RUVLLM_ASSIGN(SequenceAdapter adapter, model.parts.adapters.select(options.adapter));
-  RUVLLM_TRY(check_trace(adapter, setup));
-  request->wants_tokens = wants_tokens;
-  request->generation.emplace(std::move(setup));
-  request->set_adapter(std::move(adapter), model.parts.runner->config().hidden_size);
-  return request;
+  RUVLLM_ASSIGN(const std::vector<int32_t> ids, model.parts.prompt_ids(prompt));
+  // One for all: what has a name may be replaced at any time.
+  RUVLLM_ASSIGN(const SequenceAdapter adapter, model.parts.adapters.select(options.adapter));
+  std::vector<RequestPtr> requests;
+  for (int32_t i = 0; i < n; ++i) {
+    RUVLLM_ASSIGN(GenerationSetup setup,
+                  prepare_generation(model.parts, ids, params_of_answer(params, i), make_decoder_));
+    setup.scratch = model.scratch;
+    RUVLLM_TRY(check_trace(adapter, setup));
+    auto request = std::make_shared<ServingRequest>(wants_tokens ? kMaxQueuedTokens : 0);
+    request->options = options;
+    request->wants_tokens = wants_tokens;
+    request->generation.emplace(std::move(setup));
+    request->set_adapter(adapter, model.parts.runner->config().hidden_size);
+    requests.push_back(std::move(request));
+  }
+  return requests;
 }
 
 Result<std::unique_ptr<TokenStream>> ServingBackend::generate_stream(
     const Prompt& prompt, const GenerateParams& params, const RequestOptions& options) {
   RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
-  RUVLLM_ASSIGN(const RequestPtr request, make_request(*model, prompt, params, options, true));
-  RUVLLM_TRY(model->loop.inbox()->submit({&request, 1}));
-  return std::make_unique<ServingStream>(request, model->loop.inbox());
+  RUVLLM_ASSIGN(const auto requests, make_requests(*model, prompt, params, 1, options, true));
+  RUVLLM_TRY(model->loop.inbox()->submit(requests));
+  return std::make_unique<ServingStream>(requests.front(), model->loop.inbox());
+}
+
+Result<std::vector<std::unique_ptr<TokenStream>>> ServingBackend::generate_answers(
+    const Prompt& prompt, const GenerateParams& params, int32_t n, const RequestOptions& options) {
+  if (n < 1) return fail(ErrorCode::kInvalidArgument, "n: expected at least one answer");
+  RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
+  RUVLLM_ASSIGN(const auto requests, make_requests(*model, prompt, params, n, options, true));
+  if (n > model->plan.max_running + model->plan.max_waiting) {
+    return fail(ErrorCode::kInvalidArgument,
+                concat("n: ", n, " answers; ", model->plan.max_running, " may run and ",
+                       model->plan.max_waiting, " wait"));
+  }
+  // Those that share a prompt begin together: not more at a time than will soon find room.
+  const auto group = static_cast<size_t>((model->plan.max_running + 1) / 2);
+  std::vector<RequestPtr> leaders;
+  for (size_t i = 0; i < requests.size(); ++i) {
+    if (i % group == 0) {
+      leaders.push_back(requests[i]);
+    } else {
+      leaders.back()->followers.push_back(requests[i]);
+    }
+  }
+  RUVLLM_TRY(model->loop.inbox()->submit(leaders));
+  std::vector<std::unique_ptr<TokenStream>> streams;
+  for (const RequestPtr& request : requests) {
+    streams.push_back(std::make_unique<ServingStream>(request, model->loop.inbox()));
+  }
+  return streams;
 }
 
 Result<GenerateResult> ServingBackend::generate_detailed(const Prompt& prompt,
                                                          const GenerateParams& params) {
   RUVLLM_ASSIGN(const std::shared_ptr<Model> model, this->model());
-  RUVLLM_ASSIGN(const RequestPtr request,
-                make_request(*model, prompt, params, RequestOptions(), false));
-  RUVLLM_TRY(model->loop.inbox()->submit({&request, 1}));
-  StreamEvent last = *request->events.pop(std::nullopt).event;
+  RUVLLM_ASSIGN(const auto requests,
+                make_requests(*model, prompt, params, 1, RequestOptions(), false));
+  RUVLLM_TRY(model->loop.inbox()->submit(requests));
+  StreamEvent last = *requests.front()->events.pop(std::nullopt).event;
   if (auto* error = std::get_if<Error>(&last)) return std::unexpected(std::move(*error));
   return std::move(std::get<Done>(last).result);
 }

@@ -33,6 +33,9 @@ class ServingBackend final : public ModelBackend {
   Result<std::unique_ptr<TokenStream>> generate_stream(const Prompt& prompt,
                                                        const GenerateParams& params,
                                                        const RequestOptions& options) override;
+  Result<std::vector<std::unique_ptr<TokenStream>>> generate_answers(
+      const Prompt& prompt, const GenerateParams& params, int32_t n,
+      const RequestOptions& options) override;
   BackendFeatures features() const override;
   std::optional<EngineStats> stats() const override;
   Result<std::vector<float>> get_embeddings(const std::string& text) override;
@@ -46,9 +49,11 @@ class ServingBackend final : public ModelBackend {
   Result<std::shared_ptr<const ModelParts>> parts() const override;
   struct Model;
   Result<std::shared_ptr<Model>> model() const;
-  Result<RequestPtr> make_request(const Model& model, const Prompt& prompt,
-                                  const GenerateParams& params, const RequestOptions& options,
-                                  bool wants_tokens) const;
+  // `n` requests, which differ as answers to one prompt do.
+  Result<std::vector<RequestPtr>> make_requests(const Model& model, const Prompt& prompt,
+                                                const GenerateParams& params, int32_t n,
+                                                const RequestOptions& options,
+                                                bool wants_tokens) const;
 
   ServingConfig config_;
   ModelLoader loader_;

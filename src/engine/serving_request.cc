@@ -7,14 +7,16 @@ namespace ruvllm {
 Status ServingInbox::submit(std::span<const RequestPtr> requests) {
   const std::scoped_lock lock(mutex_);
   if (closed_) return fail(ErrorCode::kUnavailable, "the model was unloaded");
-  if (num_requests_ + requests.size() > max_requests_) {
+  size_t count = 0;
+  for (const RequestPtr& request : requests) count += 1 + request->followers.size();
+  if (num_requests_ + count > max_requests_) {
     return fail(ErrorCode::kUnavailable,
                 concat("the queue is full (", num_requests_, " requests run and wait, at most ",
                        max_requests_, "); try again later"));
   }
-  num_requests_ += requests.size();
+  num_requests_ += count;
   submitted_.insert(submitted_.end(), requests.begin(), requests.end());
-  num_unseen_.store(static_cast<int64_t>(submitted_.size()), std::memory_order_relaxed);
+  num_unseen_.fetch_add(static_cast<int64_t>(count), std::memory_order_relaxed);
   changed_.notify_one();
   return {};
 }

@@ -55,6 +55,9 @@ struct ServingRequest {
   std::vector<int32_t> text;             // to embed
   std::optional<HiddenPool> pool;
   std::vector<float> vector;  // the embedding, when the last event is Done
+  // Further answers to the same prompt. The one that has them leads: its sequence is theirs until
+  // the prompt is computed; then each branches off with one of its own. They differ in seed only.
+  std::vector<std::shared_ptr<ServingRequest>> followers;
 
   EventQueue events;
   bool wants_tokens = true;  // false: only the last event
@@ -77,8 +80,8 @@ class ServingInbox {
  public:
   explicit ServingInbox(size_t max_requests) : max_requests_(max_requests) {}
 
-  // Hands requests to the loop, all or none. kUnavailable: too many are running and waiting, or
-  // the loop has ended.
+  // Hands requests to the loop, with their followers, all or none. kUnavailable: too many are
+  // running and waiting, or the loop has ended.
   Status submit(std::span<const RequestPtr> requests);
   // The request was cancelled, or its queue has room again.
   void signal(const RequestPtr& request);

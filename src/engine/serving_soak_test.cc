@@ -145,7 +145,7 @@ class Soak {
 
   uint64_t draw(uint64_t bound) { return random_bits(kSeed, 3, num_drawn_++) % bound; }
 
-  // A prompt with one answer, or with several of its own seeds.
+  // A prompt with one answer, or with several that share its pages.
   void start() {
     const size_t prompt = draw(prompts_.size());
     const uint64_t copies = draw(8) == 0 ? 2 + draw(3) : 1;
@@ -155,16 +155,17 @@ class Soak {
     if (draw(10) == 0) options.cache_salt = draw(2) == 0 ? "a" : "b";
     if (draw(50) == 0) options.total_timeout = std::chrono::milliseconds(1 + draw(4));
     if (draw(50) == 0) options.queue_timeout = std::chrono::milliseconds(1 + draw(4));
-    for (uint64_t k = 0; k < copies; ++k) {
-      if (copies > 1) {
-        params.temperature = 1.0f;
-        params.seed = draw(1000);
-      }
-      auto stream = backend_->generate_stream(prompts_[prompt], params, options);
-      ASSERT_TRUE(stream) << stream.error().message;
+    if (copies > 1) {
+      params.temperature = 1.0f;
+      params.seed = draw(1000);
+    }
+    auto streams =
+        backend_->generate_answers(prompts_[prompt], params, static_cast<int32_t>(copies), options);
+    ASSERT_TRUE(streams) << streams.error().message;
+    for (std::unique_ptr<TokenStream>& stream : *streams) {
       const bool disturbed = draw(4) == 0;
       const auto ends_at = static_cast<int32_t>(draw(static_cast<uint64_t>(params.max_tokens)));
-      live_.push_back({*std::move(stream),
+      live_.push_back({std::move(stream),
                        prompt,
                        params.max_tokens,
                        copies > 1,

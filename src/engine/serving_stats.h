@@ -37,7 +37,7 @@ class ServingStats {
     const PageUse pages = scheduler.page_use();
     const SchedulerCounters& counts = scheduler.counters();
     counters.running = scheduler.num_running();
-    counters.waiting = scheduler.num_waiting();
+    counters.waiting = scheduler.num_waiting() + scheduler.num_forks_to_come();
     counters.kv_pages_used = pages.used;
     counters.kv_pages_cached = pages.cached;
     counters.kv_empty_tokens = pages.empty_slots;

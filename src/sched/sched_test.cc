@@ -49,6 +49,7 @@ struct Totals {
   int64_t steps = 0;
   int64_t ended = 0;
   int64_t forks = 0;
+  int64_t dropped_forks = 0;
   int64_t cancels = 0;
   int64_t overdue = 0;
   int64_t embedded = 0;
@@ -90,6 +91,7 @@ class Simulation {
     totals.steps += totals_.steps;
     totals.ended += totals_.ended;
     totals.forks += totals_.forks;
+    totals.dropped_forks += totals_.dropped_forks;
     totals.cancels += totals_.cancels;
     totals.overdue += totals_.overdue;
     totals.embedded += totals_.embedded;
@@ -135,6 +137,10 @@ class Simulation {
         set_paused(*client, !client->paused);
       } else if (client->paused && below(30) == 0) {
         set_paused(*client, false);
+      } else if (client->num_forks > 0 && below(50) == 0) {
+        scheduler_.drop_fork(client->id);
+        --client->num_forks;
+        ++totals_.dropped_forks;
       }
     }
     if (below(500) == 0) scheduler_.drop_cached();
@@ -416,6 +422,7 @@ TEST(Scheduler, EveryTextComesOutAsAlone) {
   // Everything that can happen did.
   EXPECT_GT(totals.ended, totals.steps / 40);
   EXPECT_GT(totals.forks, 50);
+  EXPECT_GT(totals.dropped_forks, 20);
   EXPECT_GT(totals.cancels, 50);
   EXPECT_GT(totals.overdue, 20);
   EXPECT_GT(totals.embedded, 50);

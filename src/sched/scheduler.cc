@@ -97,6 +97,7 @@ Result<SequenceId> Scheduler::add(const SequenceSpec& spec) {
   record.ends_with_prompt = spec.ends_with_prompt;
   record.num_sets = spec.num_sets;
   record.num_forks = spec.num_forks;
+  forks_to_come_ += spec.num_forks;
   record.adapter_slot = spec.adapter_slot;
   record.max_chunk = spec.max_chunk;
   record.order_key =
@@ -182,8 +183,7 @@ SequenceId Scheduler::fork(SequenceId id) {
   RUVLLM_CHECK(source.state == SequenceState::kRunning && source.num_forks > 0, source.num_forks);
   RUVLLM_CHECK(source.pending(source.num_sets - 1) == 0, "its text is not computed");
   SequenceRecord& record = at(slot);
-  --source.num_forks;
-  --reserved_forks_;
+  drop_fork(id);
   const SequenceId new_id = record.id;
   const uint64_t tie = record.order_tie;
   BlockTable tables[kMaxKvSets];
@@ -202,10 +202,21 @@ SequenceId Scheduler::fork(SequenceId id) {
   return new_id;
 }
 
+void Scheduler::drop_fork(SequenceId id) {
+  const int32_t slot = find(id);
+  RUVLLM_CHECK(slot >= 0, "no sequence ", id);
+  SequenceRecord& record = at(slot);
+  RUVLLM_CHECK(record.num_forks > 0, "no forks to come");
+  --record.num_forks;
+  --forks_to_come_;
+  if (record.state == SequenceState::kRunning) --reserved_forks_;
+}
+
 void Scheduler::finish(SequenceId id) {
   const int32_t slot = find(id);
   RUVLLM_CHECK(slot >= 0, "no sequence ", id);
   SequenceRecord& record = at(slot);
+  forks_to_come_ -= record.num_forks;
   if (record.state == SequenceState::kRunning) {
     remove_running(slot);
     release_pages(record);
@@ -426,6 +437,14 @@ void Scheduler::commit(const StepPlan& plan) {
   counters_.step_rows += static_cast<uint64_t>(plan.num_rows());
 }
 
+int64_t Scheduler::num_behind() const {
+  int64_t count = waiting_.size();
+  for (const int32_t slot : running_) {
+    count += at(slot).paused || at(slot).is_decoding() ? 0 : 1;
+  }
+  return count;
+}
+
 PageUse Scheduler::page_use() const {
   PageUse use;
   use.total = kv_.pool().num_blocks();
@@ -435,9 +454,10 @@ PageUse Scheduler::page_use() const {
   for (const int32_t slot : running_) {
     const SequenceRecord& record = at(slot);
     for (int set = 0; set < record.num_sets; ++set) {
-      use.empty_slots +=
-          static_cast<int64_t>(record.tables[set].blocks.size()) * config_.kv.block_tokens -
-          record.computed[set];
+      const auto blocks = static_cast<int32_t>(record.tables[set].blocks.size());
+      // The last page of forks is counted by none until each has its own.
+      if (blocks == 0 || kv_.is_shared(record.tables[set], blocks - 1)) continue;
+      use.empty_slots += int64_t{blocks} * config_.kv.block_tokens - record.computed[set];
     }
   }
   return use;
@@ -447,11 +467,13 @@ Status Scheduler::check_integrity() const {
   std::vector<const BlockTable*> tables;
   int32_t reserved_blocks = 0;
   int32_t reserved_forks = 0;
+  int64_t forks_to_come = 0;
   size_t running = 0;
   int64_t waiting = 0;
   for (const auto& record : slots_) {
     for (const BlockTable& table : record->tables) tables.push_back(&table);
     reserved_blocks += record->reserved_blocks;
+    forks_to_come += record->num_forks;
     running += record->state == SequenceState::kRunning ? 1 : 0;
     waiting += record->state == SequenceState::kWaiting ? 1 : 0;
     if (record->state == SequenceState::kRunning) reserved_forks += record->num_forks;
@@ -472,6 +494,7 @@ Status Scheduler::check_integrity() const {
                                              running_.size(), " and ", num_waiting(), " listed"));
   }
   if (reserved_blocks != reserved_blocks_ || reserved_forks != reserved_forks_ ||
+      forks_to_come != forks_to_come_ ||
       running_.size() + static_cast<size_t>(reserved_forks_) >
           static_cast<size_t>(config_.max_running)) {
     return fail(ErrorCode::kInternal, "promised pages or places do not add up");

@@ -86,6 +86,8 @@ class Scheduler {
   // Another running sequence with the same text and pages; the source must be running with its
   // text computed, and have been added with num_forks left.
   SequenceId fork(SequenceId id);
+  // One fork less will be asked of this sequence, which has some left.
+  void drop_fork(SequenceId id);
   // Ends a sequence in any state; its pages are free at once. Not between plan() and commit().
   void finish(SequenceId id);
   // A paused sequence gets no rows, keeps its pages while nobody needs them, and is the first to
@@ -100,6 +102,10 @@ class Scheduler {
   const SequenceRecord& record(SequenceId id) const;
   int32_t num_running() const { return static_cast<int32_t>(running_.size()); }
   int64_t num_waiting() const { return waiting_.size() + num_parked_; }
+  // Those that have more to compute than their newest token: they wait, or are in their prompt.
+  int64_t num_behind() const;
+  // Promised by add() and neither made nor dropped.
+  int64_t num_forks_to_come() const { return forks_to_come_; }
   bool idle() const { return running_.empty() && num_waiting() == 0; }
   const SchedulerCounters& counters() const { return counters_; }
   const KvCacheCounters& kv_counters() const { return kv_.counters(); }
@@ -154,7 +160,8 @@ class Scheduler {
   int64_t num_parked_ = 0;  // waiting and paused: not in the queue
   uint64_t next_serial_ = 1;
   int32_t reserved_blocks_ = 0;
-  int32_t reserved_forks_ = 0;
+  int32_t reserved_forks_ = 0;  // of the running sequences
+  int64_t forks_to_come_ = 0;   // of all
   int32_t prefill_limit_ = std::numeric_limits<int32_t>::max();
   int64_t first_deadline_us_ = kNever;  // no deadline is earlier
   uint64_t decode_turn_ = 0;            // where decoding goes on when the budget is too small

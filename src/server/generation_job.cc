@@ -10,7 +10,6 @@ namespace ruvllm::server {
 namespace {
 
 constexpr int kEventsPerTurn = 64;               // of one choice, so that others get their turn
-constexpr size_t kShareFromTokens = 32;          // shorter prompts are not worth waiting for
 constexpr std::chrono::seconds kSignOfLife{10};  // between comments in a silent stream
 
 int64_t unix_seconds() {
@@ -21,11 +20,6 @@ int64_t unix_seconds() {
 
 double seconds_between(GenerationJob::Clock::time_point a, GenerationJob::Clock::time_point b) {
   return std::chrono::duration<double>(b - a).count();
-}
-
-// Choice i of a seeded request has its own random numbers; choice 0 those of the seed itself.
-uint64_t seed_of_choice(uint64_t seed, int32_t index) {
-  return seed + static_cast<uint64_t>(index) * 0x9E3779B97F4A7C15u;
 }
 
 }  // namespace
@@ -62,11 +56,7 @@ GenerationJob::~GenerationJob() {
   end_all(ServerMetrics::Finish::kAbort);
 }
 
-Api<void> GenerationJob::start_choice(Choice& choice) {
-  GenerateParams params = request_.params;
-  const int32_t k = choice.index % request_.n;
-  if (params.seed) params.seed = seed_of_choice(*params.seed, k);
-  if (k > 0) params.prompt_logprobs = -1;  // the first one's serve all
+RequestOptions GenerationJob::engine_options() const {
   RequestOptions options;
   options.request_id = exchange_->request_id;
   if (const std::string* trace = exchange_->request.header("traceparent")) {
@@ -85,50 +75,34 @@ Api<void> GenerationJob::start_choice(Choice& choice) {
     options.queue_timeout = context_->queue_timeout;
     options.total_timeout = context_->total_timeout;
   }
-  Result<std::unique_ptr<TokenStream>> stream =
-      context_->backend->generate_stream(Prompt(prompts_[choice.prompt].ids), params, options);
-  if (!stream) return std::unexpected(from_engine(stream.error()));
-  choice.stream = *std::move(stream);
-  choice.is_running = true;
-  context_->metrics->sequence_began(request_.adapter);
-  if (!choice.stream->set_notify(notify_)) needs_polling_ = true;
+  return options;
+}
+
+Api<void> GenerationJob::start_prompt(size_t prompt) {
+  auto streams = context_->backend->generate_answers(Prompt(prompts_[prompt].ids), request_.params,
+                                                     request_.n, engine_options());
+  if (!streams) return std::unexpected(from_engine(streams.error()));
+  for (size_t k = 0; k < streams->size(); ++k) {
+    Choice& choice = choices_[prompt * static_cast<size_t>(request_.n) + k];
+    choice.stream = std::move((*streams)[k]);
+    choice.is_running = true;
+    context_->metrics->sequence_began(request_.adapter);
+    if (!choice.stream->set_notify(notify_)) needs_polling_ = true;
+  }
   return {};
 }
 
-// With n > 1 the first choice of each prompt goes ahead: once it has its first token, its prompt is
-// cached, and the others begin with it instead of computing it again.
 Api<void> GenerationJob::start(std::function<void()> notify) {
   notify_ = std::move(notify);
   exchange_->on_change(notify_);
-  followers_wait_ = request_.n > 1 && context_->facts.features.cache_salt &&
-                    std::any_of(prompts_.begin(), prompts_.end(), [](const EncodedPrompt& prompt) {
-                      return prompt.ids.size() >= kShareFromTokens;
-                    });
-  for (Choice& choice : choices_) {
-    if (followers_wait_ && choice.index % request_.n != 0) continue;
-    if (Api<void> started = start_choice(choice); !started) {
+  for (size_t prompt = 0; prompt < prompts_.size(); ++prompt) {
+    if (Api<void> started = start_prompt(prompt); !started) {
       end_all(ServerMetrics::Finish::kError);
       over_ = true;
       return started;
     }
   }
   return {};
-}
-
-bool GenerationJob::start_followers() {
-  const bool leaders_go = std::all_of(choices_.begin(), choices_.end(), [&](const Choice& choice) {
-    return choice.index % request_.n != 0 || choice.num_tokens > 0 || choice.is_done;
-  });
-  if (!leaders_go) return false;
-  followers_wait_ = false;
-  for (Choice& choice : choices_) {
-    if (choice.is_running || choice.is_done) continue;
-    if (Api<void> started = start_choice(choice); !started) {
-      fail(started.error());
-      return false;
-    }
-  }
-  return true;
 }
 
 GenerationJob::Progress GenerationJob::pump() {
@@ -155,8 +129,6 @@ GenerationJob::Progress GenerationJob::pump() {
     }
     if (over_) return Progress::kOver;
   }
-  if (followers_wait_ && start_followers()) has_more = true;
-  if (over_) return Progress::kOver;
   if (!out_.empty()) {
     exchange_->write(out_);
     out_.clear();

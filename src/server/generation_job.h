@@ -72,8 +72,8 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
     GenerateResult result;
   };
 
-  Api<void> start_choice(Choice& choice);
-  bool start_followers();
+  Api<void> start_prompt(size_t prompt);
+  RequestOptions engine_options() const;
   void on_event(Choice& choice, StreamEvent& event);
   void on_token(Choice& choice, const Token& token);
   void on_done(Choice& choice, GenerateResult&& result);
@@ -101,7 +101,6 @@ class GenerationJob : public std::enable_shared_from_this<GenerationJob> {
   std::vector<int64_t> cached_tokens_;  // per prompt
   std::string out_;                     // stream data of this pump()
   bool needs_polling_ = false;
-  bool followers_wait_ = false;
   bool over_ = false;
   bool any_token_ = false;
   Clock::time_point last_write_;
