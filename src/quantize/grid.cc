@@ -61,18 +61,19 @@ uint8_t encode(const Grid& grid, GroupScale group, float w) {
   return static_cast<uint8_t>(static_cast<int32_t>(code) + group.zero);
 }
 
+void encode_group(const Grid& grid, GroupScale group, const float* w, int64_t count,
+                  uint8_t* codes) {
+  encode_to_grid(w, count, group.scale, static_cast<float>(-group.zero),
+                 static_cast<float>(grid.max_code() - group.zero), group.zero, codes);
+}
+
 void round_group(const Grid& grid, GroupScale group, float* w, int64_t count) {
   round_to_grid(w, count, group.scale, static_cast<float>(-group.zero),
                 static_cast<float>(grid.max_code() - group.zero));
 }
 
 GroupScale fit_group(const Grid& grid, const float* w, int64_t count, const float* importance) {
-  float lo = 0.0f;
-  float hi = 0.0f;
-  for (int64_t i = 0; i < count; ++i) {
-    lo = std::min(lo, w[i]);
-    hi = std::max(hi, w[i]);
-  }
+  const auto [lo, hi] = range_of(w, count);
   GroupScale best = group_of_range(grid, lo, hi);
   if (!grid.search || lo == hi) return best;
   thread_local std::vector<float> scratch;
@@ -125,8 +126,7 @@ QuantizedMatrix quantize_rtn(ConstMatrixF32 w, const Grid& grid, const float* im
       const float* weights = importance != nullptr ? importance + begin : nullptr;
       const GroupScale group = fit_group(grid, values, count, weights);
       set_group(matrix, n, g, group);
-      uint8_t* codes = matrix.codes.data() + n * w.cols + begin;
-      for (int64_t i = 0; i < count; ++i) codes[i] = encode(grid, group, values[i]);
+      encode_group(grid, group, values, count, matrix.codes.data() + n * w.cols + begin);
     }
   }
   return matrix;

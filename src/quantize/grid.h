@@ -40,6 +40,9 @@ GroupScale fit_group(const Grid& grid, const float* w, int64_t count,
                      const float* importance = nullptr);
 
 uint8_t encode(const Grid& grid, GroupScale group, float w);
+// encode() of each of `count` values.
+void encode_group(const Grid& grid, GroupScale group, const float* w, int64_t count,
+                  uint8_t* codes);
 inline float decode(GroupScale group, uint8_t code) {
   return static_cast<float>(static_cast<int32_t>(code) - group.zero) * group.scale;
 }

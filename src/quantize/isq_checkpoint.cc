@@ -1,7 +1,6 @@
 #include "quantize/isq_checkpoint.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <set>
 #include <string>
@@ -10,6 +9,7 @@
 
 #include "base/str.h"
 #include "quantize/rotation.h"
+#include "quantize/vector_math.h"
 
 namespace ruvllm {
 namespace {
@@ -46,8 +46,7 @@ class RoundedSource final : public QuantizedSource {
       std::vector<float>& line = lines[static_cast<size_t>(worker)];
       line.resize(cols);
       read_matrix_row(matrix_, n, line.data());
-      const bool finite = std::ranges::all_of(line, [](float v) { return std::isfinite(v); });
-      if (!finite) {
+      if (!all_finite(line.data(), out.cols)) {
         broken[static_cast<size_t>(worker)] = n;
         return;
       }
@@ -75,8 +74,7 @@ class RoundedSource final : public QuantizedSource {
       const int64_t count = std::min(out.group_size, out.cols - begin);
       const GroupScale group = fit_group(grid, line + begin, count);
       set_group(out, n, g, group);
-      uint8_t* codes = out.codes.data() + n * out.cols + begin;
-      for (int64_t i = 0; i < count; ++i) codes[i] = encode(grid, group, line[begin + i]);
+      encode_group(grid, group, line + begin, count, out.codes.data() + n * out.cols + begin);
     }
   }
 

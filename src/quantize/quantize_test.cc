@@ -1,6 +1,7 @@
 // Quantizers against straightforward models in double precision, and their edges.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 
@@ -35,6 +36,35 @@ std::vector<double> random_hessian(int64_t n, int64_t tokens, uint64_t seed) {
     }
   }
   return h;
+}
+
+TEST(VectorMath, RangesCodesAndFinitenessAreTheScalarOnes) {
+  for (const int64_t n : {1, 7, 8, 9, 32, 45}) {
+    const std::vector<float> v = random_values(n, 3);
+    const auto [least, greatest] = std::minmax_element(v.begin(), v.end());
+    const auto [lo, hi] = range_of(v.data(), n);
+    EXPECT_EQ(lo, std::min(0.0f, *least));
+    EXPECT_EQ(hi, std::max(0.0f, *greatest));
+    for (const int32_t bits : {2, 3, 4, 8}) {
+      Grid grid;
+      grid.bits = bits;
+      grid.symmetric = bits == 8;
+      const GroupScale group = group_of_range(grid, 0.75f * lo, 0.5f * hi);  // some are cut off
+      std::vector<uint8_t> codes(v.size());
+      encode_group(grid, group, v.data(), n, codes.data());
+      for (size_t k = 0; k < v.size(); ++k) {
+        EXPECT_EQ(codes[k], encode(grid, group, v[k])) << k << " of " << n << ", bits " << bits;
+      }
+    }
+    EXPECT_TRUE(all_finite(v.data(), n));
+    for (const float bad : {INFINITY, -INFINITY, NAN}) {
+      for (size_t k = 0; k < v.size(); ++k) {
+        std::vector<float> broken = v;
+        broken[k] = bad;
+        EXPECT_FALSE(all_finite(broken.data(), n)) << bad << " at " << k << " of " << n;
+      }
+    }
+  }
 }
 
 TEST(VectorMath, LoopsAreThePlainOnes) {

@@ -6,6 +6,8 @@ namespace ruvllm {
 namespace {
 
 using Lanes = float __attribute__((vector_size(32), aligned(4)));
+using IntLanes = int32_t __attribute__((vector_size(32)));
+using ByteLanes = uint8_t __attribute__((vector_size(8), aligned(1)));
 
 // Each loop is compiled twice from one text: the second copy may use 256-bit registers.
 #define RUVLLM_LANE_LOOPS(target, suffix)                                                          \
@@ -36,6 +38,50 @@ using Lanes = float __attribute__((vector_size(32), aligned(4)));
     for (; k < count; ++k) {                                                                       \
       v[k] = round_even(std::min(std::max(v[k] / scale, lowest), highest)) * scale;                \
     }                                                                                              \
+  }                                                                                                \
+  target void encode_##suffix(const float* v, int64_t count, float scale, float lowest,            \
+                              float highest, int32_t zero, uint8_t* codes) {                       \
+    const Lanes low = Lanes{} + lowest, high = Lanes{} + highest;                                  \
+    int64_t k = 0;                                                                                 \
+    for (; k + 8 <= count; k += 8) {                                                               \
+      Lanes x = *reinterpret_cast<const Lanes*>(v + k) / scale;                                    \
+      x = x > low ? x : low;                                                                       \
+      x = x < high ? x : high;                                                                     \
+      const auto whole = __builtin_convertvector(x + 0x1.8p23f - 0x1.8p23f, IntLanes) + zero;      \
+      *reinterpret_cast<ByteLanes*>(codes + k) = __builtin_convertvector(whole, ByteLanes);        \
+    }                                                                                              \
+    for (; k < count; ++k) {                                                                       \
+      const float x = std::min(std::max(v[k] / scale, lowest), highest);                           \
+      codes[k] = static_cast<uint8_t>(static_cast<int32_t>(round_even(x)) + zero);                 \
+    }                                                                                              \
+  }                                                                                                \
+  target ValueRange range_##suffix(const float* v, int64_t count) {                                \
+    Lanes low = {}, high = {};                                                                     \
+    int64_t k = 0;                                                                                 \
+    for (; k + 8 <= count; k += 8) {                                                               \
+      const Lanes x = *reinterpret_cast<const Lanes*>(v + k);                                      \
+      low = x < low ? x : low;                                                                     \
+      high = x > high ? x : high;                                                                  \
+    }                                                                                              \
+    ValueRange range;                                                                              \
+    for (int i = 0; i < 8; ++i) {                                                                  \
+      range.lo = low[i] < range.lo ? low[i] : range.lo;                                            \
+      range.hi = high[i] > range.hi ? high[i] : range.hi;                                          \
+    }                                                                                              \
+    for (; k < count; ++k) {                                                                       \
+      range.lo = v[k] < range.lo ? v[k] : range.lo;                                                \
+      range.hi = v[k] > range.hi ? v[k] : range.hi;                                                \
+    }                                                                                              \
+    return range;                                                                                  \
+  }                                                                                                \
+  target bool finite_##suffix(const float* v, int64_t count) {                                     \
+    Lanes sum = {};                                                                                \
+    int64_t k = 0;                                                                                 \
+    for (; k + 8 <= count; k += 8) sum += *reinterpret_cast<const Lanes*>(v + k) * 0.0f;           \
+    for (; k < count; ++k) sum[k % 8] += v[k] * 0.0f;                                              \
+    bool finite = true;                                                                            \
+    for (int i = 0; i < 8; ++i) finite = finite && sum[i] == 0.0f;                                 \
+    return finite;                                                                                 \
   }                                                                                                \
   target void subtract_##suffix(float* y, int64_t count, const float* e, const float* rows,        \
                                 int64_t stride, int64_t num_terms) {                               \
@@ -133,6 +179,20 @@ double dot_lanes(const float* a, const float* b, int64_t count) {
 
 void round_to_grid(float* v, int64_t count, float scale, float lowest, float highest) {
   RUVLLM_CALL(round, v, count, scale, lowest, highest);
+}
+
+void encode_to_grid(const float* v, int64_t count, float scale, float lowest, float highest,
+                    int32_t zero, uint8_t* codes) {
+  RUVLLM_CALL(encode, v, count, scale, lowest, highest, zero, codes);
+}
+
+ValueRange range_of(const float* v, int64_t count) {
+  return RUVLLM_CALL(range, v, count);
+}
+
+// 0 times a number is 0, of anything else NaN.
+bool all_finite(const float* v, int64_t count) {
+  return RUVLLM_CALL(finite, v, count);
 }
 
 void subtract_rows(float* y, int64_t count, const float* e, const float* rows, int64_t stride,

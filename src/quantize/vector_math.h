@@ -19,6 +19,21 @@ double dot_lanes(const float* a, const float* b, int64_t count);
 // scale.
 void round_to_grid(float* v, int64_t count, float scale, float lowest, float highest);
 
+// The code of each v[k]: the whole number between `lowest` and `highest` that is nearest to
+// v[k] / scale, plus `zero`; in [0, 255].
+void encode_to_grid(const float* v, int64_t count, float scale, float lowest, float highest,
+                    int32_t zero, uint8_t* codes);
+
+// The least and the greatest of v, and 0. Values that are not numbers count as 0.
+struct ValueRange {
+  float lo = 0.0f;
+  float hi = 0.0f;
+};
+ValueRange range_of(const float* v, int64_t count);
+
+// Whether all of v are finite numbers.
+bool all_finite(const float* v, int64_t count);
+
 // y[k] -= sum over j < num_terms of e[j] * rows[j * stride + k], j in order.
 void subtract_rows(float* y, int64_t count, const float* e, const float* rows, int64_t stride,
                    int64_t num_terms);

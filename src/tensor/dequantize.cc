@@ -27,6 +27,16 @@ void dequantize_f16(const uint8_t* src, float* out) {
 void dequantize_bf16(const uint8_t* src, float* out) {
   *out = bf16_to_f32(load<uint16_t>(src));
 }
+// Whole models are read so: eight at a time, which compilers make vectors of.
+void dequantize_bf16_row(const uint8_t* src, float* out, int64_t n) {
+  int64_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    uint16_t eight[8];
+    std::memcpy(eight, src + 2 * i, sizeof eight);
+    for (int k = 0; k < 8; ++k) out[i + k] = bf16_to_f32(eight[k]);
+  }
+  for (; i < n; ++i) dequantize_bf16(src + 2 * i, out + i);
+}
 void dequantize_f8e4m3(const uint8_t* src, float* out) {
   *out = f8e4m3_to_f32(*src);
 }
@@ -110,6 +120,7 @@ void dequantize_row(DType dtype, const void* src, float* out, int64_t n) {
   RUVLLM_CHECK(codec != nullptr, info.name);
   RUVLLM_CHECK(n >= 0 && n % info.block_elements == 0, info.name, ", ", n);
   const auto* block = static_cast<const uint8_t*>(src);
+  if (dtype == DType::kBF16) return dequantize_bf16_row(block, out, n);
   for (int64_t i = 0; i < n; i += info.block_elements) {
     codec->dequantize(block, out + i);
     block += info.block_bytes;

@@ -29,13 +29,41 @@ CodePlace place_of(int32_t bits, int64_t panel_rows, int64_t row, int64_t column
   return {plane + low, shift, in_plane, static_cast<int>(j)};
 }
 
-void put_code(int32_t bits, const CodePlace& place, int code, uint8_t* group) {
-  const auto set = [group](int64_t byte, int value) {
-    group[byte] = static_cast<uint8_t>(group[byte] | value);
-  };
-  const int low = bits == 3 ? code & 3 : code;
-  set(place.byte, low << place.shift);
-  if (bits == 3) set(place.high_byte, code >> 2 << place.high_shift);
+uint32_t load_u32(const uint8_t* p) {
+  uint32_t v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+void store_u32(uint8_t* p, uint32_t v) {
+  std::memcpy(p, &v, sizeof v);
+}
+
+// The codes of a group of one row, four at a time as the bytes of a word, to the places that
+// place_of() says: `group` is where its first word of a plane stands, planes `plane` bytes apart.
+void put_codes(int32_t bits, const uint8_t* codes, int64_t plane, uint8_t* group) {
+  if (bits == 8) {
+    for (int64_t j = 0; j < 8; ++j) store_u32(group + j * plane, load_u32(codes + 4 * j));
+    return;
+  }
+  if (bits == 4) {
+    for (int64_t j = 0; j < 4; ++j) {
+      store_u32(group + j * plane, load_u32(codes + 4 * j) | load_u32(codes + 16 + 4 * j) << 4);
+    }
+    return;
+  }
+  uint32_t low[2] = {0, 0};
+  uint32_t high = 0;
+  for (int j = 0; j < 8; ++j) {
+    const uint32_t four = load_u32(codes + 4 * j);
+    low[j / 4] |= (four & 0x03030303U) << (2 * (j % 4));
+    high |= (four >> 2 & 0x01010101U) << j;
+  }
+  if (bits == 3) {
+    store_u32(group, high);
+    group += plane;
+  }
+  store_u32(group, low[0]);
+  store_u32(group + plane, low[1]);
 }
 
 uint8_t get_code(int32_t bits, const CodePlace& place, const uint8_t* group) {
@@ -94,8 +122,10 @@ void pack_grouped_panel(const QuantizedMatrix& matrix, int64_t first, int64_t pa
   const int64_t groups = matrix.cols / kQuantGroup;
   const int64_t each = scale_groups(matrix);
   const int64_t num_rows = std::min(panel_rows, matrix.rows - first);
-  std::memset(panel, 0,
-              static_cast<size_t>(grouped_panel_bytes(matrix.bits, panel_rows, groups, each)));
+  if (num_rows < panel_rows) {
+    std::memset(panel, 0,
+                static_cast<size_t>(grouped_panel_bytes(matrix.bits, panel_rows, groups, each)));
+  }
   for (int64_t g = 0; g < groups; ++g) {
     if (g % each == 0) {
       for (int64_t r = 0; r < num_rows; ++r) {
@@ -108,9 +138,7 @@ void pack_grouped_panel(const QuantizedMatrix& matrix, int64_t first, int64_t pa
     }
     for (int64_t r = 0; r < num_rows; ++r) {
       const uint8_t* codes = matrix.codes.data() + (first + r) * matrix.cols + g * kQuantGroup;
-      for (int64_t k = 0; k < kQuantGroup; ++k) {
-        put_code(matrix.bits, place_of(matrix.bits, panel_rows, r, k), codes[k], panel);
-      }
+      put_codes(matrix.bits, codes, 4 * panel_rows, panel + 4 * r);
     }
     panel += group_bytes(matrix.bits, panel_rows);
   }

@@ -190,20 +190,25 @@ void pack_quant_panel(const QuantLayout& layout, const std::byte* const* rows, i
                       int64_t panel_rows, int64_t groups, uint8_t* panel) {
   RUVLLM_CHECK(num_rows <= panel_rows && (!layout.two_level || groups % kQuantSuperGroups == 0));
   const Record record(layout, panel_rows);
-  std::memset(panel, 0, static_cast<size_t>(quant_panel_bytes(layout, panel_rows, groups)));
+  if (num_rows < panel_rows) {
+    std::memset(panel, 0, static_cast<size_t>(quant_panel_bytes(layout, panel_rows, groups)));
+  }
   const int64_t block_bytes = dtype_info(layout.dtype).block_bytes;
   for (int64_t g = 0; g < groups; ++g) {
     uint8_t* to = panel + record_offset(record, g);
     for (int64_t r = 0; r < num_rows; ++r) {
       const auto* row = reinterpret_cast<const uint8_t*>(rows[r]);
-      put_scales(layout, read_quant_scales(layout, rows[r], g), r, panel_rows, record,
-                 panel + super_offset(record, g), to);
       const PackedRow codes{to + record.high + 4 * r, to + record.codes + 4 * r, 4 * panel_rows};
       if (layout.two_level) {
+        put_scales(layout, read_quant_scales(layout, rows[r], g), r, panel_rows, record,
+                   panel + super_offset(record, g), to);
         put_two_level_codes(layout, row + g / kQuantSuperGroups * block_bytes,
                             g % kQuantSuperGroups, codes);
       } else {
-        put_simple_codes(layout, row + g * block_bytes, codes);
+        const uint8_t* block = row + g * block_bytes;
+        std::memcpy(to + 2 * r, block, 2);
+        if (layout.has_minimum) std::memcpy(to + record.minimums + 2 * r, block + 2, 2);
+        put_simple_codes(layout, block, codes);
       }
     }
   }
