@@ -7,6 +7,7 @@ namespace {
 
 using Lanes = float __attribute__((vector_size(32), aligned(4)));
 using IntLanes = int32_t __attribute__((vector_size(32)));
+using AllBytes = uint8_t __attribute__((vector_size(32)));
 using ByteLanes = uint8_t __attribute__((vector_size(8), aligned(1)));
 
 // Each loop is compiled twice from one text: the second copy may use 256-bit registers.
@@ -48,7 +49,9 @@ using ByteLanes = uint8_t __attribute__((vector_size(8), aligned(1)));
       x = x > low ? x : low;                                                                       \
       x = x < high ? x : high;                                                                     \
       const auto whole = __builtin_convertvector(x + 0x1.8p23f - 0x1.8p23f, IntLanes) + zero;      \
-      *reinterpret_cast<ByteLanes*>(codes + k) = __builtin_convertvector(whole, ByteLanes);        \
+      const auto bytes = reinterpret_cast<AllBytes>(whole);                                        \
+      *reinterpret_cast<ByteLanes*>(codes + k) =                                                   \
+          __builtin_shufflevector(bytes, bytes, 0, 4, 8, 12, 16, 20, 24, 28);                      \
     }                                                                                              \
     for (; k < count; ++k) {                                                                       \
       const float x = std::min(std::max(v[k] / scale, lowest), highest);                           \
