@@ -57,6 +57,31 @@ void load_two(const typename Read::Element* p, typename V::F& first, typename V:
   V::keep(second);
 }
 
+// Vector n from p on.
+template <class V, class Read>
+typename V::F load_one(const typename Read::Element* p, int n) {
+  typename V::F v;
+  if constexpr (Read::kMixed) {
+    p += n / 2 * 2 * V::kLanes;
+    v = n % 2 == 0 ? V::load_even_bf16(p) : V::load_odd_bf16(p);
+  } else {
+    v = Read::load(p + n * V::kLanes);
+  }
+  V::keep(v);
+  return v;
+}
+
+// Reads what follows from `p` after `done` is known. Where sums and factors fill the registers, one
+// read too early costs a sum its place, and then every turn of the loop waits for memory.
+template <class V, class Element>
+void in_order(typename V::F& done, const Element*& p) {
+  if constexpr (requires { V::kFewRegisters; }) {
+    typename V::F last = done;
+    __asm__("" : "+x"(last), "+r"(p));
+    done = last;
+  }
+}
+
 template <class V>
 constexpr int kGroupVectors = kKeyGroup / V::kLanes;
 
@@ -89,13 +114,13 @@ void dot_tile(const float* const* q, const typename Read::Element* const* groups
     if constexpr (kRows < kVectors) {
       F x[kRows];
       RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) x[r] = V::set1(rows[r][d]);
-      RUVLLM_UNROLL for (int n = 0; n < kVectors; n += 2) {
-        F keys[2];
-        load_keys<V, Read>(groups, d, n, keys);
+      RUVLLM_UNROLL for (int n = 0; n < kVectors; ++n) {
+        const typename Read::Element* group = groups[n / kGroupVectors<V>] + d * kKeyGroup;
+        const F keys = load_one<V, Read>(group, n % kGroupVectors<V>);
         RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) {
-          sums[r][n] = V::fma(x[r], keys[0], sums[r][n]);
-          sums[r][n + 1] = V::fma(x[r], keys[1], sums[r][n + 1]);
+          sums[r][n] = V::fma(x[r], keys, sums[r][n]);
         }
+        if constexpr (kRows > 1) in_order<V>(sums[kRows - 1][n], group);
       }
     } else {
       F keys[kVectors];
@@ -153,7 +178,7 @@ void dot_block(const float* const* q, int rows, const typename Read::Element* co
         continue;
       }
       if (left >= 3) {
-        dot_tiles<V, Read, 3, kOne>(tile, groups, head_dim, scale, to, between);
+        dot_tiles<V, Read, 3, 2 * kOne>(tile, groups, head_dim, scale, to, between);
         r += 3;
         continue;
       }
@@ -186,18 +211,10 @@ void accumulate_tile(const float* weights, const typename Read::Element* const* 
     const typename Read::Element* value = values[j] + offset;
     F weight[kRows];
     RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) weight[r] = V::set1(weights[r * kKeySegment + j]);
-    if constexpr (kVectors == 1) {
-      const F v = Read::load(value);
-      RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) sums[r][0] = V::fma(weight[r], v, sums[r][0]);
-    } else {
-      RUVLLM_UNROLL for (int n = 0; n < kVectors; n += 2) {
-        F v[2];
-        load_two<V, Read>(value + n * V::kLanes, v[0], v[1]);
-        RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) {
-          sums[r][n] = V::fma(weight[r], v[0], sums[r][n]);
-          sums[r][n + 1] = V::fma(weight[r], v[1], sums[r][n + 1]);
-        }
-      }
+    RUVLLM_UNROLL for (int n = 0; n < kVectors; ++n) {
+      const F v = load_one<V, Read>(value, n);
+      RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) sums[r][n] = V::fma(weight[r], v, sums[r][n]);
+      if constexpr (kRows > 1) in_order<V>(sums[kRows - 1][n], value);
     }
   }
   RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) {

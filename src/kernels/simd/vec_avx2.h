@@ -12,6 +12,7 @@ struct V {
   using F = __m256;
   static constexpr int kLanes = 8;
   // Attention: 12 sums and 3 or 4 factors fill the 16 registers.
+  static constexpr bool kFewRegisters = true;
   static constexpr int kDotRows = 6;  // by kDotGroups groups of 16 keys
   static constexpr int kDotGroups = 1;
   static constexpr int kKeyBlock = 4;  // groups at a time
@@ -70,10 +71,21 @@ struct V {
   }
   // Sixteen as the even ones and the odd ones: less work than in order. unmix() puts them in order.
   static constexpr bool kMixesBf16 = true;
+  static F load_even_bf16(const uint16_t* p) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_loadu_si256((const __m256i*)p), 16));
+  }
+  static F load_odd_bf16(const uint16_t* p) {
+    alignas(32) static constexpr uint32_t kUpper[8] = {0xffff0000u, 0xffff0000u, 0xffff0000u,
+                                                       0xffff0000u, 0xffff0000u, 0xffff0000u,
+                                                       0xffff0000u, 0xffff0000u};
+    F v = _mm256_loadu_ps((const float*)p);
+    // Compilers would keep the mask in a register, and the tiles have none to spare.
+    __asm__("vandps %1, %0, %0" : "+x"(v) : "m"(kUpper));
+    return v;
+  }
   static void load_mixed_bf16(const uint16_t* p, F& even, F& odd) {
-    const __m256i pairs = _mm256_loadu_si256((const __m256i*)p);
-    even = _mm256_castsi256_ps(_mm256_slli_epi32(pairs, 16));
-    odd = _mm256_castsi256_ps(_mm256_and_si256(pairs, _mm256_set1_epi32((int)0xffff0000)));
+    even = load_even_bf16(p);
+    odd = load_odd_bf16(p);
   }
   static void unmix(F& even, F& odd) {
     const F low = _mm256_unpacklo_ps(even, odd);
