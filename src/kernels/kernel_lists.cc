@@ -67,5 +67,12 @@ const ConvertKernels& convert_kernels(IsaLevel level) {
 const AttentionKernels& attention_kernels(IsaLevel level) {
   return pick(attention_kernel_list(), level);
 }
+const AttentionKernels& attention_kernels(IsaLevel level, KvFormat format) {
+#if defined(__x86_64__)
+  if (format == KvFormat::kBf16 && isa_includes(level, IsaLevel::kAmx)) return amx::kAttention;
+#endif
+  static_cast<void>(format);
+  return attention_kernels(level);
+}
 
 }  // namespace ruvllm::kernels

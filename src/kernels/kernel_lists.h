@@ -33,5 +33,7 @@ const RopeKernels& rope_kernels(IsaLevel level);
 const ElementwiseKernels& elementwise_kernels(IsaLevel level);
 const ConvertKernels& convert_kernels(IsaLevel level);
 const AttentionKernels& attention_kernels(IsaLevel level);
+// For a cache of that format, which one level more knows how to read: kAmx, bf16.
+const AttentionKernels& attention_kernels(IsaLevel level, KvFormat format);
 
 }  // namespace ruvllm::kernels

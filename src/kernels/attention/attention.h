@@ -6,6 +6,22 @@
 // multiples of it, and segments are merged in order. All f32; keys and values are used as stored.
 // Rows may be grouped in any way, also rows of several sequences, and pages may have any size.
 //
+// Tiles (amx::kAttention, of a bf16 cache only): q and the weights are rounded to bf16, and both
+// products are sums of tiles of 32 (simd/amx_tile.h has the instruction; subnormal inputs and
+// results count as zeros): from sum = 0, step after step, with even = odd = 0,
+//   even = fma(a, b, even), odd = fma(a, b, odd) over the step's pairs, then sum = sum + (even +
+//   odd)
+// A score: steps of 32 elements of q (to nearest even) and the key, D filled up with zeros; the
+// pair i is the elements 2 i and 2 i + 1. The score is the sum times `scale`, then the softcap. A
+// weight: x_j = sum * (scale * log2 e) (with a softcap: score * log2 e), t_j = x_j - the largest x
+// seen; 0 if t_j < -126; else 2^n p, n = round(t_j), r = t_j - n,
+//   p = fma(r, fma(r, fma(r, 0.0550073353, 0.242211186), 0.693283124), 1)    2^r to 1.1e-4
+// rounded to bf16, ties up. Their sum is that of the rounded ones, lane l of 16 taking the keys l,
+// l + 16, ..., then the tree.
+// An element of `out`: steps of 32 keys of the segment; the pair i is the keys i (even) and 16 + i
+// (odd). A key that the row does not see has weight 0, and no infinity or NaN of its value comes
+// through; a zero is positive.
+//
 // Pure functions on the caller's memory; no alignment needed beyond the elements' own.
 #pragma once
 
@@ -73,9 +89,10 @@ constexpr int64_t attention_stride(int32_t head_dim) {
 constexpr int64_t attention_state_floats(int32_t rows, int32_t head_dim) {
   return rows * (attention_stride(head_dim) + 2);
 }
-// Scores of all rows, keys and values that had to be widened or gathered, scales of both.
+// Scores of all rows, keys and values that had to be widened or gathered, scales of both; on tiles,
+// q in bf16 and keys or values in pairs, 32 and 128 floats for each of D rounded up to 32.
 constexpr int64_t attention_scratch_floats(int32_t rows, int32_t head_dim) {
-  return (int64_t{rows} + 2) * kKeySegment + 192 * attention_stride(head_dim);
+  return (int64_t{rows} + 2) * kKeySegment + int64_t{192} * ((head_dim + 31) / 32 * 32);
 }
 
 struct AttentionKernels {
@@ -97,6 +114,9 @@ extern const AttentionKernels kAttention;
 }
 namespace avx512 {
 extern const AttentionKernels kAttention;
+}
+namespace amx {
+extern const AttentionKernels kAttention;  // attend: kBf16 only
 }
 
 }  // namespace ruvllm::kernels

@@ -85,18 +85,21 @@ struct Shape {
 };
 
 const int kRegistered = [] {
-  for (const KernelRow<AttentionKernels>& row : attention_kernel_list()) {
-    if (!isa_supported(row.isa)) continue;
+  for (const IsaLevel isa :
+       {IsaLevel::kGeneric, IsaLevel::kAvx2, IsaLevel::kAvx512, IsaLevel::kAmx}) {
+    if (!isa_supported(isa)) continue;
     for (const Shape& s : {Shape{"decode_1_head", 1, 1, 64}, Shape{"decode_8_heads", 1, 8, 64},
                            Shape{"prefill_64x1", 64, 1, 64}, Shape{"prefill_8x8", 8, 8, 64},
                            Shape{"prefill_64x1_d128", 64, 1, 128}}) {
       for (const auto& [format, format_name] :
            {std::pair(KvFormat::kF32, "f32"), std::pair(KvFormat::kBf16, "bf16"),
             std::pair(KvFormat::kF16, "f16"), std::pair(KvFormat::kInt8, "int8")}) {
+        if (isa == IsaLevel::kAmx && format != KvFormat::kBf16) continue;  // as avx512
+        const AttentionKernels* kernels = &attention_kernels(isa, format);
         const std::string name =
-            "attend/" + std::string(isa_name(row.isa)) + "/" + s.name + "/" + format_name;
-        benchmark::RegisterBenchmark(name.c_str(), [row, s, format](benchmark::State& state) {
-          run_segment(state, row.kernels, format, s.tokens, s.group, s.head_dim);
+            "attend/" + std::string(isa_name(isa)) + "/" + s.name + "/" + format_name;
+        benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
+          run_segment(state, kernels, format, s.tokens, s.group, s.head_dim);
         });
       }
     }

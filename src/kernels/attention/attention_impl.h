@@ -18,6 +18,28 @@ struct RowView {
   int end;
 };
 
+// What each row sees, and all of them together (begin >= end: nothing); the states of rows that
+// have seen nothing.
+inline KeyRange begin_rows(const AttentionSegment& s, RowView* views) {
+  const int rows = s.tokens * s.group;
+  KeyRange range = {kKeySegment, 0};
+  const auto num_keys = static_cast<int>(s.key_end - s.key_begin);
+  for (int r = 0; r < rows; ++r) {
+    const int64_t position = s.positions[r / s.group] - s.key_begin;
+    RowView& view = views[r];
+    view.begin = s.window > 0 ? clamped(position - s.window + 1, num_keys) : 0;
+    view.end = clamped(position + 1, num_keys);
+    if (view.begin < view.end) {
+      range.begin = smaller(range.begin, view.begin);
+      range.end = larger(range.end, view.end);
+    }
+    s.state.max[r] = -__builtin_inff();
+    s.state.sum[r] = 0.0f;
+  }
+  memset(s.state.out, 0, static_cast<size_t>(rows * attention_stride(s.head_dim)) * sizeof(float));
+  return range;
+}
+
 // Everything `attend` works with.
 struct Work {
   const AttentionSegment& segment;
@@ -257,23 +279,10 @@ void attend(const AttentionSegment& s) {
   work.key_scales = work.scores + int64_t{work.rows} * kKeySegment;
   work.value_scales = work.key_scales + kKeySegment;
   work.buffer = work.value_scales + kKeySegment;
-  work.range = {kKeySegment, 0};
-  const auto num_keys = static_cast<int>(s.key_end - s.key_begin);
+  work.range = begin_rows(s, work.views);
   for (int r = 0; r < work.rows; ++r) {
-    const int64_t position = s.positions[r / s.group] - s.key_begin;
-    RowView& view = work.views[r];
-    view.begin = s.window > 0 ? clamped(position - s.window + 1, num_keys) : 0;
-    view.end = clamped(position + 1, num_keys);
-    if (view.begin < view.end) {
-      work.range.begin = smaller(work.range.begin, view.begin);
-      work.range.end = larger(work.range.end, view.end);
-    }
     work.q[r] = s.q[r / s.group] + int64_t{r % s.group} * s.head_dim;
-    s.state.max[r] = -__builtin_inff();
-    s.state.sum[r] = 0.0f;
   }
-  memset(s.state.out, 0,
-         static_cast<size_t>(work.rows * attention_stride(s.head_dim)) * sizeof(float));
   if (work.range.begin >= work.range.end) return;
   if (s.format == KvFormat::kInt8) {
     gather_scales(s, s.k_pages, work.range, work.key_scales);

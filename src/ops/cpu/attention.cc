@@ -252,7 +252,7 @@ void CpuOps::attention(const AttentionArgs& args) {
   const int64_t worker = Runner::worker_floats(attention::state_floats(plan, plan.max_rows),
                                                plan.max_rows, kv.head_dim);
   float* memory = attention_scratch_.get<float>(plan.partial_floats + num_threads * worker);
-  Runner runner(plan, kernels::attention_kernels(isa_), memory);
+  Runner runner(plan, kernels::attention_kernels(isa_, kv_format(kv.dtype)), memory);
   pool_.parallel_for(plan.num_share_tasks,
                      [&](int64_t task, int thread) { runner.run_share(task, thread); });
   if (plan.cost <= kSerialCost) {

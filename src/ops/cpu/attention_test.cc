@@ -14,7 +14,8 @@ namespace ruvllm {
 namespace {
 
 INSTANTIATE_TEST_SUITE_P(Isa, AttentionTest,
-                         testing::Values(IsaLevel::kGeneric, IsaLevel::kAvx2, IsaLevel::kAvx512),
+                         testing::Values(IsaLevel::kGeneric, IsaLevel::kAvx2, IsaLevel::kAvx512,
+                                         IsaLevel::kAmx),
                          [](const auto& info) {
                            return std::string(kernels::isa_name(info.param));
                          });
@@ -62,7 +63,7 @@ TEST_P(AttentionTest, PrefillIsRight) {
           const Exact exact = exact_row(s, q.data() + at, stored_k, stored_v, h / group, t);
           for (int32_t d = 0; d < s.dim; ++d) {
             ASSERT_NEAR(out[static_cast<size_t>(at + d)], exact.out[static_cast<size_t>(d)],
-                        exact.tolerance)
+                        tolerance(exact, s))
                 << "D " << s.dim << " tokens " << tokens << " row " << t << " head " << h;
           }
         }
@@ -103,7 +104,7 @@ TEST_P(AttentionTest, LongDecodeIsRight) {
                                       h / (s.heads / s.kv_heads), position);
         for (int32_t d = 0; d < s.dim; ++d) {
           const auto at = static_cast<size_t>(h * s.dim + d);
-          ASSERT_NEAR(out[at], exact.out[static_cast<size_t>(d)], exact.tolerance)
+          ASSERT_NEAR(out[at], exact.out[static_cast<size_t>(d)], tolerance(exact, s))
               << "D " << s.dim << " position " << position << " head " << h;
           ASSERT_NEAR(reference_out[at], exact.out[static_cast<size_t>(d)], exact.tolerance);
         }

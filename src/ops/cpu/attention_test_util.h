@@ -144,10 +144,12 @@ inline std::vector<float> as_stored(const std::vector<float>& x, DType dtype, in
   return out;
 }
 
-// One output row of one head in double, and how far an f32 evaluation may be from it.
+// One output row of one head in double, and how far an f32 evaluation may be from it, and one that
+// rounds q and the weights to bf16 (kernels/attention/attention.h, "Tiles").
 struct Exact {
   std::vector<double> out;
   double tolerance = 0;
+  double bf16_tolerance = 0;
 };
 
 inline Exact exact_row(const Shape& s, const float* q, const std::vector<float>& k,
@@ -191,6 +193,8 @@ inline Exact exact_row(const Shape& s, const float* q, const std::vector<float>&
   exact.tolerance =
       largest_value * kEps *
       (2 * largest_terms * (std::sqrt(static_cast<double>(s.dim)) + 8) + std::sqrt(keys) + 32);
+  exact.bf16_tolerance = exact.tolerance + largest_value * (std::expm1(2 * 0x1p-9 * largest_terms) +
+                                                            2 * (0x1p-9 + 1.1e-4));
   return exact;
 }
 
@@ -200,6 +204,10 @@ class AttentionTest : public testing::TestWithParam<IsaLevel> {
     if (!kernels::isa_supported(GetParam())) {
       GTEST_SKIP() << "not run: this machine has no " << kernels::isa_name(GetParam());
     }
+  }
+  double tolerance(const Exact& exact, const Shape& shape) const {
+    const bool rounds = GetParam() == IsaLevel::kAmx && shape.dtype == DType::kBF16;
+    return rounds ? exact.bf16_tolerance : exact.tolerance;
   }
   std::unique_ptr<CpuOps> make_ops(int threads) const {
     return std::make_unique<CpuOps>(threads, GetParam());

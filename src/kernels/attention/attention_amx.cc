@@ -1,0 +1,40 @@
+#include "kernels/attention/attention_bf16_tiles_impl.h"
+#include "kernels/simd/vec_avx512.h"
+
+namespace ruvllm::kernels::amx {
+namespace {
+
+struct Lanes : avx512::V {
+  static F weight(F p, F z, F t) {
+    const __m512i power = _mm512_slli_epi32(_mm512_castps_si512(z), 23);
+    const __m512i bits = _mm512_add_epi32(_mm512_castps_si512(p), power);
+    const __m512i up = _mm512_add_epi32(bits, _mm512_set1_epi32(0x8000));
+    const __mmask16 seen = _mm512_cmp_ps_mask(t, set1(-126.0f), _CMP_NLT_UQ);
+    return _mm512_castsi512_ps(
+        _mm512_maskz_and_epi32(seen, up, _mm512_set1_epi32((int)0xffff0000)));
+  }
+  static void store_pairs(uint32_t* to, F low, F high) {
+    const __m512i below = _mm512_srli_epi32(_mm512_castps_si512(low), 16);
+    _mm512_storeu_si512(to, _mm512_or_si512(below, _mm512_castps_si512(high)));
+  }
+  static void interleave(const uint16_t* a, const uint16_t* b, uint32_t* to) {
+    const __m512i both =
+        _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_loadu_si256((const __m256i*)a)),
+                           _mm256_loadu_si256((const __m256i*)b), 1);
+    alignas(64) static constexpr uint16_t kOrder[32] = {0,  16, 1,  17, 2,  18, 3,  19, 4,  20, 5,
+                                                        21, 6,  22, 7,  23, 8,  24, 9,  25, 10, 26,
+                                                        11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+    _mm512_storeu_si512(to, _mm512_permutexvar_epi16(_mm512_load_si512(kOrder), both));
+  }
+  static bool any_special(const uint32_t* words) {
+    const __m512i exponents = _mm512_set1_epi16(0x7f80);
+    const __m512i own = _mm512_and_si512(_mm512_loadu_si512(words), exponents);
+    return _mm512_cmpeq_epi16_mask(own, exponents) != 0;
+  }
+};
+
+}  // namespace
+
+const AttentionKernels kAttention = {attend_tiles<AmxTiles, Lanes>, merge<Lanes>, finish<Lanes>};
+
+}  // namespace ruvllm::kernels::amx
