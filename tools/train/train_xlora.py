@@ -19,7 +19,8 @@ import os
 import torch
 from peft import XLoraConfig
 
-from tuning import (DTYPES, Loop, Windows, add_loop_flags, check_loop_flags, dev_texts, load_base, perplexity,
+from domain_lesson import fit, labelled_states
+from tuning import (DTYPES, Loop, Windows, add_loop_flags, check_loop_flags, dev_texts, load_base, perplexity, prepare,
                     read_text, save_tensors, token_losses)
 from xlora_mix import Classifier, ExpertMix
 
@@ -38,12 +39,28 @@ def parse():
     p.add_argument("--dropout", type=float, default=0.2, help="between its layers")
     p.add_argument("--temperature", type=float, default=1.0, help="of the softmax")
     p.add_argument("--dtype", choices=DTYPES, default="bf16", help="of the file")
+    p.add_argument("--own", nargs="+", default=[], metavar="TEXT",
+                   help="a text file for each --adapter, in their order: the classifier is first fitted to which of "
+                        "them a token is of (domain_lesson.py)")
+    p.add_argument("--own-windows", type=int, default=90, help="windows of each of them")
+    p.add_argument("--own-steps", type=int, default=400, help="of that fit")
+    p.add_argument("--own-weight", nargs="+", type=float, default=[], metavar="W",
+                   help="how much a token of each counts there; one that is too rarely taken for its own wants more")
+    p.add_argument("--own-lr", type=float, default=3e-3, help="its learning rate")
     p.add_argument("--out", required=True)
     add_loop_flags(p, lr=1e-2)
     a = p.parse_args()
     if len(a.adapter) < 2:
         p.error(f"found {len(a.adapter)} --adapter, expected at least 2")
-    check_loop_flags(p, a)
+    if a.own and len(a.own) != len(a.adapter):
+        p.error(f"found {len(a.own)} texts of --own, expected one for each of the {len(a.adapter)} adapters")
+    if a.own_weight and len(a.own_weight) != len(a.own):
+        p.error(f"found {len(a.own_weight)} numbers of --own-weight, expected one for each of the {len(a.own)} --own")
+    if not a.own or a.steps or a.minutes:
+        check_loop_flags(p, a)
+    else:  # that fit alone
+        a.steps = 0
+        prepare(a)
     return a
 
 
@@ -78,6 +95,7 @@ class Trainer:
         self.n = len(a.adapter)
         self.classifier = Classifier(base.config.hidden_size, self.n, self.mix.num_modules, not a.shared_gates,
                                      a.depth, a.size, a.dropout, a.temperature)
+        self.tokenizer = tokenizer
         self.loop = Loop(a, self.classifier.parameters())
         count = sum(p.numel() for p in self.classifier.parameters())
         print(f"{self.n} adapters, {self.mix.num_modules} modules, {count} trained parameters", flush=True)
@@ -117,8 +135,19 @@ class Trainer:
             alone = lambda tokens, i=i: (self.mix.hidden(tokens, one_hot(tokens, self.n, i)), self.mix.head)
             self.loop.report(**self.dev_perplexity(os.path.basename(os.path.normpath(folder)), alone))
 
+    def fit_own(self):
+        """--own: the classifier learns whose text a token is of."""
+        a = self.a
+        states, labels = labelled_states(self.mix.hidden, self.tokenizer, [read_text(p) for p in a.own], a.length,
+                                         a.own_windows, a.seed)
+        right = fit(self.classifier, states, labels, a.own_steps, a.own_lr, a.own_weight or [1.0] * self.n)
+        self.loop.report(labelled_right=round(right, 4))
+        save(self.classifier, a)
+
     def run(self):
         self.report_singles()
+        if self.a.own:
+            self.fit_own()
         self.loop.run(self.loss_of, self.evaluate, lambda: save(self.classifier, self.a))
 
 

@@ -115,7 +115,7 @@ class Loop:
     def share(self):
         shares = [self.step / self.a.steps] if self.a.steps else []
         shares += [self.seconds / (60 * self.a.minutes)] if self.a.minutes else []
-        return max(shares)
+        return max(shares, default=1.0)  # no steps at all
 
     def run(self, loss_of, evaluate, save):
         """`loss_of(step)` -> (loss, tokens); `evaluate()` -> dict; `save()` writes what is trained."""
@@ -158,6 +158,11 @@ def add_loop_flags(p, lr):
 def check_loop_flags(p, a):
     if not a.steps and not a.minutes:
         p.error("give --steps or --minutes")
+    prepare(a)
+
+
+def prepare(a):
+    """Threads, seed, the folder of --out."""
     torch.set_num_threads(a.threads)
     torch.manual_seed(a.seed)
     os.makedirs(a.out, exist_ok=True)

@@ -95,9 +95,13 @@ class Classifier(nn.Module):
         nn.init.zeros_(self.layers[-1].weight)  # all experts alike at first
         nn.init.zeros_(self.layers[-1].bias)
 
-    def forward(self, hidden):
-        """[B, T, H] -> gates [B, T, n], or [B, T, L, n] when layerwise."""
+    def logits(self, hidden):
+        """[B, T, H] -> what the softmax is taken of: [B, T, n], or [B, T, L, n] when layerwise."""
         logits = self.layers(hidden.float())
         if self.layerwise:
             logits = logits.unflatten(-1, (self.modules, self.experts))
-        return torch.softmax(logits / self.temperature, -1)
+        return logits / self.temperature
+
+    def forward(self, hidden):
+        """[B, T, H] -> gates [B, T, n], or [B, T, L, n] when layerwise."""
+        return torch.softmax(self.logits(hidden), -1)
