@@ -6,7 +6,8 @@ BUILD_PACKAGES="g++ cmake ninja-build pkg-config nlohmann-json3-dev libutf8proc-
 SERVER_PACKAGES="libboost1.81-dev curl openssl"
 TEST_PACKAGES="libgtest-dev python3"
 CI_PACKAGES="ccache clang-19 clang-format-19 lld-19 llvm-19 libclang-rt-19-dev wasi-libc
-  libc++-19-dev-wasm32 binutils libbenchmark-dev python3-venv"
+  libc++-19-dev-wasm32 libc6-dev-arm64-cross libstdc++-12-dev-arm64-cross qemu-user binutils
+  libbenchmark-dev python3-venv"
 
 # ensure_packages NAME...
 ensure_packages() {

@@ -12,8 +12,8 @@ if [ $# -ne 1 ] || [ ! -d "$1" ]; then
   exit 2
 fi
 
-objects=$(find "$1" -name '*.cc.o' | sed -nE \
-  '/_(avx2|avxvnni|avx512|avx512vnni|avx512bf16|amx|neon)\.cc\.o$/p' | sort)
+isas='avx2|avxvnni|avx512|avx512vnni|avx512bf16|amx|neon|neon_dotprod|neon_i8mm'
+objects=$(find "$1" -name '*.cc.o' | sed -nE "/_($isas)\.cc\.o\$/p" | sort)
 if [ -z "$objects" ]; then
   echo "$0: no per-ISA object files in $1: build it first" >&2
   exit 2
@@ -22,7 +22,7 @@ fi
 status=0
 count=0
 for object in $objects; do
-  isa=$(basename "$object" .cc.o | sed -E 's/.*_//')
+  isa=$(basename "$object" .cc.o | sed -E "s/.*_($isas)$/\1/")
   breaches=$(nm "$object" | awk -v isa="$isa" '
     {
       type = $(NF - 1); name = $NF

@@ -37,7 +37,7 @@ LAYERS = {
 }
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
-ISA_FILE = re.compile(r"_(avx2|avxvnni|avx512|avx512vnni|avx512bf16|amx|neon)\.cc$")
+ISA_FILE = re.compile(r"_(avx2|avxvnni|avx512|avx512vnni|avx512bf16|amx|neon|neon_dotprod|neon_i8mm)\.cc$")
 # What a per-ISA file may include from outside its folder: nothing that defines C++ inline functions
 # which other code shares (the linker could keep the copy with the newer instructions).
 ISA_ALLOWED = re.compile(r"^(immintrin|arm_neon|std(int|def|bool|lib)|string|math)\.h$")

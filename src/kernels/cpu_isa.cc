@@ -11,6 +11,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#elif defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
 #endif
 
 namespace ruvllm::kernels {
@@ -25,6 +27,8 @@ struct IsaInfo {
 constexpr IsaInfo kInfos[] = {
     {IsaLevel::kGeneric, IsaLevel::kGeneric, "generic"},
     {IsaLevel::kNeon, IsaLevel::kGeneric, "neon"},
+    {IsaLevel::kNeonDotprod, IsaLevel::kNeon, "neon_dotprod"},
+    {IsaLevel::kNeonI8mm, IsaLevel::kNeonDotprod, "neon_i8mm"},
     {IsaLevel::kAvx2, IsaLevel::kGeneric, "avx2"},
     {IsaLevel::kAvxVnni, IsaLevel::kAvx2, "avxvnni"},
     {IsaLevel::kAvx512, IsaLevel::kAvx2, "avx512"},
@@ -120,6 +124,14 @@ std::array<bool, kNumLevels> detect() {
   out[static_cast<size_t>(IsaLevel::kGeneric)] = true;
 #if defined(__aarch64__)
   out[static_cast<size_t>(IsaLevel::kNeon)] = true;
+#if defined(__linux__)
+  // Bits of the kernel's interface (asm/hwcap.h), by number: old headers lack the second.
+  constexpr unsigned long kHasAsimdDp = 1UL << 20;  // of AT_HWCAP
+  constexpr unsigned long kHasI8mm = 1UL << 13;     // of AT_HWCAP2
+  const bool dotprod = (getauxval(AT_HWCAP) & kHasAsimdDp) != 0;
+  out[static_cast<size_t>(IsaLevel::kNeonDotprod)] = dotprod;
+  out[static_cast<size_t>(IsaLevel::kNeonI8mm)] = dotprod && (getauxval(AT_HWCAP2) & kHasI8mm) != 0;
+#endif
 #endif
   return out;
 }

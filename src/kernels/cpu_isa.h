@@ -2,8 +2,9 @@
 //
 // An IsaLevel names a set of kernels (and the files *_<name>.cc). A level runs what its own files
 // hold and, where they hold nothing for an operation, what the level below it holds: avx512vnni ->
-// avx512 -> avx2 -> generic. Decided once when the Ops are made; RUVLLM_ISA=<name> forces a level
-// and is refused by name when this machine or this build lacks it.
+// avx512 -> avx2 -> generic, neon_i8mm -> neon_dotprod -> neon -> generic. Decided once when the
+// Ops are made; RUVLLM_ISA=<name> forces a level and is refused by name when this machine or this
+// build lacks it.
 #pragma once
 
 #include <cstdint>
@@ -16,11 +17,13 @@
 namespace ruvllm::kernels {
 
 enum class IsaLevel : uint8_t {
-  kGeneric,  // portable C++: any machine, WASM too
-  kNeon,     // aarch64
-  kAvx2,     // AVX2, FMA, F16C
-  kAvxVnni,  // AVX2 and the VEX form of VNNI
-  kAvx512,   // F, BW, DQ, VL
+  kGeneric,      // portable C++: any machine, WASM too
+  kNeon,         // aarch64: any
+  kNeonDotprod,  // SDOT
+  kNeonI8mm,     // SDOT, USDOT, SMMLA
+  kAvx2,         // AVX2, FMA, F16C
+  kAvxVnni,      // AVX2 and the VEX form of VNNI
+  kAvx512,       // F, BW, DQ, VL
   kAvx512Vnni,
   kAvx512Bf16,  // VNNI and BF16
   kAmx,         // tiles, int8 and bf16

@@ -16,6 +16,8 @@ TEST(CpuIsa, GenericIsAlwaysThereAndEndsEveryWayDown) {
   EXPECT_FALSE(isa_includes(IsaLevel::kAvx2, IsaLevel::kAvx512));
   EXPECT_FALSE(isa_includes(IsaLevel::kAvx512Vnni, IsaLevel::kAvxVnni));
   EXPECT_FALSE(isa_includes(IsaLevel::kNeon, IsaLevel::kAvx2));
+  EXPECT_TRUE(isa_includes(IsaLevel::kNeonI8mm, IsaLevel::kNeon));
+  EXPECT_FALSE(isa_includes(IsaLevel::kNeonDotprod, IsaLevel::kNeonI8mm));
 }
 
 TEST(CpuIsa, OnlyWhatIsSupportedIsFast) {

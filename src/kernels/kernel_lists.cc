@@ -10,6 +10,13 @@ namespace {
       IsaLevel::kAvx512, &avx512::name                                      \
     }                                                                       \
   }
+#elif defined(__aarch64__)
+#define RUVLLM_KERNEL_ROWS(name)            \
+  {                                         \
+    {IsaLevel::kGeneric, &generic::name}, { \
+      IsaLevel::kNeon, &neon::name          \
+    }                                       \
+  }
 #else
 #define RUVLLM_KERNEL_ROWS(name)         \
   {                                      \

@@ -109,6 +109,9 @@ struct AttentionKernels {
 namespace generic {
 extern const AttentionKernels kAttention;
 }
+namespace neon {
+extern const AttentionKernels kAttention;
+}
 namespace avx2 {
 extern const AttentionKernels kAttention;
 }

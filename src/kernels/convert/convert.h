@@ -17,6 +17,9 @@ struct ConvertKernels {
 namespace generic {
 extern const ConvertKernels kConvert;
 }
+namespace neon {
+extern const ConvertKernels kConvert;
+}
 namespace avx2 {
 extern const ConvertKernels kConvert;
 }

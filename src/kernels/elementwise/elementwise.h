@@ -28,6 +28,9 @@ struct ElementwiseKernels {
 namespace generic {
 extern const ElementwiseKernels kElementwise;
 }
+namespace neon {
+extern const ElementwiseKernels kElementwise;
+}
 namespace avx2 {
 extern const ElementwiseKernels kElementwise;
 }

@@ -75,6 +75,9 @@ struct FloatDotKernel {
 namespace generic {
 extern const FloatDotKernel kFloatDot;
 }
+namespace neon {
+extern const FloatDotKernel kFloatDot;
+}
 namespace avx2 {
 extern const FloatDotKernel kFloatDot;
 }

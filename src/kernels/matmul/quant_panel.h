@@ -88,6 +88,15 @@ static inline int64_t next_tile_rows(int64_t left, int64_t largest) {
 namespace generic {
 extern const QuantPanelKernel kQuantPanel;
 }
+namespace neon {
+extern const QuantPanelKernel kQuantPanel;
+}
+namespace neon_dotprod {
+extern const QuantPanelKernel kQuantPanel;
+}
+namespace neon_i8mm {
+extern const QuantPanelKernel kQuantPanel;
+}
 namespace avx2 {
 extern const QuantPanelKernel kQuantPanel;
 }

@@ -10,6 +10,8 @@ struct Simd {
   static constexpr int kTileX =
       4;  // 4 x 2 sums, 2 weights, x, a product and a mask, of 16 registers
   static constexpr bool kHasDot = RUVLLM_SIMD_HAS_DOT;
+  static constexpr bool kSignedCodes = false;
+  static constexpr bool kPairsOfRows = false;
   static I zero() { return _mm256_setzero_si256(); }
   static F zero_f32() { return _mm256_setzero_ps(); }
   static I load(const uint8_t* p) { return _mm256_loadu_si256((const __m256i*)p); }

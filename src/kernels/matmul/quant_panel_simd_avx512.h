@@ -8,6 +8,8 @@ struct Simd {
   static constexpr int kRows = 16;
   static constexpr int kTileX = 8;  // 8 x 2 sums, and what a dot needs beside them, of 32 registers
   static constexpr bool kHasDot = RUVLLM_SIMD_HAS_DOT;
+  static constexpr bool kSignedCodes = false;
+  static constexpr bool kPairsOfRows = false;
   static I zero() { return _mm512_setzero_si512(); }
   static F zero_f32() { return _mm512_setzero_ps(); }
   static I load(const uint8_t* p) { return _mm512_loadu_si512(p); }

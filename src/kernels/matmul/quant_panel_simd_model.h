@@ -20,6 +20,8 @@ struct Simd {
   static constexpr int kRows = 16;
   static constexpr int kTileX = 8;
   static constexpr bool kHasDot = true;
+  static constexpr bool kSignedCodes = false;
+  static constexpr bool kPairsOfRows = false;
 
   template <class Vector>
   static Vector read(const void* p) {

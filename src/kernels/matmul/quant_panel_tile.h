@@ -11,7 +11,14 @@ namespace {
 template <class S, class Fmt>
 RUVLLM_INLINE typename S::I load_codes(const uint8_t* high, const uint8_t* codes, int j) {
   constexpr int kVector = S::kRows * 4;
-  if constexpr (Fmt::kBits == 8) return S::load(codes + j * kVector);
+  if constexpr (Fmt::kBits == 8) {
+    const typename S::I four = S::load(codes + j * kVector);
+    if constexpr (S::kSignedCodes) {
+      return S::flip_top_bits(four);
+    } else {
+      return four;
+    }
+  }
   if constexpr (Fmt::kBits <= 3) {
     const typename S::I plane = S::load(codes + (j / 4) * kVector);
     const typename S::I low = S::and_bytes(S::shift_right_16(plane, 2 * (j & 3)), 3);
@@ -46,7 +53,11 @@ struct DotForm {
   // What is subtracted from the codes (as a power of two; -1: nothing) while they are summed: 5-bit
   // codes with a minimum would not fit the 16-bit sums either.
   static constexpr bool kBorrowed = kNarrow && Fmt::kBits == 5 && Fmt::kZeroLog2 < 0;
-  static constexpr int kZeroLog2 = kBorrowed ? 4 : Fmt::kZeroLog2;
+  // Codes of 8 bits counted from 128, where a dot product wants signed ones.
+  static constexpr bool kSigned = S::kSignedCodes && Fmt::kBits == 8;
+  static constexpr int kZeroLog2 = kBorrowed ? 4 : kSigned ? -1 : Fmt::kZeroLog2;
+  // With neither, dots begin at 0.
+  static constexpr bool kAdds128 = kSigned && Fmt::kZeroLog2 != 7;
   // One or two rows of x: panels pass as fast as memory gives them, kStreams of them at a time.
   // Measured on Zen 3 beside the read roof: 8-bit codes reach 95-100 % in four streams when only
   // the hardware's prefetchers work (71-83 % with the panels after these fetched, as more rows want
@@ -73,6 +84,9 @@ struct GroupDot {
   }
   // Where a dot of row t begins.
   static RUVLLM_INLINE I begin(const uint32_t* x, int t, int half) {
+    if constexpr (Form::kAdds128) {
+      return S::shift_left_32(S::broadcast_4(x + (Form::kCodeWords + 1) * MX + t), 7);
+    }
     if constexpr (Form::kZeroLog2 < 0) return S::zero();
     if constexpr (Form::kNarrow) return S::shift_left_16(lanes(x, t, half), Form::kZeroLog2);
     if constexpr (!Fmt::kHalves) {
@@ -132,12 +146,43 @@ struct GroupDot {
     }
   }
 
+  // run() where the instruction set multiplies two rows of w by two of x.
+  template <int kFirst, int kCount, int kHalf>
+  static RUVLLM_INLINE void run_pairs(const uint8_t* const* high, const uint8_t* const* codes,
+                                      const uint32_t* x, I (&dot)[MX][NV]) {
+    typename S::Squares sums[NV];
+#pragma GCC unroll 4
+    for (int n = 0; n < NV; ++n) S::clear(sums[n]);
+#pragma GCC unroll 4
+    for (int j = kFirst; j < kFirst + kCount; j += 2) {
+      const auto eight = S::join_x(x + j * MX);
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) {
+        S::add_squares(sums[n],
+                       S::join(load_codes<S, Fmt>(high[n], codes[n], j),
+                               load_codes<S, Fmt>(high[n], codes[n], j + 1)),
+                       eight);
+      }
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < MX; ++t) {
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) {
+        dot[t][n] = S::row_of(sums[n], t);
+        if constexpr (Form::kZeroLog2 >= 0) dot[t][n] = S::add_32(dot[t][n], begin(x, t, kHalf));
+      }
+    }
+  }
+
   // The fours [kFirst, kFirst + kCount) of the columns; half as in lanes().
   template <int kFirst, int kCount, int kHalf>
   static RUVLLM_INLINE void run(const uint8_t* const* high, const uint8_t* const* codes,
                                 const uint32_t* x, I (&dot)[MX][NV]) {
     if constexpr (Form::kWide) return run_wide(codes, x, dot);
     if constexpr (Form::kNarrow && Fmt::kBits == 2 && NV == 1) return run_twos(codes, x, dot);
+    if constexpr (S::kPairsOfRows && MX == 4) {
+      return run_pairs<kFirst, kCount, kHalf>(high, codes, x, dot);
+    }
     constexpr bool kPairs = Fmt::kBits >= 4 && NV == 1 && kCount == 8;
 #pragma GCC unroll 8
     for (int step = 0; step < kCount; ++step) {

@@ -29,6 +29,9 @@ struct NormKernels {
 namespace generic {
 extern const NormKernels kNorm;
 }
+namespace neon {
+extern const NormKernels kNorm;
+}
 namespace avx2 {
 extern const NormKernels kNorm;
 }

@@ -41,6 +41,9 @@ struct QuantizeKernel {
 namespace generic {
 extern const QuantizeKernel kQuantize;
 }
+namespace neon {
+extern const QuantizeKernel kQuantize;
+}
 namespace avx2 {
 extern const QuantizeKernel kQuantize;
 }

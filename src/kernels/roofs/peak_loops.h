@@ -22,6 +22,17 @@ struct ReadLoop {
   uint32_t (*four_streams)(const void* data, int64_t bytes);
 };
 
+namespace neon {
+extern const PeakLoop kPeakF32;
+extern const PeakLoop kPeakInt8;
+extern const ReadLoop kRead;
+}  // namespace neon
+namespace neon_dotprod {
+extern const PeakLoop kPeakInt8;
+}
+namespace neon_i8mm {
+extern const PeakLoop kPeakInt8;
+}
 namespace avx2 {
 extern const PeakLoop kPeakF32;
 extern const PeakLoop kPeakInt16;

@@ -16,6 +16,8 @@ inline __attribute__((always_inline)) Vector run_chains(int64_t rounds, Vector s
       sum[i] = step(sum[i]);
 #if defined(__x86_64__)
       __asm__("" : "+x"(sum[i]));
+#elif defined(__aarch64__)
+      __asm__("" : "+w"(sum[i]));
 #endif
     }
   }

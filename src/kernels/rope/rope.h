@@ -24,6 +24,9 @@ struct RopeKernels {
 namespace generic {
 extern const RopeKernels kRope;
 }
+namespace neon {
+extern const RopeKernels kRope;
+}
 namespace avx2 {
 extern const RopeKernels kRope;
 }

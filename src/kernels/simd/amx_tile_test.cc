@@ -15,8 +15,9 @@
 namespace ruvllm::kernels {
 namespace {
 
-constexpr TileDot kDots[] = {TileDot::kSignedSigned, TileDot::kSignedUnsigned,
-                             TileDot::kUnsignedSigned, TileDot::kUnsigned, TileDot::kBf16};
+[[maybe_unused]] constexpr TileDot kDots[] = {TileDot::kSignedSigned, TileDot::kSignedUnsigned,
+                                              TileDot::kUnsignedSigned, TileDot::kUnsigned,
+                                              TileDot::kBf16};
 
 using Bytes = std::vector<uint8_t>;  // 16 rows of 64
 

@@ -14,8 +14,8 @@ namespace ruvllm {
 namespace {
 
 INSTANTIATE_TEST_SUITE_P(Isa, AttentionTest,
-                         testing::Values(IsaLevel::kGeneric, IsaLevel::kAvx2, IsaLevel::kAvx512,
-                                         IsaLevel::kAmx),
+                         testing::Values(IsaLevel::kGeneric, IsaLevel::kNeon, IsaLevel::kAvx2,
+                                         IsaLevel::kAvx512, IsaLevel::kAmx),
                          [](const auto& info) {
                            return std::string(kernels::isa_name(info.param));
                          });

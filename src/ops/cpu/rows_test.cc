@@ -80,7 +80,8 @@ class RowsTest : public testing::TestWithParam<IsaLevel> {
 };
 
 INSTANTIATE_TEST_SUITE_P(Isa, RowsTest,
-                         testing::Values(IsaLevel::kGeneric, IsaLevel::kAvx2, IsaLevel::kAvx512),
+                         testing::Values(IsaLevel::kGeneric, IsaLevel::kNeon, IsaLevel::kAvx2,
+                                         IsaLevel::kAvx512),
                          [](const auto& info) {
                            return std::string(kernels::isa_name(info.param));
                          });
