@@ -30,7 +30,7 @@ LAYERS = {
     "sched": ["kv"],
     "model": ["tensor", "spec", "device", "ops", "kv"],
     "lora": ["tensor", "spec", "formats", "ops"],
-    "quantize": ["tensor", "spec", "formats", "tokenizer", "ops", "model"],
+    "quantize": ["tensor", "spec", "formats", "tokenizer", "kernels", "ops", "model"],
     "engine": ["tensor", "spec", "formats", "tokenizer", "device", "ops", "sampling", "kv", "sched",
                "model", "lora", "quantize"],
     "server": [],

@@ -26,11 +26,12 @@ std::vector<uint32_t> pack_codes(const QuantizedMatrix& matrix) {
   const int64_t per_word = 32 / matrix.bits;
   const int64_t words = (matrix.cols + per_word - 1) / per_word;
   std::vector<uint32_t> out(static_cast<size_t>(matrix.rows * words));
+  const uint8_t* code = matrix.codes.data();
+  uint32_t* word = out.data();
   for (int64_t n = 0; n < matrix.rows; ++n) {
-    for (int64_t k = 0; k < matrix.cols; ++k) {
-      out[static_cast<size_t>(n * words + k / per_word)] |=
-          static_cast<uint32_t>(matrix.codes[static_cast<size_t>(n * matrix.cols + k)])
-          << (k % per_word * matrix.bits);
+    for (int64_t first = 0; first < matrix.cols; first += per_word, ++word) {
+      const int64_t count = std::min(per_word, matrix.cols - first);
+      for (int64_t i = 0; i < count; ++i) *word |= uint32_t{*code++} << (i * matrix.bits);
     }
   }
   return out;

@@ -31,6 +31,13 @@ constexpr KernelRow<RopeKernels> kRopeList[] = RUVLLM_KERNEL_ROWS(kRope);
 constexpr KernelRow<ElementwiseKernels> kElementwiseList[] = RUVLLM_KERNEL_ROWS(kElementwise);
 constexpr KernelRow<ConvertKernels> kConvertList[] = RUVLLM_KERNEL_ROWS(kConvert);
 constexpr KernelRow<AttentionKernels> kAttentionList[] = RUVLLM_KERNEL_ROWS(kAttention);
+// Eight lanes are part of the arithmetic: wider registers would gain nothing.
+constexpr KernelRow<QuantizerKernels> kQuantizerList[] = {
+    {IsaLevel::kGeneric, &generic::kQuantizer},
+#if defined(__x86_64__)
+    {IsaLevel::kAvx2, &avx2::kQuantizer},
+#endif
+};
 
 template <typename Kernels>
 const Kernels& pick(std::span<const KernelRow<Kernels>> list, IsaLevel level) {
@@ -58,6 +65,9 @@ std::span<const KernelRow<ConvertKernels>> convert_kernel_list() {
 std::span<const KernelRow<AttentionKernels>> attention_kernel_list() {
   return kAttentionList;
 }
+std::span<const KernelRow<QuantizerKernels>> quantizer_kernel_list() {
+  return kQuantizerList;
+}
 
 const NormKernels& norm_kernels(IsaLevel level) {
   return pick(norm_kernel_list(), level);
@@ -80,6 +90,9 @@ const AttentionKernels& attention_kernels(IsaLevel level, KvFormat format) {
 #endif
   static_cast<void>(format);
   return attention_kernels(level);
+}
+const QuantizerKernels& quantizer_kernels(IsaLevel level) {
+  return pick(quantizer_kernel_list(), level);
 }
 
 }  // namespace ruvllm::kernels

@@ -10,6 +10,7 @@
 #include "kernels/cpu_isa.h"
 #include "kernels/elementwise/elementwise.h"
 #include "kernels/norm/norm.h"
+#include "kernels/quantizer/quantizer.h"
 #include "kernels/rope/rope.h"
 
 namespace ruvllm::kernels {
@@ -26,6 +27,7 @@ std::span<const KernelRow<RopeKernels>> rope_kernel_list();
 std::span<const KernelRow<ElementwiseKernels>> elementwise_kernel_list();
 std::span<const KernelRow<ConvertKernels>> convert_kernel_list();
 std::span<const KernelRow<AttentionKernels>> attention_kernel_list();
+std::span<const KernelRow<QuantizerKernels>> quantizer_kernel_list();
 
 // The kernels that run at `level`: its own or the nearest below it.
 const NormKernels& norm_kernels(IsaLevel level);
@@ -35,5 +37,6 @@ const ConvertKernels& convert_kernels(IsaLevel level);
 const AttentionKernels& attention_kernels(IsaLevel level);
 // For a cache of that format, which one level more knows how to read: kAmx, bf16.
 const AttentionKernels& attention_kernels(IsaLevel level, KvFormat format);
+const QuantizerKernels& quantizer_kernels(IsaLevel level);
 
 }  // namespace ruvllm::kernels

@@ -2,9 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
-#include "base/float_types.h"
 #include "base/str.h"
 #include "quantize/vector_math.h"
 
@@ -15,43 +13,7 @@ namespace {
 constexpr int kSearchSteps = 30;
 constexpr float kSearchStep = 0.02f;
 
-// As it will be stored; never 0.
-float storable(const Grid& grid, float scale) {
-  if (!grid.f16_scales) return scale;
-  const float rounded = f16_to_f32(f32_to_f16(std::min(scale, 65504.0f)));
-  return std::max(rounded, 0x1p-24f);
-}
-
-// Weighted squared error of rounding the values to this scale.
-double group_error(const Grid& grid, GroupScale group, const float* w, int64_t count,
-                   const float* importance, std::vector<float>& scratch) {
-  scratch.assign(w, w + count);
-  round_group(grid, group, scratch.data(), count);
-  for (int64_t i = 0; i < count; ++i) scratch[static_cast<size_t>(i)] -= w[i];
-  if (importance == nullptr) return dot_lanes(scratch.data(), scratch.data(), count);
-  const auto size = static_cast<size_t>(count);
-  scratch.resize(2 * size);
-  for (size_t i = 0; i < size; ++i) scratch[size + i] = scratch[i] * importance[i];
-  return dot_lanes(scratch.data(), scratch.data() + size, count);
-}
-
 }  // namespace
-
-GroupScale group_of_range(const Grid& grid, float lo, float hi) {
-  GroupScale group;
-  const auto levels = static_cast<float>(grid.max_code());
-  if (grid.symmetric) {
-    group.zero = static_cast<int16_t>(1 << (grid.bits - 1));
-    const float absmax = std::max(-lo, hi);
-    group.scale = storable(grid, absmax / static_cast<float>((1 << (grid.bits - 1)) - 1));
-    if (absmax == 0.0f) group.scale = 1.0f;
-    return group;
-  }
-  if (lo == hi) return group;  // all 0
-  group.scale = storable(grid, (hi - lo) / levels);
-  group.zero = static_cast<int16_t>(std::clamp(std::nearbyint(-lo / group.scale), 0.0f, levels));
-  return group;
-}
 
 uint8_t encode(const Grid& grid, GroupScale group, float w) {
   // Between the ends of the grid first, so that any w may be rounded so.
@@ -63,8 +25,7 @@ uint8_t encode(const Grid& grid, GroupScale group, float w) {
 
 void encode_group(const Grid& grid, GroupScale group, const float* w, int64_t count,
                   uint8_t* codes) {
-  encode_to_grid(w, count, group.scale, static_cast<float>(-group.zero),
-                 static_cast<float>(grid.max_code() - group.zero), group.zero, codes);
+  quantizer_kernels().encode(w, count, group.scale, group.zero, grid.max_code(), codes);
 }
 
 void round_group(const Grid& grid, GroupScale group, float* w, int64_t count) {
@@ -72,21 +33,27 @@ void round_group(const Grid& grid, GroupScale group, float* w, int64_t count) {
                 static_cast<float>(grid.max_code() - group.zero));
 }
 
-GroupScale fit_group(const Grid& grid, const float* w, int64_t count, const float* importance) {
+void ranges_of_group(const Grid& grid, const float* w, int64_t count, int steps, float step,
+                     GroupRanges& out) {
   const auto [lo, hi] = range_of(w, count);
-  GroupScale best = group_of_range(grid, lo, hi);
-  if (!grid.search || lo == hi) return best;
-  thread_local std::vector<float> scratch;
-  double least = group_error(grid, best, w, count, importance, scratch);
-  for (int step = 1; step < kSearchSteps; ++step) {
-    const float part = 1.0f - kSearchStep * static_cast<float>(step);
-    const GroupScale candidate = group_of_range(grid, lo * part, hi * part);
-    const double error = group_error(grid, candidate, w, count, importance, scratch);
-    if (error >= least) continue;
-    least = error;
-    best = candidate;
+  quantizer_kernels().scales_of_ranges(
+      {lo, hi, step, steps, grid.max_code(), grid.symmetric, grid.f16_scales}, out.scales,
+      out.zeros);
+  out.count = lo == hi ? 1 : steps;
+}
+
+GroupScale fit_group(const Grid& grid, const float* w, int64_t count, const float* importance) {
+  GroupRanges ranges;
+  ranges_of_group(grid, w, count, grid.search ? kSearchSteps : 1, kSearchStep, ranges);
+  if (ranges.count == 1) return ranges.at(0);
+  double errors[kernels::kMostGridRanges];
+  quantizer_kernels().rounding_errors(w, importance, count, ranges.scales, ranges.zeros,
+                                      ranges.count, grid.max_code(), errors);
+  int best = 0;
+  for (int i = 1; i < ranges.count; ++i) {
+    if (errors[i] < errors[best]) best = i;
   }
-  return best;
+  return ranges.at(best);
 }
 
 QuantizedMatrix make_quantized(const Grid& grid, int64_t rows, int64_t cols) {

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "kernels/quantizer/quantizer.h"
 #include "tensor/quantized_matrix.h"
 #include "tensor/tensor_view.h"
 
@@ -32,15 +33,22 @@ struct GroupScale {
   int16_t zero = 0;
 };
 
-// The scale for values from lo <= 0 to hi >= 0.
-GroupScale group_of_range(const Grid& grid, float lo, float hi);
+// What ranges 1, 1 - step, ... (1 - (steps - 1) step) of the values' own give; one when all are 0.
+struct GroupRanges {
+  float scales[kernels::kMostGridRanges];
+  float zeros[kernels::kMostGridRanges];
+  int count = 0;
+
+  GroupScale at(int i) const { return {scales[i], static_cast<int16_t>(zeros[i])}; }
+};
+void ranges_of_group(const Grid& grid, const float* w, int64_t count, int steps, float step,
+                     GroupRanges& out);
 
 // For `count` values. `importance`: a weight of each value's error in the search, or null: all 1.
 GroupScale fit_group(const Grid& grid, const float* w, int64_t count,
                      const float* importance = nullptr);
 
 uint8_t encode(const Grid& grid, GroupScale group, float w);
-// encode() of each of `count` values.
 void encode_group(const Grid& grid, GroupScale group, const float* w, int64_t count,
                   uint8_t* codes);
 inline float decode(GroupScale group, uint8_t code) {

@@ -46,19 +46,18 @@ void InputStats::add_sample(const float* row) {
   sample_.insert(sample_.end(), row, row + width);
 }
 
-// The upper triangle, 32 rows of it a task, mirrored; f32 sums over a few tokens, those in f64.
+// The upper triangle, some rows of it a task, mirrored; f32 sums over a few tokens, those in f64.
 void InputStats::add_products(ConstMatrixF32 x, ThreadPool& pool) {
-  constexpr int64_t kTokens = 32;
-  constexpr int64_t kRows = 32;
+  constexpr int64_t kTokens = kernels::kMostProductTerms;
+  constexpr int64_t kRows = kernels::kMostProductRows;
   const int64_t tasks = (cols_ + kRows - 1) / kRows;
   pool.parallel_for(tasks, [&](int64_t task, int) {
     const int64_t begin = task * kRows;
     for (int64_t first = 0; first < x.rows; first += kTokens) {
-      const int64_t count = std::min(kTokens, x.rows - first);
-      for (int64_t i = begin; i < std::min(cols_, begin + kRows); ++i) {
-        ruvllm::add_products(hessian_.data() + i * cols_ + begin, cols_ - begin, x.row(first) + i,
-                             x.row(first) + begin, x.row_stride, count);
-      }
+      const float* from = x.row(first) + begin;
+      quantizer_kernels().add_products(hessian_.data() + begin * cols_ + begin, cols_,
+                                       std::min(kRows, cols_ - begin), cols_ - begin, from, from,
+                                       x.row_stride, std::min(kTokens, x.rows - first));
     }
   });
   pool.parallel_for(tasks, [&](int64_t task, int) {

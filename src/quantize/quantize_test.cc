@@ -49,7 +49,8 @@ TEST(VectorMath, RangesCodesAndFinitenessAreTheScalarOnes) {
       Grid grid;
       grid.bits = bits;
       grid.symmetric = bits == 8;
-      const GroupScale group = group_of_range(grid, 0.75f * lo, 0.5f * hi);  // some are cut off
+      const float ends[2] = {0.75f * lo, 0.5f * hi};  // some are cut off
+      const GroupScale group = fit_group(grid, ends, 2);
       std::vector<uint8_t> codes(v.size());
       encode_group(grid, group, v.data(), n, codes.data());
       for (size_t k = 0; k < v.size(); ++k) {
@@ -78,7 +79,7 @@ TEST(VectorMath, LoopsAreThePlainOnes) {
     const float e[3] = {0.5f, -1.0f, 2.0f};
     subtract_rows(y.data(), n, e, b.data(), n, 3);
     std::vector<double> sums(size, 1.0);
-    add_products(sums.data(), n, b.data(), b.data(), n, 3);
+    quantizer_kernels().add_products(sums.data(), n, 1, n, b.data(), b.data(), n, 3);
     for (size_t k = 0; k < size; ++k) {
       double left = double{a[k]}, sum = 1.0;
       for (size_t t = 0; t < 3; ++t) {

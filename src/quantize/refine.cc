@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 
 #include "base/check.h"
 #include "base/float_types.h"
@@ -86,8 +87,13 @@ class RowDescent {
     for (int64_t t = 0; t < num_terms; ++t) {
       const float* row = h_ + (begin + t) * cols_ + column;
       for (int64_t s = 0; s < num_strips; ++s) {
-        std::copy_n(row + s * kStripWidth, std::min(kStripWidth, width - s * kStripWidth),
-                    tile_.data() + (s * kBlock + t) * kStripWidth);
+        float* to = tile_.data() + (s * kBlock + t) * kStripWidth;
+        const int64_t part = width - s * kStripWidth;
+        if (part >= kStripWidth) {
+          std::memcpy(to, row + s * kStripWidth, kStripWidth * sizeof(float));
+        } else {
+          std::copy_n(row + s * kStripWidth, part, to);
+        }
       }
     }
     for (int64_t s = 0; s < num_strips; ++s) {

@@ -1,10 +1,16 @@
-// The innermost loops of the quantizers, eight f32 lanes wide: the same bits on every machine (no
-// fused multiply-add), four or eight lanes at a time as the CPU has them. Any thread.
+// The innermost loops of the quantizers: those of kernels/quantizer, for the instruction set that
+// is picked for this machine (RUVLLM_ISA and all). Their bits are the same on every one. Any
+// thread.
 #pragma once
 
 #include <cstdint>
 
+#include "kernels/quantizer/quantizer.h"
+
 namespace ruvllm {
+
+// Picked once.
+const kernels::QuantizerKernels& quantizer_kernels();
 
 // The nearest integer, ties to even, of |x| < 2^22: what nearbyint gives, in two additions.
 inline float round_even(float x) {
@@ -12,42 +18,28 @@ inline float round_even(float x) {
   return x + kShift - kShift;
 }
 
-// sum a[k] b[k]: lane k % 8 in f32, the lanes in f64.
-double dot_lanes(const float* a, const float* b, int64_t count);
-
-// v[k] = the whole number between `lowest` and `highest` that is nearest to v[k] / scale, times
-// scale.
-void round_to_grid(float* v, int64_t count, float scale, float lowest, float highest);
-
-// The code of each v[k]: the whole number between `lowest` and `highest` that is nearest to
-// v[k] / scale, plus `zero`; in [0, 255].
-void encode_to_grid(const float* v, int64_t count, float scale, float lowest, float highest,
-                    int32_t zero, uint8_t* codes);
-
-// The least and the greatest of v, and 0. Values that are not numbers count as 0.
-struct ValueRange {
-  float lo = 0.0f;
-  float hi = 0.0f;
-};
-ValueRange range_of(const float* v, int64_t count);
-
-// Whether all of v are finite numbers.
-bool all_finite(const float* v, int64_t count);
-
-// y[k] -= sum over j < num_terms of e[j] * rows[j * stride + k], j in order.
-void subtract_rows(float* y, int64_t count, const float* e, const float* rows, int64_t stride,
-                   int64_t num_terms);
-
-// Columns of a strip: a part of a matrix whose rows lie one behind the other.
-inline constexpr int64_t kStripWidth = 32;
-
-// y[k] -= sum over j < num_terms of e[j] * strip[index[j] * kStripWidth + k], k < kStripWidth, j in
-// order: subtract_rows for the rows of a strip that count.
-void subtract_terms(float* y, const float* e, const uint8_t* index, int64_t num_terms,
-                    const float* strip);
-
-// out[k] += sum over t < num_terms of factors[t * stride] * rows[t * stride + k], the sum in f32.
-void add_products(double* out, int64_t count, const float* factors, const float* rows,
-                  int64_t stride, int64_t num_terms);
+// See kernels/quantizer/quantizer.h.
+inline double dot_lanes(const float* a, const float* b, int64_t count) {
+  return quantizer_kernels().dot(a, b, count);
+}
+inline void round_to_grid(float* v, int64_t count, float scale, float lowest, float highest) {
+  quantizer_kernels().round_to_grid(v, count, scale, lowest, highest);
+}
+using kernels::ValueRange;
+inline ValueRange range_of(const float* v, int64_t count) {
+  return quantizer_kernels().range_of(v, count);
+}
+inline bool all_finite(const float* v, int64_t count) {
+  return quantizer_kernels().all_finite(v, count);
+}
+inline void subtract_rows(float* y, int64_t count, const float* e, const float* rows,
+                          int64_t stride, int64_t num_terms) {
+  quantizer_kernels().subtract_rows(y, count, e, rows, stride, num_terms);
+}
+inline constexpr int64_t kStripWidth = kernels::kStripWidth;
+inline void subtract_terms(float* y, const float* e, const uint8_t* index, int64_t num_terms,
+                           const float* strip) {
+  quantizer_kernels().subtract_terms(y, e, index, num_terms, strip);
+}
 
 }  // namespace ruvllm

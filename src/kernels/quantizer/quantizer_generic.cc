@@ -1,0 +1,9 @@
+#include "kernels/quantizer/quantizer_impl.h"
+
+namespace ruvllm::kernels::generic {
+
+const QuantizerKernels kQuantizer = {
+    dot,      subtract_rows, subtract_terms,   add_products,    round_to_grid,   encode,
+    range_of, all_finite,    scales_of_ranges, rounding_errors, quadratic_errors};
+
+}  // namespace ruvllm::kernels::generic

@@ -1,0 +1,265 @@
+// Every instruction set against loops as plain as the description, bit for bit.
+#include "kernels/quantizer/quantizer.h"
+
+#include <algorithm>
+
+#include "base/float_types.h"
+#include "kernels/kernel_test_util.h"
+
+namespace ruvllm::kernels {
+namespace {
+
+using QuantizerTest = test::KernelTest<QuantizerKernels>;
+INSTANTIATE_TEST_SUITE_P(Isa, QuantizerTest, test::rows_of(quantizer_kernel_list()),
+                         test::row_name<QuantizerKernels>);
+
+constexpr int64_t kCounts[] = {0, 1, 7, 8, 9, 16, 19, 24, 31, 32, 40, 64, 75, 128, 200};
+
+double plain_dot(const std::vector<float>& a, const std::vector<float>& b) {
+  float sums[16] = {};
+  const size_t whole = a.size() / 16 * 16;
+  for (size_t k = 0; k < whole; ++k) sums[k % 16] += a[k] * b[k];
+  for (size_t i = 0; i < 8; ++i) sums[i] += sums[i + 8];
+  for (size_t k = whole; k < a.size(); ++k) sums[k % 8] += a[k] * b[k];
+  double total = 0.0;
+  for (size_t i = 0; i < 8; ++i) total += double{sums[i]};
+  return total;
+}
+
+TEST_P(QuantizerTest, DotAddsLaneByLane) {
+  test::Random random(1);
+  for (const int64_t count : kCounts) {
+    const std::vector<float> a = random.vector(count, 3.0f), b = random.vector(count, 2.0f);
+    EXPECT_EQ(kernels().dot(a.data(), b.data(), count), plain_dot(a, b)) << count;
+  }
+}
+
+TEST_P(QuantizerTest, RowsAreSubtractedTermByTerm) {
+  test::Random random(2);
+  for (const int64_t count : kCounts) {
+    constexpr int64_t kTerms = 5;
+    const int64_t stride = count + 3;
+    const std::vector<float> rows = random.vector(kTerms * stride, 1.0f);
+    const std::vector<float> e = random.vector(kTerms, 1.0f);
+    std::vector<float> y = random.vector(count + 1, 4.0f);
+    std::vector<float> expected = y;
+    for (int64_t k = 0; k < count; ++k) {
+      for (int64_t j = 0; j < kTerms; ++j) {
+        expected[static_cast<size_t>(k)] -=
+            rows[static_cast<size_t>(j * stride + k)] * e[static_cast<size_t>(j)];
+      }
+    }
+    kernels().subtract_rows(y.data(), count, e.data(), rows.data(), stride, kTerms);
+    EXPECT_EQ(y, expected) << count;
+  }
+}
+
+TEST_P(QuantizerTest, RowsOfAStripAreSubtractedByIndex) {
+  test::Random random(6);
+  const std::vector<float> strip = random.vector(20 * kStripWidth, 1.0f);
+  const std::vector<float> e = random.vector(6, 1.0f);
+  const uint8_t index[] = {3, 0, 19, 3, 7, 12};
+  for (const int64_t terms : {0, 1, 6}) {
+    std::vector<float> y = random.vector(kStripWidth + 1, 4.0f);
+    std::vector<float> expected = y;
+    for (int64_t k = 0; k < kStripWidth; ++k) {
+      for (int64_t j = 0; j < terms; ++j) {
+        expected[static_cast<size_t>(k)] -=
+            strip[static_cast<size_t>(index[j] * kStripWidth + k)] * e[static_cast<size_t>(j)];
+      }
+    }
+    kernels().subtract_terms(y.data(), e.data(), index, terms, strip.data());
+    EXPECT_EQ(y, expected) << terms;
+  }
+}
+
+TEST_P(QuantizerTest, ProductsAreAddedInF64) {
+  test::Random random(3);
+  for (const int64_t count : kCounts) {
+    for (const auto& [num_rows, num_terms] :
+         {std::pair<int64_t, int64_t>{1, 7}, {6, 64}, {64, 3}}) {
+      const int64_t stride = count + num_rows;
+      const std::vector<float> rows = random.vector(num_terms * stride, 1.0f);
+      const int64_t out_stride = count + 1;
+      std::vector<double> out(static_cast<size_t>(num_rows * out_stride), 0.25);
+      std::vector<double> expected = out;
+      for (int64_t i = 0; i < num_rows; ++i) {
+        for (int64_t k = 0; k < count; ++k) {
+          float sum = 0.0f;
+          for (int64_t t = 0; t < num_terms; ++t) {
+            sum += rows[static_cast<size_t>(t * stride + k)] *
+                   rows[static_cast<size_t>(t * stride + count + i)];
+          }
+          expected[static_cast<size_t>(i * out_stride + k)] += double{sum};
+        }
+      }
+      kernels().add_products(out.data(), out_stride, num_rows, count, rows.data() + count,
+                             rows.data(), stride, num_terms);
+      EXPECT_EQ(out, expected) << count << " " << num_rows << " " << num_terms;
+    }
+  }
+}
+
+float plain_round(float w, float scale, float lowest, float highest) {
+  return std::nearbyint(std::clamp(w / scale, lowest, highest));
+}
+
+TEST_P(QuantizerTest, ValuesAndCodesAreTheNearestOfTheGrid) {
+  test::Random random(4);
+  for (const int64_t count : kCounts) {
+    for (const int32_t max_code : {3, 7, 15, 255}) {
+      const int32_t zero =
+          static_cast<int32_t>(random.next() % static_cast<uint32_t>(max_code + 1));
+      const float scale = 0.125f;  // many ties
+      std::vector<float> w = random.vector(count, scale * static_cast<float>(max_code));
+      for (size_t k = 0; k < w.size(); k += 3) w[k] = std::round(w[k] * 16.0f) / 16.0f;
+      std::vector<float> expected(w.size());
+      std::vector<uint8_t> expected_codes(w.size() + 1, 77), codes = expected_codes;
+      for (size_t k = 0; k < w.size(); ++k) {
+        const float code = plain_round(w[k], scale, static_cast<float>(-zero),
+                                       static_cast<float>(max_code - zero));
+        expected[k] = code * scale;
+        expected_codes[k] = static_cast<uint8_t>(static_cast<int32_t>(code) + zero);
+      }
+      kernels().encode(w.data(), count, scale, zero, max_code, codes.data());
+      EXPECT_EQ(codes, expected_codes) << count << " " << max_code;
+      kernels().round_to_grid(w.data(), count, scale, static_cast<float>(-zero),
+                              static_cast<float>(max_code - zero));
+      EXPECT_EQ(w, expected) << count << " " << max_code;
+    }
+  }
+}
+
+struct Scale {
+  float scale, zero;
+};
+
+Scale plain_scale(const GridRanges& ranges, int i) {
+  const float part = 1.0f - ranges.step * static_cast<float>(i);
+  const float lo = ranges.lo * part, hi = ranges.hi * part;
+  const auto storable = [&](float scale) {
+    if (!ranges.f16_scales) return scale;
+    return std::max(f16_to_f32(f32_to_f16(std::min(scale, 65504.0f))), 0x1p-24f);
+  };
+  if (lo == hi) {
+    return {1.0f, ranges.symmetric ? static_cast<float>((ranges.max_code + 1) / 2) : 0.0f};
+  }
+  if (ranges.symmetric) {
+    const int32_t middle = (ranges.max_code + 1) / 2;
+    return {storable(std::max(-lo, hi) / static_cast<float>(middle - 1)),
+            static_cast<float>(middle)};
+  }
+  const auto levels = static_cast<float>(ranges.max_code);
+  const float scale = storable((hi - lo) / levels);
+  return {scale, std::clamp(std::nearbyint(-lo / scale), 0.0f, levels)};
+}
+
+constexpr std::pair<float, float> kEnds[] = {
+    {-1.0f, 1.0f},      {-0.3f, 0.7f},   {0.0f, 2.0f},        {-5.0f, 0.0f},
+    {-1e-6f, 2e-5f},    {-1e-9f, 1e-8f}, {-1e-44f, 0.0f},     {0.0f, 0.0f},
+    {-2e5f, 3e5f},      {-3e38f, 1e38f}, {-0x1p-15f, 3e-5f},  {-65519.0f, 65519.0f},
+    {-1e-3f, 0x1p-13f}, {-0.0f, 1e-45f}, {-6.1e-5f, 9.2e-5f},
+};
+
+TEST_P(QuantizerTest, ScalesOfRangesAsTheyAreStored) {
+  for (const auto& [lo, hi] : kEnds) {
+    for (const int32_t max_code : {3, 7, 15, 255}) {
+      for (const int variant : {0, 1, 2, 3}) {
+        if (variant / 2 == 0 && hi - lo < 1e-37f && lo != hi)
+          continue;  // no f32 scale is that small
+        const GridRanges ranges{lo, hi, 0.02f, 30, max_code, variant % 2 == 1, variant / 2 == 1};
+        float scales[kMostGridRanges], zeros[kMostGridRanges];
+        kernels().scales_of_ranges(ranges, scales, zeros);
+        for (int i = 0; i < ranges.count; ++i) {
+          const Scale expected = plain_scale(ranges, i);
+          ASSERT_EQ(scales[i], expected.scale)
+              << lo << " " << hi << " " << max_code << " " << variant << " " << i;
+          ASSERT_EQ(zeros[i], expected.zero)
+              << lo << " " << hi << " " << max_code << " " << variant << " " << i;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(QuantizerTest, RoundingErrorsAreThoseOfDot) {
+  test::Random random(5);
+  for (const int64_t count : kCounts) {
+    for (const bool weighted : {false, true}) {
+      const std::vector<float> w = random.vector(count, 1.0f);
+      std::vector<float> importance = random.vector(count, 1.0f);
+      for (float& v : importance) v = std::abs(v);
+      float scales[kMostGridRanges], zeros[kMostGridRanges];
+      constexpr int32_t kMaxCode = 7;
+      constexpr int kScales = 30;
+      kernels().scales_of_ranges({-1.0f, 0.9f, 0.02f, kScales, kMaxCode, false, true}, scales,
+                                 zeros);
+      double errors[kMostGridRanges];
+      kernels().rounding_errors(w.data(), weighted ? importance.data() : nullptr, count, scales,
+                                zeros, kScales, kMaxCode, errors);
+      for (int i = 0; i < kScales; ++i) {
+        std::vector<float> e(w.size()), by(w.size());
+        for (size_t k = 0; k < w.size(); ++k) {
+          e[k] = plain_round(w[k], scales[i], -zeros[i], static_cast<float>(kMaxCode) - zeros[i]) *
+                     scales[i] -
+                 w[k];
+          by[k] = weighted ? e[k] * importance[k] : e[k];
+        }
+        ASSERT_EQ(errors[i], plain_dot(e, by)) << count << " " << weighted << " " << i;
+      }
+    }
+  }
+}
+
+// Against f64, and the same bits on every instruction set.
+TEST_P(QuantizerTest, QuadraticErrorsAreTheForms) {
+  test::Random random(7);
+  for (const int64_t count : kCounts) {
+    const auto n = static_cast<size_t>(count);
+    const int64_t stride = count + 5;
+    const std::vector<float> w = random.vector(count, 1.0f);
+    std::vector<float> inverse = random.vector(count, 1.0f);
+    for (float& v : inverse) v = 1.0f + std::abs(v);
+    std::vector<float> h(n * static_cast<size_t>(stride), test::kNan);
+    for (size_t i = 0; i < n; ++i) {
+      for (size_t j = 0; j <= i; ++j) {
+        const float value = i == j ? static_cast<float>(count) : random.uniform(1.0f);
+        h[i * static_cast<size_t>(stride) + j] = h[j * static_cast<size_t>(stride) + i] = value;
+      }
+    }
+    constexpr int32_t kMaxCode = 15;
+    constexpr int kScales = 25;
+    float scales[kMostGridRanges], zeros[kMostGridRanges];
+    kernels().scales_of_ranges({-0.8f, 1.0f, 0.025f, kScales, kMaxCode, false, true}, scales,
+                               zeros);
+    std::vector<float> scratch(8 * n + 1);
+    const QuadraticErrors args{w.data(), inverse.data(), count, h.data(), stride, scratch.data()};
+    double errors[kMostGridRanges], plain[kMostGridRanges];
+    kernels().quadratic_errors(args, scales, zeros, kScales, kMaxCode, errors);
+    generic::kQuantizer.quadratic_errors(args, scales, zeros, kScales, kMaxCode, plain);
+    for (int i = 0; i < kScales; ++i) {
+      std::vector<double> e(n);
+      for (size_t k = 0; k < n; ++k) {
+        const double rounded =
+            plain_round(w[k], scales[i], -zeros[i], static_cast<float>(kMaxCode) - zeros[i]);
+        e[k] = (rounded * scales[i] - w[k]) * inverse[k];
+      }
+      // An error is a difference of numbers up to 2 whose rounding it keeps; sums round n times.
+      double form = 0.0, slack = 0.0;
+      for (size_t a = 0; a < n; ++a) {
+        for (size_t b = 0; b < n; ++b) {
+          const double weight = h[a * static_cast<size_t>(stride) + b];
+          form += e[a] * weight * e[b];
+          slack += std::abs(weight) * test::kEps *
+                   (8 * (std::abs(e[a]) + std::abs(e[b])) +
+                    static_cast<double>(count) * std::abs(e[a] * e[b]));
+        }
+      }
+      ASSERT_NEAR(errors[i], form, slack) << count << " " << i;
+      ASSERT_EQ(errors[i], plain[i]) << count << " " << i;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ruvllm::kernels
