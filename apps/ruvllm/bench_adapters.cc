@@ -59,7 +59,8 @@ Status SessionBench::run_adapter_cases(OpenBackend& bench, int64_t batch, int64_
     std::ranges::sort(ratios[i]);
     const double ratio = ratios[i][ratios[i].size() / 2];
     const MeanAndDeviation rate = mean_and_deviation(rates[i]);
-    Members more = {{"base_ratio", Json(ratio)}};
+    Members more;
+    more.emplace_back("base_ratio", Json(ratio));
     std::string text = i == 0 ? "" : concat(fixed(100.0 * ratio, 1), " % of the base");
     if (cases[i].test != "xlora") {
       const double middle = static_cast<double>(kPrompt) + static_cast<double>(tokens) / 2.0;
