@@ -75,11 +75,16 @@ typename V::F load_one(const typename Read::Element* p, int n) {
 // read too early costs a sum its place, and then every turn of the loop waits for memory.
 template <class V, class Element>
 void in_order(typename V::F& done, const Element*& p) {
+#if defined(__x86_64__)  // elsewhere no set of lanes has so few
   if constexpr (requires { V::kFewRegisters; }) {
     typename V::F last = done;
     __asm__("" : "+x"(last), "+r"(p));
     done = last;
   }
+#else
+  static_cast<void>(done);
+  static_cast<void>(p);
+#endif
 }
 
 template <class V>
