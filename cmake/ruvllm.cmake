@@ -75,6 +75,14 @@ set(RUVLLM_ISA_FLAGS_neon "")
 set(RUVLLM_ISA_FLAGS_neon_dotprod -march=armv8.2-a+dotprod)
 set(RUVLLM_ISA_FLAGS_neon_i8mm -march=armv8.2-a+dotprod+i8mm)
 
+# The instruction sets of the processor that is compiled for.
+set(RUVLLM_ISAS "")
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  set(RUVLLM_ISAS avx2 avxvnni avx512 avx512vnni avx512bf16 amx)
+elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+  set(RUVLLM_ISAS neon neon_dotprod neon_i8mm)
+endif()
+
 # Folders that run once per start and not per token: compiled for size.
 set(RUVLLM_COLD_MODULES formats lora)
 
@@ -116,17 +124,9 @@ function(ruvllm_module name)
     endif()
     target_link_libraries(${lib} PRIVATE $<BUILD_INTERFACE:ruvllm_flags> PUBLIC ${libraries})
     foreach(source ${sources})
-      if(source MATCHES "_(avx2|avxvnni|avx512|avx512vnni|avx512bf16|amx)\\.cc$")
-        set(isa ${CMAKE_MATCH_1})  # the next MATCHES overwrites it
-        if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
-          set_source_files_properties(${source} PROPERTIES
-            COMPILE_OPTIONS "${RUVLLM_ISA_FLAGS_${isa}}")
-        else()
-          set_source_files_properties(${source} PROPERTIES HEADER_FILE_ONLY ON)
-        endif()
-      elseif(source MATCHES "_(neon|neon_dotprod|neon_i8mm)\\.cc$")
+      if(source MATCHES "_(avx2|avxvnni|avx512|avx512vnni|avx512bf16|amx|neon|neon_dotprod|neon_i8mm)\\.cc$")
         set(isa ${CMAKE_MATCH_1})
-        if(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
+        if(isa IN_LIST RUVLLM_ISAS)
           set_source_files_properties(${source} PROPERTIES
             COMPILE_OPTIONS "${RUVLLM_ISA_FLAGS_${isa}}")
         else()

@@ -90,7 +90,7 @@ def numbers(text):
 
 def compare(path, args, peers):
     """Prints the rows of a file."""
-    ours, theirs, problems = {}, {name: {} for name in peers}, {}
+    ours, theirs, versions, problems = {}, {name: {} for name in peers}, {}, {}
     for _ in range(args.reps):
         for depth in args.depth:
             for test, speed in run_ruvllm(args.ruvllm, path, args, depth).items():
@@ -99,7 +99,7 @@ def compare(path, args, peers):
                 if name in problems:
                     continue
                 try:
-                    result, _ = run_peer(name, python, path, args, depth)
+                    result, versions[name] = run_peer(name, python, path, args, depth)
                 except (subprocess.SubprocessError, OSError) as error:
                     problems[name] = last_line(getattr(error, "stderr", None) or str(error))
                     continue
@@ -117,6 +117,8 @@ def compare(path, args, peers):
             else:
                 cells.append(f"{statistics.median(speeds):.1f} ({mine / statistics.median(speeds):.2f})")
         print("| " + " | ".join(cells) + " |", flush=True)
+    for name, version in versions.items():
+        print(f"<!-- {path.name}, {name}: {version} -->", flush=True)
     for name, why in problems.items():
         print(f"<!-- {path.name}, {name}: {why} -->", flush=True)
 

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "kernels/matmul/packed_words.h"
 #include "tensor/quant_layout.h"
 
 namespace ruvllm::kernels {
@@ -27,15 +28,6 @@ CodePlace place_of(int32_t bits, int64_t panel_rows, int64_t row, int64_t column
   const int shift = static_cast<int>(2 * (j % 4));
   if (bits == 2) return {low, shift};
   return {plane + low, shift, in_plane, static_cast<int>(j)};
-}
-
-uint32_t load_u32(const uint8_t* p) {
-  uint32_t v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-void store_u32(uint8_t* p, uint32_t v) {
-  std::memcpy(p, &v, sizeof v);
 }
 
 // The codes of a group of one row, four at a time as the bytes of a word, to the places that

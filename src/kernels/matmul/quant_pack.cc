@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "kernels/matmul/packed_words.h"
 
 namespace ruvllm::kernels {
 namespace {
@@ -32,15 +33,6 @@ uint16_t get_u16(const uint8_t* p) {
   uint16_t v;
   std::memcpy(&v, p, sizeof v);
   return v;
-}
-
-uint32_t load_u32(const uint8_t* p) {
-  uint32_t v;
-  std::memcpy(&v, p, sizeof v);
-  return v;
-}
-void store_u32(uint8_t* p, uint32_t v) {
-  std::memcpy(p, &v, sizeof v);
 }
 
 // Codes go from file to panel four at a time, as the bytes of a word. `to(j)`: the four of columns

@@ -6,7 +6,6 @@ import llama_cpp
 
 import common_peer
 
-NAME = "llama.cpp"
 VERSION = f"llama-cpp-python {llama_cpp.__version__}"
 
 

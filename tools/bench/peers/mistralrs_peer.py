@@ -12,7 +12,6 @@ import mistralrs
 
 import common_peer
 
-NAME = "mistral.rs"
 VERSION = "mistralrs " + importlib.metadata.version("mistralrs")
 
 

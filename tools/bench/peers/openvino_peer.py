@@ -6,7 +6,6 @@ import openvino_genai
 
 import common_peer
 
-NAME = "OpenVINO GenAI"
 VOCAB = 1000  # ids that every model has; the vocabulary itself cannot always be read (bytes that are no UTF-8)
 VERSION = f"openvino-genai {openvino_genai.__version__}"
 
