@@ -48,8 +48,9 @@ class Weight {
 
 struct WeightOptions {
   ComputeType compute = ComputeType::kAuto;  // kF32: exact
-  bool is_embedding = false;    // also read by embed(): rows must be recoverable exactly
-  bool embedding_only = false;  // read by embed() and by no product: never repacked
+  bool is_embedding = false;  // also read by embed(): rows must be recoverable exactly
+  bool embedding_only =
+      false;  // read by embed() and by no product: a file's bytes stay as they are
 };
 
 class QuantizedSource;

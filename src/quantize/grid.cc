@@ -83,6 +83,26 @@ GroupScale get_group(const QuantizedMatrix& matrix, int64_t row, int64_t group) 
   return {matrix.scale_at(row, group), static_cast<int16_t>(matrix.zero_at(row, group))};
 }
 
+void quantize_rtn_row(const float* w, const Grid& grid, int64_t row, QuantizedMatrix& out) {
+  const int64_t groups = out.num_groups();
+  uint8_t* const codes = out.codes.data() + row * out.cols;
+  if (!grid.search) {
+    std::vector<int16_t> unused(out.zeros.empty() ? static_cast<size_t>(groups) : 0);
+    int16_t* const zeros = out.zeros.empty() ? unused.data() : out.zeros.data() + row * groups;
+    quantizer_kernels().round_row(
+        {out.group_size, grid.max_code(), grid.symmetric, grid.f16_scales}, w, out.cols,
+        out.scales.data() + row * groups, zeros, codes);
+    return;
+  }
+  for (int64_t g = 0; g < groups; ++g) {
+    const int64_t begin = g * out.group_size;
+    const int64_t count = std::min(out.group_size, out.cols - begin);
+    const GroupScale group = fit_group(grid, w + begin, count);
+    set_group(out, row, g, group);
+    encode_group(grid, group, w + begin, count, codes + begin);
+  }
+}
+
 QuantizedMatrix quantize_rtn(ConstMatrixF32 w, const Grid& grid, const float* importance) {
   QuantizedMatrix matrix = make_quantized(grid, w.rows, w.cols);
   for (int64_t n = 0; n < w.rows; ++n) {

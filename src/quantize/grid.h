@@ -64,6 +64,8 @@ void set_group(QuantizedMatrix& matrix, int64_t row, int64_t group, GroupScale v
 GroupScale get_group(const QuantizedMatrix& matrix, int64_t row, int64_t group);
 
 // Rounding to the nearest code, group by group. `importance` [K] or null.
+// Row `row` of a matrix that make_quantized made, from its values [K], which are finite.
+void quantize_rtn_row(const float* w, const Grid& grid, int64_t row, QuantizedMatrix& out);
 QuantizedMatrix quantize_rtn(ConstMatrixF32 w, const Grid& grid, const float* importance = nullptr);
 
 // kBadFile when some value is not a finite number, naming its place.

@@ -33,54 +33,64 @@ std::string_view layout_name(int32_t bits) {
 class RoundedSource final : public QuantizedSource {
  public:
   RoundedSource(IsqMatrix matrix, std::shared_ptr<ThreadPool> pool, uint64_t seed)
-      : matrix_(std::move(matrix)), pool_(std::move(pool)), seed_(seed) {}
+      : matrix_(std::move(matrix)), pool_(std::move(pool)) {
+    if (matrix_.scheme.rotate) transform_ = make_rotation(matrix_.cols(), kRotationBlock, seed);
+  }
 
   Result<QuantizedMatrix> read() const override {
-    const Grid& grid = matrix_.scheme.grid;
-    QuantizedMatrix out = make_quantized(grid, matrix_.rows(), matrix_.cols());
-    const auto cols = static_cast<size_t>(out.cols);
-    if (matrix_.scheme.rotate) out.transform = make_rotation(out.cols, kRotationBlock, seed_);
-    std::vector<std::vector<float>> lines(static_cast<size_t>(pool_->num_threads()));
-    std::vector<int64_t> broken(lines.size(), -1);
-    pool_->parallel_for(out.rows, [&](int64_t n, int worker) {
-      std::vector<float>& line = lines[static_cast<size_t>(worker)];
-      line.resize(cols);
-      read_matrix_row(matrix_, n, line.data());
-      if (!all_finite(line.data(), out.cols)) {
-        broken[static_cast<size_t>(worker)] = n;
-        return;
-      }
-      if (!out.transform.empty()) {
-        line = rotate_rows({line.data(), 1, out.cols, out.cols}, out.transform);
-      }
-      round_row(line.data(), grid, n, out);
+    QuantizedMatrix out = make_quantized(matrix_.scheme.grid, matrix_.rows(), matrix_.cols());
+    out.transform = transform_;
+    struct Worker {
+      std::vector<float> line;
+      Status status;
+    };
+    std::vector<Worker> workers(static_cast<size_t>(pool_->num_threads()));
+    pool_->parallel_for(out.rows, [&](int64_t n, int index) {
+      Worker& worker = workers[static_cast<size_t>(index)];
+      if (worker.status) worker.status = round_row(n, worker.line, n, out);
     });
-    for (const int64_t row : broken) {
-      if (row < 0) continue;
-      return fail(ErrorCode::kBadFile, concat(matrix_.name, ": row ", row,
-                                              " has an element that is not a finite number"));
-    }
+    for (const Worker& worker : workers) RUVLLM_TRY(worker.status);
     return out;
   }
+
+  std::optional<QuantizedMatrix> form() const override {
+    QuantizedMatrix out = make_quantized(matrix_.scheme.grid, 0, matrix_.cols());
+    out.rows = matrix_.rows();
+    out.transform = transform_;
+    return out;
+  }
+
+  Status read_rows(int64_t first, int64_t count, QuantizedMatrix& out) const override {
+    if (out.rows != count || out.cols != matrix_.cols()) {
+      out = make_quantized(matrix_.scheme.grid, count, matrix_.cols());
+    }
+    std::vector<float> line;
+    for (int64_t r = 0; r < count; ++r) RUVLLM_TRY(round_row(first + r, line, r, out));
+    return {};
+  }
+
   std::string_view layout() const override { return layout_name(matrix_.scheme.grid.bits); }
   uint64_t stored_bytes() const override {
     return ruvllm::stored_bytes(matrix_.scheme.grid, matrix_.rows(), matrix_.cols());
   }
 
  private:
-  static void round_row(const float* line, const Grid& grid, int64_t n, QuantizedMatrix& out) {
-    for (int64_t g = 0; g < out.num_groups(); ++g) {
-      const int64_t begin = g * out.group_size;
-      const int64_t count = std::min(out.group_size, out.cols - begin);
-      const GroupScale group = fit_group(grid, line + begin, count);
-      set_group(out, n, g, group);
-      encode_group(grid, group, line + begin, count, out.codes.data() + n * out.cols + begin);
+  // Row n of the matrix becomes row `to` of `out`; `line` is scratch.
+  Status round_row(int64_t n, std::vector<float>& line, int64_t to, QuantizedMatrix& out) const {
+    line.resize(static_cast<size_t>(out.cols));
+    read_matrix_row(matrix_, n, line.data());
+    if (!all_finite(line.data(), out.cols)) {
+      return fail(ErrorCode::kBadFile,
+                  concat(matrix_.name, ": row ", n, " has an element that is not a finite number"));
     }
+    if (!transform_.empty()) line = rotate_rows({line.data(), 1, out.cols, out.cols}, transform_);
+    quantize_rtn_row(line.data(), matrix_.scheme.grid, to, out);
+    return {};
   }
 
   IsqMatrix matrix_;
   std::shared_ptr<ThreadPool> pool_;
-  uint64_t seed_;
+  InputTransform transform_;
 };
 
 }  // namespace

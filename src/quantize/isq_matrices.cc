@@ -3,6 +3,7 @@
 #include "base/check.h"
 #include "base/str.h"
 #include "model/tensor_finder.h"
+#include "quantize/vector_math.h"
 #include "tensor/dequantize.h"
 
 namespace ruvllm {
@@ -119,8 +120,13 @@ void read_matrix_row(const IsqMatrix& matrix, int64_t row, float* out) {
   const TensorView& view = matrix.view;
   const auto element = static_cast<size_t>(dtype_info(view.dtype).block_bytes);
   if (!matrix.transposed) {
-    dequantize_row(view.dtype, view.data + static_cast<size_t>(row * view.dim(1)) * element, out,
-                   view.dim(1));
+    const std::byte* const from = view.data + static_cast<size_t>(row * view.dim(1)) * element;
+    if (view.dtype == DType::kBF16 && reinterpret_cast<uintptr_t>(from) % element == 0) {
+      quantizer_input_kernels().bf16_to_f32(reinterpret_cast<const uint16_t*>(from), out,
+                                            view.dim(1));
+    } else {
+      dequantize_row(view.dtype, from, out, view.dim(1));
+    }
     return;
   }
   for (int64_t k = 0; k < view.dim(0); ++k) {

@@ -8,9 +8,11 @@
 #include "base/rng.h"
 #include "quantize/gptq.h"
 #include "quantize/inverse_factor.h"
+#include "quantize/isq_checkpoint.h"
 #include "quantize/refine.h"
 #include "quantize/rotation.h"
 #include "quantize/vector_math.h"
+#include "tensor/dequantize.h"
 
 namespace ruvllm {
 namespace {
@@ -273,6 +275,87 @@ double quadratic_error(ConstMatrixF32 w, const QuantizedMatrix& q, const std::ve
     }
   }
   return sum;
+}
+
+// A matrix of a checkpoint as the plain loops round it: all at once.
+QuantizedMatrix round_plainly(const IsqMatrix& matrix, uint64_t seed) {
+  const int64_t cols = matrix.cols();
+  std::vector<float> w(static_cast<size_t>(matrix.rows() * cols));
+  const auto element = static_cast<size_t>(dtype_info(matrix.view.dtype).block_bytes);
+  for (int64_t n = 0; n < matrix.rows(); ++n) {
+    for (int64_t k = 0; k < cols; ++k) {
+      const int64_t at = matrix.transposed ? k * matrix.rows() + n : n * cols + k;
+      dequantize_row(matrix.view.dtype, matrix.view.data + static_cast<size_t>(at) * element,
+                     w.data() + n * cols + k, 1);
+    }
+  }
+  InputTransform rotation;
+  if (matrix.scheme.rotate) {
+    rotation = make_rotation(cols, 256, seed);
+    w = rotate_rows({w.data(), matrix.rows(), cols, cols}, rotation);
+  }
+  QuantizedMatrix out = quantize_rtn({w.data(), matrix.rows(), cols, cols}, matrix.scheme.grid);
+  out.transform = rotation;
+  return out;
+}
+
+void expect_same(const QuantizedMatrix& got, const QuantizedMatrix& want) {
+  EXPECT_EQ(got.codes, want.codes);
+  EXPECT_EQ(got.scales, want.scales);
+  EXPECT_EQ(got.zeros, want.zeros);
+  EXPECT_EQ(got.zero, want.zero);
+  EXPECT_EQ(got.group_size, want.group_size);
+}
+
+TEST(IsqCheckpoint, RoundsWhenRead) {
+  constexpr int64_t kRows = 13, kCols = 160;
+  constexpr uint64_t kSeed = 5;
+  const std::vector<float> values = random_values(kRows * kCols, 8);
+  const auto pool = std::make_shared<ThreadPool>(2);
+  for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32}) {
+    std::vector<std::byte> data(values.size() * 4 + 1);
+    for (const bool turned : {false, true}) {
+      for (const size_t offset : {0, 1}) {  // a byte past where numbers of 16 bits stand
+        quantize_row(dtype, values.data(), data.data() + offset, kRows * kCols);
+        auto base = std::make_shared<Checkpoint>();
+        base->tensors.push_back({.name = "w", .view = {}, .file = "f", .quantized = nullptr});
+        IsqMatrix matrix;
+        matrix.name = "w";
+        matrix.transposed = turned;
+        matrix.tensor = &base->tensors[0];
+        matrix.view = turned ? make_view(data.data() + offset, dtype, {kCols, kRows})
+                             : make_view(data.data() + offset, dtype, {kRows, kCols});
+        for (const char* isq : {"rtn8", "rtn8:g64", "rtn4", "rtn4:sym", "rtn3:rot", "rtn2:g48"}) {
+          const auto config = parse_isq(isq);
+          ASSERT_TRUE(config) << config.error().message;
+          matrix.scheme = scheme_of(*config, "w", MatrixKind::kLinear);
+          const QuantizedMatrix want = round_plainly(matrix, kSeed);
+          const auto made = make_isq_checkpoint(base, {matrix}, {}, pool, kSeed);
+          ASSERT_TRUE(made);
+          const QuantizedSource& source = *(*made)->find("w")->quantized;
+          const auto whole = source.read();
+          ASSERT_TRUE(whole) << whole.error().message;
+          expect_same(*whole, want);
+          EXPECT_EQ(whole->transform, want.transform);
+          const auto form = source.form();
+          ASSERT_TRUE(form.has_value());
+          EXPECT_EQ(form->transform, want.transform);
+          EXPECT_EQ(form->rows, kRows);
+          QuantizedMatrix some, joined = want;
+          joined.codes.clear();
+          joined.scales.clear();
+          joined.zeros.clear();
+          for (int64_t first = 0; first < kRows; first += 4) {
+            ASSERT_TRUE(source.read_rows(first, std::min<int64_t>(4, kRows - first), some));
+            joined.codes.insert(joined.codes.end(), some.codes.begin(), some.codes.end());
+            joined.scales.insert(joined.scales.end(), some.scales.begin(), some.scales.end());
+            joined.zeros.insert(joined.zeros.end(), some.zeros.begin(), some.zeros.end());
+          }
+          expect_same(joined, want);
+        }
+      }
+    }
+  }
 }
 
 TEST(Refine, OnlyLowersTheErrorAndThreadsChangeNothing) {

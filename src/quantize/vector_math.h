@@ -1,16 +1,18 @@
-// The innermost loops of the quantizers: those of kernels/quantizer, for the instruction set that
-// is picked for this machine (RUVLLM_ISA and all). Their bits are the same on every one. Any
-// thread.
+// The innermost loops of the quantizers: those of kernels/quantizer and the conversions of what
+// they read, for the instruction set that is picked for this machine (RUVLLM_ISA and all). Their
+// bits are the same on every one. Any thread.
 #pragma once
 
 #include <cstdint>
 
+#include "kernels/convert/convert.h"
 #include "kernels/quantizer/quantizer.h"
 
 namespace ruvllm {
 
 // Picked once.
 const kernels::QuantizerKernels& quantizer_kernels();
+const kernels::ConvertKernels& quantizer_input_kernels();
 
 // The nearest integer, ties to even, of |x| < 2^22: what nearbyint gives, in two additions.
 inline float round_even(float x) {

@@ -82,7 +82,11 @@ void hadamard_blocks(float* x, int64_t count, int32_t block) {
 }
 
 void dequantize_row(const QuantizedMatrix& matrix, int64_t row, float* out) {
-  const InputTransform& t = matrix.transform;
+  dequantize_row(matrix, matrix.transform, row, out);
+}
+
+void dequantize_row(const QuantizedMatrix& matrix, const InputTransform& t, int64_t row,
+                    float* out) {
   dequantize_codes(matrix, row, out);
   if (t.empty()) return;
   // The transposed transform, last step first. The Hadamard matrix is its own transpose.

@@ -12,6 +12,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -69,6 +70,9 @@ void dequantize_codes(const QuantizedMatrix& matrix, int64_t row, float* out);
 // Row n of the matrix W with W x = Q t(x), in the order of x: [K]. Without scale and rotation each
 // element is one product, rounded once.
 void dequantize_row(const QuantizedMatrix& matrix, int64_t row, float* out);
+// The same with another transform than the matrix's own.
+void dequantize_row(const QuantizedMatrix& matrix, const InputTransform& transform, int64_t row,
+                    float* out);
 
 // t(x) for one row [K]; `out` is other memory than x. The oracle of every fast one.
 void apply_transform(const InputTransform& transform, const float* x, float* out, int64_t cols);
@@ -82,6 +86,17 @@ class QuantizedSource {
   virtual ~QuantizedSource() = default;
   // Fails with kBadFile when the stored numbers contradict themselves.
   virtual Result<QuantizedMatrix> read() const = 0;
+
+  // A source that can make some rows without the others says what read() would give but for codes,
+  // scales and zeros, which are left empty; others nothing, and are read whole.
+  virtual std::optional<QuantizedMatrix> form() const { return std::nullopt; }
+  // Rows [first, first + count) as the rows of `out`, without the transform. `out`: empty, or as an
+  // earlier call of the same source left it, whose memory is used again. Several threads may call,
+  // each with an `out` of its own. Only where form() says something; fails as read() does.
+  virtual Status read_rows(int64_t /*first*/, int64_t /*count*/, QuantizedMatrix& /*out*/) const {
+    return fail(ErrorCode::kInternal, "this source is read whole");
+  }
+
   virtual std::string_view layout() const = 0;  // "gptq4", "awq4": a static string
   virtual uint64_t stored_bytes() const = 0;
 };

@@ -118,13 +118,17 @@ void pack_grouped_panel(const QuantizedMatrix& matrix, int64_t first, int64_t pa
     std::memset(panel, 0,
                 static_cast<size_t>(grouped_panel_bytes(matrix.bits, panel_rows, groups, each)));
   }
+  const int64_t scales_per_row = matrix.num_groups();
   for (int64_t g = 0; g < groups; ++g) {
     if (g % each == 0) {
-      for (int64_t r = 0; r < num_rows; ++r) {
-        const float scale = matrix.scale_at(first + r, g / each);
-        const auto zero = static_cast<int16_t>(matrix.zero_at(first + r, g / each));
+      int64_t at = first * scales_per_row + g / each;
+      for (int64_t r = 0; r < num_rows; ++r, at += scales_per_row) {
+        const float scale = matrix.scales[static_cast<size_t>(at)];
+        const int32_t zero =
+            matrix.zeros.empty() ? matrix.zero : matrix.zeros[static_cast<size_t>(at)];
+        const auto stored = static_cast<int16_t>(zero);
         std::memcpy(panel + 4 * r, &scale, sizeof scale);
-        std::memcpy(panel + 4 * panel_rows + 2 * r, &zero, sizeof zero);
+        std::memcpy(panel + 4 * panel_rows + 2 * r, &stored, sizeof stored);
       }
       panel += header_bytes(panel_rows);
     }
@@ -161,6 +165,25 @@ QuantizedMatrix unpack_grouped_row(int32_t bits, const uint8_t* panel, int64_t r
     panel += group_bytes(bits, panel_rows);
   }
   return out;
+}
+
+void dequantize_grouped_row(int32_t bits, const uint8_t* panel, int64_t row, int64_t panel_rows,
+                            int64_t groups, int64_t scale_groups, float* out) {
+  CodePlace places[kQuantGroup];
+  for (int64_t k = 0; k < kQuantGroup; ++k) places[k] = place_of(bits, panel_rows, row, k);
+  float scale = 0.0f;
+  int16_t zero = 0;
+  for (int64_t g = 0; g < groups; ++g, out += kQuantGroup) {
+    if (g % scale_groups == 0) {
+      std::memcpy(&scale, panel + 4 * row, sizeof scale);
+      std::memcpy(&zero, panel + 4 * panel_rows + 2 * row, sizeof zero);
+      panel += header_bytes(panel_rows);
+    }
+    for (int64_t k = 0; k < kQuantGroup; ++k) {
+      out[k] = static_cast<float>(get_code(bits, places[k], panel) - zero) * scale;
+    }
+    panel += group_bytes(bits, panel_rows);
+  }
 }
 
 }  // namespace ruvllm::kernels

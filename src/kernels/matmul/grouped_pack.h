@@ -30,4 +30,8 @@ void pack_grouped_panel(const QuantizedMatrix& matrix, int64_t first, int64_t pa
 QuantizedMatrix unpack_grouped_row(int32_t bits, const uint8_t* panel, int64_t row,
                                    int64_t panel_rows, int64_t groups, int64_t scale_groups);
 
+// The same row as numbers: (code - zero) * scale, rounded once.
+void dequantize_grouped_row(int32_t bits, const uint8_t* panel, int64_t row, int64_t panel_rows,
+                            int64_t groups, int64_t scale_groups, float* out);
+
 }  // namespace ruvllm::kernels

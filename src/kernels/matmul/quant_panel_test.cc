@@ -406,6 +406,8 @@ TEST(GroupedPanels, PackingIsLossless) {
           dequantize_row(matrix, first + r, want.data());
           dequantize_row(back, 0, got.data());
           ASSERT_EQ(got, want) << bits << " bits, row " << first + r;
+          dequantize_grouped_row(bits, panel.data(), r, panel_rows, cols / 32, each, got.data());
+          ASSERT_EQ(got, want) << bits << " bits, row " << first + r;
         }
       }
     }

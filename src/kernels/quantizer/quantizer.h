@@ -40,6 +40,14 @@ struct ValueRange {
   float hi;  // >= 0
 };
 
+// How the groups of a row are rounded, each by its own range (GridRanges with one range).
+struct RowGrid {
+  int64_t group_size;  // columns; the last group of a row may be shorter
+  int32_t max_code;
+  bool symmetric;
+  bool f16_scales;
+};
+
 struct QuantizerKernels {
   // sum a[k] b[k]: lane k % 8 in f32 (of each 16 the second 8 in a sum of their own), lanes in f64.
   double (*dot)(const float* a, const float* b, int64_t count);
@@ -76,6 +84,10 @@ struct QuantizerKernels {
   // What each range gives. Both arrays have kMostGridRanges elements, of which those up to the next
   // multiple of 8 are written.
   void (*scales_of_ranges)(const GridRanges& ranges, float* scales, float* zeros);
+
+  // A row of finite weights, group by group: range_of, the scale and zero of that range, encode().
+  void (*round_row)(const RowGrid& grid, const float* w, int64_t count, float* scales,
+                    int16_t* zeros, uint8_t* codes);
 
   // errors[i] = sum over k of e e importance[k], e = w[k] rounded by scales[i] and zeros[i] - w[k],
   // as dot(e, e * importance) adds it; importance null: dot(e, e). For num_scales of them, at most

@@ -170,19 +170,27 @@ void encode(const float* w, int64_t count, float scale, int32_t zero, int32_t ma
   }
 }
 
+inline void keep_less(Lanes& a, const Lanes& b) {
+  a = b < a ? b : a;
+}
+inline void keep_greater(Lanes& a, const Lanes& b) {
+  a = b > a ? b : a;
+}
+
 ValueRange range_of(const float* v, int64_t count) {
   Lanes low = {}, high = {};
   int64_t k = 0;
   for (; k + 8 <= count; k += 8) {
-    const Lanes& x = lanes(v + k);
-    low = x < low ? x : low;
-    high = x > high ? x : high;
+    keep_less(low, lanes(v + k));
+    keep_greater(high, lanes(v + k));
   }
-  ValueRange range = {0.0f, 0.0f};
-  for (int i = 0; i < 8; ++i) {
-    range.lo = low[i] < range.lo ? low[i] : range.lo;
-    range.hi = high[i] > range.hi ? high[i] : range.hi;
-  }
+  keep_less(low, __builtin_shufflevector(low, low, 4, 5, 6, 7, 0, 1, 2, 3));
+  keep_greater(high, __builtin_shufflevector(high, high, 4, 5, 6, 7, 0, 1, 2, 3));
+  keep_less(low, __builtin_shufflevector(low, low, 2, 3, 0, 1, 6, 7, 4, 5));
+  keep_greater(high, __builtin_shufflevector(high, high, 2, 3, 0, 1, 6, 7, 4, 5));
+  keep_less(low, __builtin_shufflevector(low, low, 1, 0, 3, 2, 5, 4, 7, 6));
+  keep_greater(high, __builtin_shufflevector(high, high, 1, 0, 3, 2, 5, 4, 7, 6));
+  ValueRange range = {low[0], high[0]};
   for (; k < count; ++k) {
     range.lo = v[k] < range.lo ? v[k] : range.lo;
     range.hi = v[k] > range.hi ? v[k] : range.hi;
@@ -190,11 +198,14 @@ ValueRange range_of(const float* v, int64_t count) {
   return range;
 }
 
-// 0 times a number is 0, of anything else NaN.
+// 0 times a number is 0, of anything else NaN; and so is every sum of those.
 bool all_finite(const float* v, int64_t count) {
-  Lanes sum = {};
+  Lanes sums[4] = {};
   int64_t k = 0;
-  for (; k + 8 <= count; k += 8) sum += lanes(v + k) * 0.0f;
+  for (; k + 32 <= count; k += 32) {
+    for (int i = 0; i < 4; ++i) sums[i] += lanes(v + k + 8 * i) * 0.0f;
+  }
+  Lanes sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);
   for (; k < count; ++k) sum[k % 8] += v[k] * 0.0f;
   bool finite = true;
   for (int i = 0; i < 8; ++i) finite = finite && sum[i] == 0.0f;
@@ -213,31 +224,60 @@ inline void round_to_f16(Lanes& x) {
   x = x > least ? x : least;
 }
 
-void scales_of_ranges(const GridRanges& ranges, float* scales, float* zeros) {
-  const auto levels = static_cast<float>(ranges.max_code);
-  const int32_t middle = (ranges.max_code + 1) / 2;
+// Of eight ranges [lo, hi].
+inline void scales_of_eight(const Lanes& lo, const Lanes& hi, int32_t max_code, bool symmetric,
+                            bool f16_scales, Lanes& scale, Lanes& zero) {
+  const auto levels = static_cast<float>(max_code);
+  const int32_t middle = (max_code + 1) / 2;
   const Lanes none = {}, one = none + 1.0f;
+  if (symmetric) {
+    const Lanes below = -lo;
+    const Lanes most = below < hi ? hi : below;
+    scale = most / static_cast<float>(middle - 1);
+    if (f16_scales) round_to_f16(scale);
+    scale = most == none ? one : scale;
+    zero = none + static_cast<float>(middle);
+  } else {
+    scale = (hi - lo) / levels;
+    if (f16_scales) round_to_f16(scale);
+    scale = lo == hi ? one : scale;
+    zero = -lo / scale;
+    round_between(zero, none, none + levels);
+  }
+}
+
+void scales_of_ranges(const GridRanges& ranges, float* scales, float* zeros) {
   for (int i = 0; i < ranges.count; i += 8) {
     const Lanes index = Lanes{0, 1, 2, 3, 4, 5, 6, 7} + static_cast<float>(i);
     const Lanes part = 1.0f - index * ranges.step;
     const Lanes lo = ranges.lo * part, hi = ranges.hi * part;
-    Lanes scale, zero;
-    if (ranges.symmetric) {
-      const Lanes below = -lo;
-      const Lanes most = below < hi ? hi : below;
-      scale = most / static_cast<float>(middle - 1);
-      if (ranges.f16_scales) round_to_f16(scale);
-      scale = most == none ? one : scale;
-      zero = none + static_cast<float>(middle);
-    } else {
-      scale = (hi - lo) / levels;
-      if (ranges.f16_scales) round_to_f16(scale);
-      scale = lo == hi ? one : scale;
-      zero = -lo / scale;
-      round_between(zero, none, none + levels);
+    scales_of_eight(lo, hi, ranges.max_code, ranges.symmetric, ranges.f16_scales, lanes(scales + i),
+                    lanes(zeros + i));
+  }
+}
+
+void round_row(const RowGrid& grid, const float* w, int64_t count, float* scales, int16_t* zeros,
+               uint8_t* codes) {
+  const int64_t size = grid.group_size;
+  const int64_t groups = (count + size - 1) / size;
+  const auto width = [&](int64_t g) { return g + 1 < groups ? size : count - g * size; };
+  for (int64_t first = 0; first < groups; first += 8) {
+    const int64_t some = groups - first < 8 ? groups - first : 8;
+    float lo[8] = {}, hi[8] = {}, scale[8], zero[8];
+    for (int64_t i = 0; i < some; ++i) {
+      const ValueRange range = range_of(w + (first + i) * size, width(first + i));
+      lo[i] = range.lo;
+      hi[i] = range.hi;
     }
-    lanes(scales + i) = scale;
-    lanes(zeros + i) = zero;
+    scales_of_eight(lanes(lo), lanes(hi), grid.max_code, grid.symmetric, grid.f16_scales,
+                    lanes(scale), lanes(zero));
+    for (int64_t i = 0; i < some; ++i) {
+      const int64_t g = first + i;
+      const auto whole = static_cast<int32_t>(zero[i]);
+      scales[g] = scale[i];
+      zeros[g] = static_cast<int16_t>(whole);
+      encode(w + g * size, width(g), scale[i], whole, grid.max_code, codes + g * size);
+    }
   }
 }
 

@@ -182,6 +182,51 @@ TEST_P(QuantizerTest, ScalesOfRangesAsTheyAreStored) {
   }
 }
 
+TEST_P(QuantizerTest, RowsAreRoundedGroupByGroup) {
+  test::Random random(6);
+  for (const int64_t count : {1, 8, 31, 32, 256, 300, 1000}) {
+    for (const int64_t size : {8, 12, 32, 128, 1000}) {
+      for (const int variant : {0, 1, 2, 3, 4, 5, 6, 7}) {
+        const RowGrid grid{size, variant / 4 == 0 ? 255 : 7, variant % 2 == 1,
+                           variant / 2 % 2 == 1};
+        std::vector<float> w = random.vector(count, 3.0f);
+        const auto groups = static_cast<size_t>((count + size - 1) / size);
+        for (size_t g = 0; g < groups; g += 3) {  // some of nothing, some of one sign
+          for (size_t k = g * static_cast<size_t>(size); k < w.size(); ++k) {
+            if (k >= (g + 1) * static_cast<size_t>(size)) break;
+            w[k] = g % 2 == 0 ? 0.0f : std::abs(w[k]);
+          }
+        }
+        std::vector<float> scales(groups + 1, 5.0f), expected_scales = scales;
+        std::vector<int16_t> zeros(groups + 1, 5), expected_zeros = zeros;
+        std::vector<uint8_t> codes(w.size() + 1, 5), expected_codes = codes;
+        kernels().round_row(grid, w.data(), count, scales.data(), zeros.data(), codes.data());
+        for (size_t g = 0; g < groups; ++g) {
+          const size_t begin = g * static_cast<size_t>(size);
+          const size_t end = std::min(w.size(), begin + static_cast<size_t>(size));
+          float lo = 0.0f, hi = 0.0f;
+          for (size_t k = begin; k < end; ++k) {
+            lo = std::min(lo, w[k]);
+            hi = std::max(hi, w[k]);
+          }
+          const Scale scale =
+              plain_scale({lo, hi, 0.0f, 1, grid.max_code, grid.symmetric, grid.f16_scales}, 0);
+          expected_scales[g] = scale.scale;
+          expected_zeros[g] = static_cast<int16_t>(scale.zero);
+          for (size_t k = begin; k < end; ++k) {
+            const float most = static_cast<float>(grid.max_code) - scale.zero;
+            expected_codes[k] = static_cast<uint8_t>(
+                plain_round(w[k], scale.scale, -scale.zero, most) + scale.zero);
+          }
+        }
+        ASSERT_EQ(scales, expected_scales) << count << " by " << size << ", variant " << variant;
+        ASSERT_EQ(zeros, expected_zeros) << count << " by " << size << ", variant " << variant;
+        ASSERT_EQ(codes, expected_codes) << count << " by " << size << ", variant " << variant;
+      }
+    }
+  }
+}
+
 TEST_P(QuantizerTest, RoundingErrorsAreThoseOfDot) {
   test::Random random(5);
   for (const int64_t count : kCounts) {

@@ -25,14 +25,65 @@ bool is_aligned(const std::byte* data, DType dtype) {
   return reinterpret_cast<uintptr_t>(data) % size == 0;
 }
 
+// Rows of a quantized source: made when they are wanted where the source can, so that the whole
+// matrix never stands in memory beside its panels; else read at once. rows() from the threads of
+// one pool.
+class SourceRows {
+ public:
+  static Result<SourceRows> open(const QuantizedSource& source, int num_threads) {
+    SourceRows rows;
+    if (std::optional<QuantizedMatrix> form = source.form()) {
+      rows.whole_ = std::move(*form);
+      rows.source_ = &source;
+      rows.workers_.resize(static_cast<size_t>(num_threads));
+    } else {
+      RUVLLM_ASSIGN(rows.whole_, source.read());
+    }
+    return rows;
+  }
+
+  // The matrix, perhaps without its numbers.
+  const QuantizedMatrix& form() const { return whole_; }
+
+  struct Range {
+    const QuantizedMatrix* matrix;  // null after an error, which status() says
+    int64_t first;                  // where the rows stand in it
+  };
+  Range rows(int64_t first, int64_t count, int index) {
+    if (source_ == nullptr) return {&whole_, first};
+    Worker& worker = workers_[static_cast<size_t>(index)];
+    if (worker.status) worker.status = source_->read_rows(first, count, worker.rows);
+    return {worker.status ? &worker.rows : nullptr, 0};
+  }
+
+  Status status() const {
+    for (const Worker& worker : workers_) RUVLLM_TRY(worker.status);
+    return {};
+  }
+
+ private:
+  struct Worker {
+    QuantizedMatrix rows;
+    Status status;
+  };
+
+  const QuantizedSource* source_ = nullptr;  // null: `whole_` is all of it
+  QuantizedMatrix whole_;
+  std::vector<Worker> workers_;
+};
+
 }  // namespace
 
 class WeightBuilder {
  public:
-  // panel_rows: of the panels that integer formats become; 0: they stay as they are. bf16_rows:
+  // panel_rows: of the panels that integer formats of a file become; 0: they stay as they are.
+  // code_panel_rows: the same of a QuantizedSource, which otherwise becomes plain rows. bf16_rows:
   // rows of bf16 are multiplied with x in bf16.
-  WeightBuilder(ThreadPool& pool, int64_t panel_rows, bool bf16_rows)
-      : pool_(pool), panel_rows_(panel_rows), bf16_rows_(bf16_rows) {}
+  WeightBuilder(ThreadPool& pool, int64_t panel_rows, int64_t code_panel_rows, bool bf16_rows)
+      : pool_(pool),
+        panel_rows_(panel_rows),
+        code_panel_rows_(code_panel_rows),
+        bf16_rows_(bf16_rows) {}
 
   Status add(const WeightSource& source) {
     const TensorView& view = source.view;
@@ -159,43 +210,51 @@ class WeightBuilder {
   // Codes and scales to panels; what has none, to plain rows: f32, exact, where weights stay as
   // stored, else bf16.
   Status expand(const QuantizedSource& source, WeightPart& part) {
-    RUVLLM_ASSIGN(const QuantizedMatrix matrix, source.read());
-    if (panel_rows_ > 0 && kernels::has_grouped_panels(matrix)) return pack_codes(matrix, part);
+    RUVLLM_ASSIGN(SourceRows rows, SourceRows::open(source, pool_.num_threads()));
+    const QuantizedMatrix& form = rows.form();
+    if (code_panel_rows_ > 0 && kernels::has_grouped_panels(form)) return pack_codes(rows, part);
     part.dtype = panel_rows_ > 0 ? DType::kBF16 : DType::kF32;
     part.form = form_of_rows(part.dtype);
     const auto element = static_cast<uint64_t>(dtype_info(part.dtype).block_bytes);
-    part.row_bytes = static_cast<uint64_t>(matrix.cols) * element;
-    RUVLLM_ASSIGN(std::byte* const to, own(static_cast<uint64_t>(matrix.rows), part.row_bytes));
+    part.row_bytes = static_cast<uint64_t>(form.cols) * element;
+    RUVLLM_ASSIGN(std::byte* const to, own(static_cast<uint64_t>(form.rows), part.row_bytes));
     part.data = to;
     std::vector<std::vector<float>> lines(static_cast<size_t>(pool_.num_threads()));
-    for (std::vector<float>& line : lines) line.resize(static_cast<size_t>(matrix.cols));
-    pool_.parallel_for(matrix.rows, [&](int64_t n, int worker) {
+    for (std::vector<float>& line : lines) line.resize(static_cast<size_t>(form.cols));
+    pool_.parallel_for(form.rows, [&](int64_t n, int worker) {
       float* const line = lines[static_cast<size_t>(worker)].data();
-      dequantize_row(matrix, n, line);
-      quantize_row(part.dtype, line, to + static_cast<uint64_t>(n) * part.row_bytes, matrix.cols);
+      const auto [matrix, at] = rows.rows(n, 1, worker);
+      if (matrix == nullptr) return;
+      dequantize_row(*matrix, form.transform, at, line);
+      quantize_row(part.dtype, line, to + static_cast<uint64_t>(n) * part.row_bytes, form.cols);
     });
-    return {};
+    return rows.status();
   }
 
-  Status pack_codes(const QuantizedMatrix& matrix, WeightPart& part) {
-    const int64_t groups = matrix.cols / kQuantGroup;
+  Status pack_codes(SourceRows& rows, WeightPart& part) {
+    const QuantizedMatrix& form = rows.form();
+    const int64_t groups = form.cols / kQuantGroup;
     part.form = PartForm::kQuantPanels;
-    part.format = kernels::grouped_format(matrix.bits);
-    part.bits = matrix.bits;
-    part.scale_groups = kernels::scale_groups(matrix);
-    part.panel_rows = panel_rows_;
+    part.format = kernels::grouped_format(form.bits);
+    part.bits = form.bits;
+    part.scale_groups = kernels::scale_groups(form);
+    part.panel_rows = code_panel_rows_;
     part.panel_bytes =
-        kernels::grouped_panel_bytes(matrix.bits, panel_rows_, groups, part.scale_groups);
-    part.row_bytes = static_cast<uint64_t>(part.panel_bytes / panel_rows_);
+        kernels::grouped_panel_bytes(form.bits, code_panel_rows_, groups, part.scale_groups);
+    part.row_bytes = static_cast<uint64_t>(part.panel_bytes / code_panel_rows_);
     RUVLLM_ASSIGN(std::byte* const to, own(static_cast<uint64_t>(num_panels(part)),
                                            static_cast<uint64_t>(part.panel_bytes)));
     part.data = to;
-    if (!matrix.transform.empty()) part.transform = add_transform(matrix.transform);
-    pool_.parallel_for(num_panels(part), [&](int64_t p, int) {
-      kernels::pack_grouped_panel(matrix, p * panel_rows_, panel_rows_,
+    if (!form.transform.empty()) part.transform = add_transform(form.transform);
+    pool_.parallel_for(num_panels(part), [&](int64_t p, int worker) {
+      const int64_t first = p * code_panel_rows_;
+      const auto [matrix, at] =
+          rows.rows(first, std::min(code_panel_rows_, form.rows - first), worker);
+      if (matrix == nullptr) return;
+      kernels::pack_grouped_panel(*matrix, at, code_panel_rows_,
                                   reinterpret_cast<uint8_t*>(to) + p * part.panel_bytes);
     });
-    return {};
+    return rows.status();
   }
 
   // Its index; parts with equal ones share the transformed input.
@@ -236,6 +295,7 @@ class WeightBuilder {
 
   ThreadPool& pool_;
   int64_t panel_rows_;
+  int64_t code_panel_rows_;
   bool bf16_rows_;
   std::unique_ptr<CpuWeight> weight_ = std::make_unique<CpuWeight>();
   uint64_t source_row_bytes_ = 0;
@@ -244,8 +304,10 @@ class WeightBuilder {
 Result<std::unique_ptr<Weight>> CpuOps::make_weight(std::span<const WeightSource> sources,
                                                     const WeightOptions& options) {
   if (sources.empty()) return fail(ErrorCode::kInvalidArgument, "weight without sources");
-  const bool as_stored = options.compute == ComputeType::kF32 || options.embedding_only;
-  WeightBuilder builder(pool_, as_stored ? 0 : matmul_->quant_panel.panel_rows,
+  const bool exact = options.compute == ComputeType::kF32;
+  const bool as_stored = exact || options.embedding_only;
+  const int64_t panel_rows = matmul_->quant_panel.panel_rows;
+  WeightBuilder builder(pool_, as_stored ? 0 : panel_rows, exact ? 0 : panel_rows,
                         !as_stored && matmul_->bf16_dot != nullptr);
   for (const WeightSource& source : sources) RUVLLM_TRY(builder.add(source));
   std::unique_ptr<CpuWeight> weight = builder.finish();
@@ -257,12 +319,16 @@ namespace {
 
 // A row of panels back to codes, and those to f32 of the original inputs.
 void unpack_codes(const CpuWeight& weight, const WeightPart& part, int64_t row, float* out) {
-  QuantizedMatrix one = kernels::unpack_grouped_row(part.bits, part.panel(row / part.panel_rows),
-                                                    row % part.panel_rows, part.panel_rows,
-                                                    weight.cols() / kQuantGroup, part.scale_groups);
-  if (part.transform >= 0) {
-    one.transform = weight.transforms()[static_cast<size_t>(part.transform)];
+  const uint8_t* const panel = part.panel(row / part.panel_rows);
+  const int64_t groups = weight.cols() / kQuantGroup;
+  if (part.transform < 0) {
+    kernels::dequantize_grouped_row(part.bits, panel, row % part.panel_rows, part.panel_rows,
+                                    groups, part.scale_groups, out);
+    return;
   }
+  QuantizedMatrix one = kernels::unpack_grouped_row(part.bits, panel, row % part.panel_rows,
+                                                    part.panel_rows, groups, part.scale_groups);
+  one.transform = weight.transforms()[static_cast<size_t>(part.transform)];
   dequantize_row(one, 0, out);
 }
 

@@ -1,0 +1,148 @@
+// make_weight of sources that make their rows one by one, against the same matrices read at once.
+#include <gtest/gtest.h>
+
+#include <utility>
+#include <vector>
+
+#include "kernels/cpu_isa.h"
+#include "ops/cpu/cpu_ops.h"
+#include "tensor/quantized_matrix.h"
+#include "tensor/random_quantized.h"
+
+namespace ruvllm {
+namespace {
+
+class Whole : public QuantizedSource {
+ public:
+  explicit Whole(QuantizedMatrix matrix) : matrix_(std::move(matrix)) {}
+  Result<QuantizedMatrix> read() const override { return matrix_; }
+  std::string_view layout() const override { return "test"; }
+  uint64_t stored_bytes() const override { return matrix_.codes.size(); }
+
+  const QuantizedMatrix& matrix() const { return matrix_; }
+  WeightSource source() const {
+    return {
+        make_view(static_cast<const float*>(nullptr), DType::kF32, {matrix_.rows, matrix_.cols}),
+        false, this};
+  }
+
+ private:
+  QuantizedMatrix matrix_;
+};
+
+// Row by row; from row `broken` on there are none.
+class ByRow final : public Whole {
+ public:
+  ByRow(QuantizedMatrix matrix, int64_t broken) : Whole(std::move(matrix)), broken_(broken) {}
+  Result<QuantizedMatrix> read() const override {
+    return fail(ErrorCode::kInternal, "read() of a source that makes rows");
+  }
+  std::optional<QuantizedMatrix> form() const override {
+    QuantizedMatrix form = matrix();
+    form.codes.clear();
+    form.scales.clear();
+    form.zeros.clear();
+    return form;
+  }
+  Status read_rows(int64_t first, int64_t count, QuantizedMatrix& out) const override {
+    if (first + count > broken_) return fail(ErrorCode::kBadFile, "broken rows");
+    const auto copy = [&](const auto& from, auto& to, int64_t each) {
+      if (from.empty()) return;
+      to.assign(from.begin() + first * each, from.begin() + (first + count) * each);
+    };
+    const QuantizedMatrix& all = matrix();
+    out.rows = count;
+    out.cols = all.cols;
+    out.bits = all.bits;
+    out.group_size = all.group_size;
+    out.zero = all.zero;
+    copy(all.codes, out.codes, all.cols);
+    copy(all.scales, out.scales, all.num_groups());
+    copy(all.zeros, out.zeros, all.num_groups());
+    return {};
+  }
+
+ private:
+  int64_t broken_;
+};
+
+constexpr int64_t kCols = 192;
+
+// Of all widths, with panels and without (groups of 48), some with an input transform.
+std::vector<QuantizedMatrix> some_matrices() {
+  std::vector<QuantizedMatrix> out;
+  for (const int32_t bits : {8, 4, 3, 2}) {
+    for (const int64_t group : {int64_t{32}, int64_t{64}, int64_t{48}, kCols}) {
+      QuantizedMatrix matrix = test::random_matrix(bits, 5 + 3 * bits, kCols, group, bits % 2 == 0);
+      if (group >= 64) {
+        matrix.transform.hadamard_block = 64;
+        for (int64_t k = 0; k < kCols; ++k) {
+          matrix.transform.input_scale.push_back(0.5f + static_cast<float>(k));
+        }
+      }
+      EXPECT_TRUE(is_valid(matrix));
+      out.push_back(std::move(matrix));
+    }
+  }
+  return out;
+}
+
+std::vector<float> multiply(CpuOps& ops, const Weight& weight, int64_t num_rows) {
+  std::vector<float> x;
+  for (int64_t i = 0; i < num_rows * kCols; ++i) x.push_back(static_cast<float>(i * 37 % 101 - 50));
+  std::vector<float> y(static_cast<size_t>(num_rows * weight.rows()));
+  MatmulArgs args;
+  args.x = {x.data(), num_rows, kCols, kCols};
+  args.weight = &weight;
+  args.y = make_matrix(y.data(), num_rows, weight.rows());
+  ops.matmul(args);
+  return y;
+}
+
+TEST(CpuWeight, RowsMadeOneByOneGiveTheSame) {
+  constexpr WeightOptions kOptions[] = {
+      {.compute = ComputeType::kAuto},
+      {.compute = ComputeType::kF32},
+      {.compute = ComputeType::kAuto, .is_embedding = true, .embedding_only = true}};
+  for (const kernels::IsaLevel level : kernels::all_isa_levels()) {
+    if (!kernels::isa_supported(level)) continue;
+    CpuOps ops(2, level);
+    for (const QuantizedMatrix& matrix : some_matrices()) {
+      for (const WeightOptions& options : kOptions) {
+        const Whole whole(matrix);
+        const ByRow by_row(matrix, matrix.rows);
+        const WeightSource sources[] = {whole.source(), by_row.source()};
+        const auto expected = ops.make_weight({&sources[0], 1}, options);
+        const auto made = ops.make_weight({&sources[1], 1}, options);
+        ASSERT_TRUE(expected.has_value()) << expected.error().message;
+        ASSERT_TRUE(made.has_value()) << made.error().message;
+        EXPECT_EQ((*made)->bytes(), (*expected)->bytes());
+        std::vector<float> want(static_cast<size_t>(kCols)), got(want);
+        for (int64_t n = 0; n < matrix.rows; ++n) {
+          dequantize_row(matrix, n, want.data());
+          if (!options.embedding_only) dequantize_weight_row(**expected, n, want.data());
+          dequantize_weight_row(**made, n, got.data());
+          ASSERT_EQ(got, want) << n;
+        }
+        if (options.embedding_only) continue;
+        EXPECT_EQ(multiply(ops, **made, 3), multiply(ops, **expected, 3));
+      }
+    }
+  }
+}
+
+TEST(CpuWeight, RowsThatCannotBeMadeAreAnError) {
+  for (const QuantizedMatrix& matrix : some_matrices()) {
+    const ByRow by_row(matrix, matrix.rows - 1);
+    for (const ComputeType compute : {ComputeType::kAuto, ComputeType::kF32}) {
+      CpuOps ops(2, kernels::IsaLevel::kGeneric);
+      const WeightSource source = by_row.source();
+      const auto refused = ops.make_weight({&source, 1}, {.compute = compute});
+      ASSERT_FALSE(refused.has_value());
+      EXPECT_EQ(refused.error().message, "broken rows");
+    }
+  }
+}
+
+}  // namespace
+}  // namespace ruvllm
