@@ -22,6 +22,7 @@ ThreadPool::~ThreadPool() = default;
 void ThreadPool::parallel_for(int64_t num_tasks, FunctionRef<void(int64_t, int)> task) {
   for (int64_t i = 0; i < num_tasks; ++i) task(i, 0);
 }
+void ThreadPool::read_ahead(const std::byte*, int64_t, int64_t) {}
 int default_num_threads() {
   return 1;
 }
@@ -40,14 +41,52 @@ void pause() {
 #endif
 }
 
+// What read_ahead() said. Each field by itself: an address that never was is none that harms.
+struct AheadRange {
+  std::atomic<const std::byte*> address{nullptr};
+  std::atomic<int64_t> stride{0};
+  std::atomic<int64_t> bytes{0};
+};
+
+// One thread's way through such a range.
+class Ahead {
+ public:
+  Ahead(const AheadRange& range, int worker) : range_(range), worker_(worker) {}
+
+  // The next few lines; pauses when there are none.
+  void step() {
+    const std::byte* const address = range_.address.load(std::memory_order_relaxed);
+    if (address != address_) {
+      address_ = address;
+      done_ = 0;
+    }
+    if (address == nullptr || done_ >= range_.bytes.load(std::memory_order_relaxed)) return pause();
+    const auto first =
+        reinterpret_cast<uintptr_t>(address) +
+        static_cast<uintptr_t>(worker_ * range_.stride.load(std::memory_order_relaxed) + done_);
+    for (int i = 0; i < kLines; ++i) {
+      __builtin_prefetch(reinterpret_cast<const void*>(first + static_cast<uintptr_t>(64 * i)), 0,
+                         2);
+    }
+    done_ += 64 * kLines;
+  }
+
+ private:
+  static constexpr int kLines = 8;
+  const AheadRange& range_;
+  int64_t worker_;
+  const std::byte* address_ = nullptr;
+  int64_t done_ = 0;
+};
+
 // Whether `done` became true within kSpinTime.
 template <typename Predicate>
-bool spin_until(const Predicate& done) {
+bool spin_until(const Predicate& done, Ahead& ahead) {
   const auto end = std::chrono::steady_clock::now() + kSpinTime;
   while (true) {
     for (int i = 0; i < 64; ++i) {
       if (done()) return true;
-      pause();
+      ahead.step();
     }
     if (std::chrono::steady_clock::now() >= end) return done();
   }
@@ -67,6 +106,8 @@ struct ThreadPool::State {
   std::atomic<int> sleeping_workers{0};
   std::atomic<bool> sleeping_caller{false};
   std::atomic<bool> stop{false};
+  AheadRange range;
+  Ahead ahead{range, 0};  // the caller's
 
   // Written by the caller between jobs.
   uint32_t num_tasks = 0;
@@ -96,8 +137,9 @@ struct ThreadPool::State {
 
   void run(int worker) {
     const auto news = [this] { return left(open.load()) != 0 || stop.load(); };
+    Ahead mine(range, worker);
     while (!stop.load()) {
-      if (!spin_until(news)) {
+      if (!spin_until(news, mine)) {
         std::unique_lock lock(mutex);
         sleeping_workers.fetch_add(1);
         work_came.wait(lock, news);
@@ -115,7 +157,7 @@ struct ThreadPool::State {
 
   void wait_until_finished() {
     const auto all = [this] { return finished.load() == num_tasks; };
-    if (spin_until(all)) return;
+    if (spin_until(all, ahead)) return;
     std::unique_lock lock(mutex);
     sleeping_caller.store(true);
     work_done.wait(lock, all);
@@ -155,6 +197,12 @@ void ThreadPool::parallel_for(int64_t num_tasks, FunctionRef<void(int64_t, int)>
   state.wake_workers();
   state.work(0);
   state.wait_until_finished();
+}
+
+void ThreadPool::read_ahead(const std::byte* address, int64_t stride, int64_t bytes) {
+  state_->range.address.store(address, std::memory_order_relaxed);
+  state_->range.stride.store(stride, std::memory_order_relaxed);
+  state_->range.bytes.store(bytes, std::memory_order_relaxed);
 }
 
 int default_num_threads() {

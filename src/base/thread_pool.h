@@ -6,6 +6,7 @@
 // every task runs on the caller. No allocation in parallel_for.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 
@@ -24,6 +25,11 @@ class ThreadPool {
 
   // task(index, worker): worker in [0, num_threads).
   void parallel_for(int64_t num_tasks, FunctionRef<void(int64_t, int)> task);
+
+  // What thread w (0: the caller) reads into its caches while it waits for the others or for a job
+  // and does not sleep yet: `bytes` from address + w * stride on, until the next call. Changes
+  // nothing but when things happen; the memory may be gone by then. Null: nothing. Between jobs.
+  void read_ahead(const std::byte* address, int64_t stride, int64_t bytes);
 
  private:
   struct State;

@@ -37,6 +37,25 @@ TEST(ThreadPool, EveryTaskRunsOnceAndIsSeenByTheCaller) {
   }
 }
 
+// Of memory that is there, and that is not.
+TEST(ThreadPool, ReadingAheadChangesNothing) {
+  ThreadPool pool(3);
+  std::vector<std::byte> here(1 << 16, std::byte{7});
+  std::atomic<int64_t> sum{0};
+  for (const std::byte* address : {static_cast<const std::byte*>(here.data()),
+                                   reinterpret_cast<const std::byte*>(uintptr_t{4096}),
+                                   static_cast<const std::byte*>(nullptr)}) {
+    for (const int64_t stride : {int64_t{0}, int64_t{1} << 14, int64_t{-1} << 40}) {
+      pool.read_ahead(address, stride, 1 << 14);
+      for (int job = 0; job < 50; ++job) {
+        pool.parallel_for(5, [&](int64_t i, int) { sum.fetch_add(i); });
+      }
+    }
+  }
+  EXPECT_EQ(sum.load(), 3 * 3 * 50 * 10);
+  EXPECT_EQ(here, std::vector<std::byte>(1 << 16, std::byte{7}));
+}
+
 TEST(ThreadPool, AWorkerIsOneThreadAtATime) {
   ThreadPool pool(4);
   std::vector<int64_t> sums(4);  // per worker, unsynchronized

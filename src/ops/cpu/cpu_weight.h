@@ -56,7 +56,7 @@ class CpuWeight final : public Weight {
   friend class WeightBuilder;  // weight.cc
   std::vector<WeightPart> parts_;
   std::vector<InputTransform> transforms_;  // each once
-  std::vector<OwnedBytes> owned_;
+  std::vector<std::shared_ptr<std::byte[]>> owned_;
 };
 
 // `weight` as what make_weight of CpuOps made.

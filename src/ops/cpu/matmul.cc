@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "ops/cpu/cpu_weight.h"
 #include "ops/cpu/matmul_state.h"
+#include "ops/cpu/matmul_tasks.h"
 #include "tensor/dequantize.h"
 
 namespace ruvllm {
@@ -16,26 +17,11 @@ namespace {
 using kernels::FloatDotKernel;
 using kernels::kFloatBlock;
 
-// A product with one row is cut into this many tasks per thread, all alike, so that the threads end
-// together; but into none with fewer bytes of weights than are worth a stream.
-constexpr int64_t kStreamTasksPerThread = 4;
-constexpr uint64_t kLeastStreamBytes = 64 * 1024;
-// And at most this many panels, or eights of rows.
-constexpr int64_t kMostUnitsPerTask = 512;
-constexpr int64_t kMaxRowsPerTask = 64;
-// A product with many rows is cut into about this many tasks per thread. Large tasks read x less
-// often from the last-level cache; the panels of the largest (of tile_w rows, widened, or of
-// integer weights) still fit L2.
-constexpr int64_t kTileTasksPerThread = 4;
-struct PanelsPerTask {
-  int64_t least;
-  int64_t most;
-};
-constexpr PanelsPerTask kFloatPanelsPerTask{8, 32};
-constexpr PanelsPerTask kQuantPanelsPerTask{4, 16};
-// Of kBf16TaskUnit rows: what a kernel of bf16_dot.h reads at once.
-constexpr PanelsPerTask kBf16PanelsPerTask{2, 8};
-constexpr int64_t kBf16TaskUnit = 32;
+// What a thread without a task reads of its part of the next product: a part of its second-level
+// cache.
+constexpr int64_t kReadAheadBytes = 128 * 1024;
+// Rows of w at a time, of those of a task.
+constexpr int64_t kRowsAtATime = 64;
 
 int64_t round_up(int64_t n, int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
@@ -55,9 +41,9 @@ struct Epilogue {
 
   void apply(const Sums& sums, int64_t num_x, int64_t first_w, int64_t num_w) const {
     for (int64_t t = 0; t < num_x; ++t) {
-      for (int64_t n = 0; n < num_w; n += kMaxRowsPerTask) {
+      for (int64_t n = 0; n < num_w; n += kRowsAtATime) {
         apply_row(sums.data + t * sums.x_stride + n * sums.w_stride, sums.w_stride, first_x + t,
-                  first_w + n, std::min(kMaxRowsPerTask, num_w - n));
+                  first_w + n, std::min(kRowsAtATime, num_w - n));
       }
     }
   }
@@ -65,7 +51,7 @@ struct Epilogue {
  private:
   void apply_row(const float* sums, int64_t stride, int64_t row, int64_t first_w,
                  int64_t count) const {
-    float gathered[kMaxRowsPerTask];
+    float gathered[kRowsAtATime];
     if (stride != 1) {
       for (int64_t n = 0; n < count; ++n) gathered[n] = sums[n * stride];
       sums = gathered;
@@ -119,11 +105,11 @@ class FloatPart {
   // x: one row, padded. sums: num_w.
   void stream(const float* x, int64_t first_w, int64_t num_w, ScratchBuffer& decoded,
               float* sums) const {
-    const void* rows[kMaxRowsPerTask];
+    const void* rows[kRowsAtATime];
     if (part_.form == PartForm::kEncodedRows)
       return stream_encoded(x, first_w, num_w, decoded, sums);
-    for (int64_t done = 0; done < num_w; done += kMaxRowsPerTask) {
-      const int64_t count = std::min(kMaxRowsPerTask, num_w - done);
+    for (int64_t done = 0; done < num_w; done += kRowsAtATime) {
+      const int64_t count = std::min(kRowsAtATime, num_w - done);
       for (int64_t i = 0; i < count; ++i) rows[i] = part_.row(first_w + done + i);
       const kernels::FloatRowsArgs args{rows, count, x, cols_, sums + done};
       (part_.dtype == DType::kF32    ? kernel_.rows_f32
@@ -211,60 +197,6 @@ void FloatPart::tiles(const float* packed_x, int64_t num_x, int64_t first_w, int
     }
   }
 }
-
-// The rows of all parts, cut into tasks that lie within one part.
-class TaskList {
- public:
-  TaskList(std::span<const WeightPart> parts, int64_t num_x, int64_t tile_w, int num_threads)
-      : parts_(parts), num_x_(num_x), tile_w_(tile_w), num_threads_(num_threads) {}
-
-  int64_t rows_per_task(const WeightPart& part) const {
-    const bool panels = part.form == PartForm::kQuantPanels;
-    const bool bf16 = part.form == PartForm::kBf16Rows;
-    if (num_x_ > 1) {
-      if (bf16) return tile_rows(part, kBf16TaskUnit, kBf16PanelsPerTask);
-      return panels ? tile_rows(part, part.panel_rows, kQuantPanelsPerTask)
-                    : tile_rows(part, tile_w_, kFloatPanelsPerTask);
-    }
-    const int64_t unit = panels ? part.panel_rows : bf16 ? kBf16TaskUnit : 8;
-    const int64_t tasks = kStreamTasksPerThread * num_threads_;
-    const int64_t even = (part.num_rows + tasks * unit - 1) / (tasks * unit);
-    const auto least = static_cast<int64_t>(kLeastStreamBytes / part.row_bytes) / unit;
-    return std::clamp<int64_t>(std::max(even, least), 1, kMostUnitsPerTask) * unit;
-  }
-  int64_t num_tasks(const WeightPart& part) const {
-    const int64_t rows = rows_per_task(part);
-    return (part.num_rows + rows - 1) / rows;
-  }
-  int64_t num_tasks() const {
-    int64_t total = 0;
-    for (const WeightPart& part : parts_) total += num_tasks(part);
-    return total;
-  }
-  struct Task {
-    const WeightPart* part;
-    int64_t first_w;  // within the part
-    int64_t num_w;
-  };
-  Task task(int64_t index) const {
-    const WeightPart* part = parts_.data();
-    while (index >= num_tasks(*part)) index -= num_tasks(*part++);
-    const int64_t rows = rows_per_task(*part);
-    return {part, index * rows, std::min(rows, part->num_rows - index * rows)};
-  }
-
- private:
-  int64_t tile_rows(const WeightPart& part, int64_t panel_rows, PanelsPerTask limits) const {
-    const int64_t panels = (part.num_rows + panel_rows - 1) / panel_rows;
-    const int64_t even = panels / (kTileTasksPerThread * num_threads_) / limits.least;
-    return std::clamp(even * limits.least, limits.least, limits.most) * panel_rows;
-  }
-
-  std::span<const WeightPart> parts_;
-  int64_t num_x_;
-  int64_t tile_w_;
-  int num_threads_;
-};
 
 }  // namespace
 
@@ -371,10 +303,18 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
   const CpuWeight& weight = as_cpu_weight(*args.weight);
   const FloatDotKernel& kernel = matmul_->float_dot;
   const float* const packed_x = prepare_x(weight, args.x, first, count);
-  const TaskList tasks(weight.parts(), count, kernel.tile_w, pool_.num_threads());
+  const TileTasks tiles(weight.parts(), kernel.tile_w, pool_.num_threads());
+  std::vector<MatmulTask>& streams = matmul_->stream_tasks;
+  if (count == 1) {
+    list_stream_tasks(weight.parts(), pool_.num_threads(), streams);
+    const WeightOrder::Streams next = matmul_->order.next_of(&weight, streams_of(streams));
+    pool_.read_ahead(next.begin, next.stride, kReadAheadBytes);
+  }
+  const auto num_tasks = count == 1 ? static_cast<int64_t>(streams.size()) : tiles.num_tasks();
   const Epilogue epilogue{args, first};
-  pool_.parallel_for(tasks.num_tasks(), [&](int64_t index, int worker_index) {
-    const auto [part, first_w, num_w] = tasks.task(index);
+  pool_.parallel_for(num_tasks, [&](int64_t index, int worker_index) {
+    const auto [part, first_w, num_w] =
+        count == 1 ? streams[static_cast<size_t>(index)] : tiles.task(index);
     MatmulState::Worker& worker = matmul_->workers[static_cast<size_t>(worker_index)];
     // Odd numbers of cache lines between the columns: powers of two would share few sets.
     Sums sums{nullptr, 1, count == 1 ? 1 : round_up(count, 32) + 16};
@@ -438,6 +378,7 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
     task_rows = std::max(task_rows, kBf16TaskUnit * kBf16PanelsPerTask.most);
     stream_rows = std::max(stream_rows, kMostUnitsPerTask * kBf16TaskUnit);
   }
+  matmul_->stream_tasks.reserve(1024);
   const int64_t sums = std::max((round_up(rows, 32) + 16) * task_rows, stream_rows);
   for (MatmulState::Worker& worker : matmul_->workers) {
     worker.sums.get<float>(sums);

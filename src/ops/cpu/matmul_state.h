@@ -8,6 +8,8 @@
 #include "kernels/matmul/matmul_kernels.h"
 #include "kernels/matmul/quant_pack.h"
 #include "ops/cpu/cpu_ops.h"
+#include "ops/cpu/huge_memory.h"
+#include "ops/cpu/matmul_tasks.h"
 #include "ops/cpu/scratch_buffer.h"
 
 namespace ruvllm {
@@ -52,6 +54,10 @@ struct CpuOps::MatmulState {
   };
   std::deque<QuantizedX> quantized_x = std::deque<QuantizedX>(1);
   std::vector<Worker> workers;
+  // Of products with one row:
+  std::vector<MatmulTask> stream_tasks;
+  WeightOrder order;
+  HugeArena weight_memory;
 };
 
 }  // namespace ruvllm

@@ -79,8 +79,10 @@ class WeightBuilder {
   // panel_rows: of the panels that integer formats of a file become; 0: they stay as they are.
   // code_panel_rows: the same of a QuantizedSource, which otherwise becomes plain rows. bf16_rows:
   // rows of bf16 are multiplied with x in bf16.
-  WeightBuilder(ThreadPool& pool, int64_t panel_rows, int64_t code_panel_rows, bool bf16_rows)
+  WeightBuilder(ThreadPool& pool, HugeArena& arena, int64_t panel_rows, int64_t code_panel_rows,
+                bool bf16_rows)
       : pool_(pool),
+        arena_(arena),
         panel_rows_(panel_rows),
         code_panel_rows_(code_panel_rows),
         bf16_rows_(bf16_rows) {}
@@ -143,8 +145,11 @@ class WeightBuilder {
 
   Result<std::byte*> own(uint64_t rows, uint64_t bytes_per_row) {
     uint64_t total = 0;
-    OwnedBytes memory;
-    if (checked_mul(rows, bytes_per_row, total)) memory = allocate_huge(total);
+    std::shared_ptr<std::byte[]> memory;
+    if (checked_mul(rows, bytes_per_row, total)) {
+      // Weights that are exact come and go by themselves (gates of X-LoRA, calibration).
+      memory = panel_rows_ > 0 ? arena_.allocate(total) : allocate_huge(total);
+    }
     if (memory == nullptr) {
       return fail(ErrorCode::kOutOfMemory,
                   concat("weight of ", rows, " rows of ", bytes_per_row, " bytes: out of memory"));
@@ -294,6 +299,7 @@ class WeightBuilder {
   }
 
   ThreadPool& pool_;
+  HugeArena& arena_;
   int64_t panel_rows_;
   int64_t code_panel_rows_;
   bool bf16_rows_;
@@ -307,8 +313,8 @@ Result<std::unique_ptr<Weight>> CpuOps::make_weight(std::span<const WeightSource
   const bool exact = options.compute == ComputeType::kF32;
   const bool as_stored = exact || options.embedding_only;
   const int64_t panel_rows = matmul_->quant_panel.panel_rows;
-  WeightBuilder builder(pool_, as_stored ? 0 : panel_rows, exact ? 0 : panel_rows,
-                        !as_stored && matmul_->bf16_dot != nullptr);
+  WeightBuilder builder(pool_, matmul_->weight_memory, as_stored ? 0 : panel_rows,
+                        exact ? 0 : panel_rows, !as_stored && matmul_->bf16_dot != nullptr);
   for (const WeightSource& source : sources) RUVLLM_TRY(builder.add(source));
   std::unique_ptr<CpuWeight> weight = builder.finish();
   if (!weight->transforms().empty()) matmul_->reserve_inputs(weight->transforms().size());

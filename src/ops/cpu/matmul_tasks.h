@@ -1,0 +1,155 @@
+// How a product is cut into tasks for the threads: rows of one part of the weight each. How it is
+// cut changes no bit of the result. Private to ops/cpu; one thread.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "ops/cpu/cpu_weight.h"
+
+namespace ruvllm {
+
+// A product with one row is cut into rounds of a task for each thread that together have half of
+// what is left, so that few tasks are short and yet the threads end together; but into no tasks
+// with fewer bytes of weights than are worth a stream.
+inline constexpr int64_t kLeastStreamBytes = 64 * 1024;
+// And at most this many panels, or eights of rows.
+inline constexpr int64_t kMostUnitsPerTask = 512;
+// A product with many rows is cut into about this many tasks per thread. Large tasks read x less
+// often from the last-level cache; the panels of the largest (of tile_w rows, widened, or of
+// integer weights) still fit L2.
+inline constexpr int64_t kTileTasksPerThread = 4;
+struct PanelsPerTask {
+  int64_t least;
+  int64_t most;
+};
+inline constexpr PanelsPerTask kFloatPanelsPerTask{8, 32};
+inline constexpr PanelsPerTask kQuantPanelsPerTask{4, 16};
+// Of kBf16TaskUnit rows: what a kernel of bf16_dot.h reads at once.
+inline constexpr PanelsPerTask kBf16PanelsPerTask{2, 8};
+inline constexpr int64_t kBf16TaskUnit = 32;
+
+// Rows of a part that are one thread's.
+struct MatmulTask {
+  const WeightPart* part;
+  int64_t first_w;  // within the part
+  int64_t num_w;
+};
+
+// Remembers which weight each weight was followed by: a decoding step takes them in the order of
+// the last one. What it says is a guess, and its addresses may be gone.
+class WeightOrder {
+ public:
+  // Where the streams of a product begin: that of thread w at begin + w * stride.
+  struct Streams {
+    const std::byte* begin = nullptr;
+    int64_t stride = 0;
+  };
+
+  // `weight` is multiplied now; its streams begin so. Those of the weight after it.
+  Streams next_of(const void* weight, const Streams& streams) {
+    if (last_ != nullptr) last_->next = streams;
+    const auto number = reinterpret_cast<uintptr_t>(weight) / 64;
+    last_ = &entries_[number % entries_.size()];
+    if (last_->weight != weight) *last_ = {weight, {}};
+    return last_->next;
+  }
+
+ private:
+  struct Entry {
+    const void* weight = nullptr;
+    Streams next;
+  };
+  std::vector<Entry> entries_ = std::vector<Entry>(1021);  // two that share one lose a guess
+  Entry* last_ = nullptr;
+};
+
+// The rows of all parts for several rows of x, cut into tasks that lie within one part.
+class TileTasks {
+ public:
+  TileTasks(std::span<const WeightPart> parts, int64_t tile_w, int num_threads)
+      : parts_(parts), tile_w_(tile_w), num_threads_(num_threads) {}
+
+  int64_t num_tasks() const {
+    int64_t total = 0;
+    for (const WeightPart& part : parts_) total += num_tasks(part);
+    return total;
+  }
+  MatmulTask task(int64_t index) const {
+    const WeightPart* part = parts_.data();
+    while (index >= num_tasks(*part)) index -= num_tasks(*part++);
+    const int64_t rows = rows_per_task(*part);
+    return {part, index * rows, std::min(rows, part->num_rows - index * rows)};
+  }
+
+ private:
+  int64_t rows_per_task(const WeightPart& part) const {
+    if (part.form == PartForm::kBf16Rows) {
+      return tile_rows(part, kBf16TaskUnit, kBf16PanelsPerTask);
+    }
+    return part.form == PartForm::kQuantPanels
+               ? tile_rows(part, part.panel_rows, kQuantPanelsPerTask)
+               : tile_rows(part, tile_w_, kFloatPanelsPerTask);
+  }
+  int64_t num_tasks(const WeightPart& part) const {
+    const int64_t rows = rows_per_task(part);
+    return (part.num_rows + rows - 1) / rows;
+  }
+  int64_t tile_rows(const WeightPart& part, int64_t panel_rows, PanelsPerTask limits) const {
+    const int64_t panels = (part.num_rows + panel_rows - 1) / panel_rows;
+    const int64_t even = panels / (kTileTasksPerThread * num_threads_) / limits.least;
+    return std::clamp(even * limits.least, limits.least, limits.most) * panel_rows;
+  }
+
+  std::span<const WeightPart> parts_;
+  int64_t tile_w_;
+  int num_threads_;
+};
+
+// The same for one row of x.
+inline void list_stream_tasks(std::span<const WeightPart> parts, int num_threads,
+                              std::vector<MatmulTask>& tasks) {
+  tasks.clear();
+  const auto bytes = [](const WeightPart& part, int64_t rows) {
+    return rows * static_cast<int64_t>(part.row_bytes);
+  };
+  int64_t left = 0;
+  for (const WeightPart& part : parts) left += bytes(part, part.num_rows);
+  const WeightPart* part = parts.data();
+  const WeightPart* const end = part + parts.size();
+  int64_t first = 0;
+  while (part != end) {
+    const int64_t wanted = std::max(left / (2 * num_threads), kLeastStreamBytes);
+    for (int i = 0; i < num_threads && part != end; ++i) {
+      const int64_t unit = part->form == PartForm::kQuantPanels ? part->panel_rows
+                           : part->form == PartForm::kBf16Rows  ? kBf16TaskUnit
+                                                                : 8;
+      const int64_t units = std::clamp<int64_t>(wanted / bytes(*part, unit), 1, kMostUnitsPerTask);
+      const int64_t rows = std::min(units * unit, part->num_rows - first);
+      tasks.push_back({part, first, rows});
+      left -= bytes(*part, rows);
+      first += rows;
+      if (first < part->num_rows) continue;
+      ++part;
+      first = 0;
+    }
+  }
+}
+
+// Where the first tasks of such a list begin to read: that of thread w at begin + w * stride.
+inline WeightOrder::Streams streams_of(const std::vector<MatmulTask>& tasks) {
+  const auto begin = [](const MatmulTask& task) {
+    const bool panels = task.part->form == PartForm::kQuantPanels;
+    return panels ? task.part->data + task.first_w / task.part->panel_rows * task.part->panel_bytes
+                  : task.part->row(task.first_w);
+  };
+  const auto number = [&](size_t i) { return reinterpret_cast<uintptr_t>(begin(tasks[i])); };
+  // Parts may stand apart in memory.
+  const uintptr_t stride = tasks.size() < 2 ? 0 : number(1) - number(0);
+  return {begin(tasks[0]), static_cast<int64_t>(stride)};
+}
+
+}  // namespace ruvllm
