@@ -21,7 +21,7 @@ namespace ruvllm {
 namespace {
 
 // To be raised when a quantizer gives other numbers for the same settings.
-constexpr uint64_t kFormat = 2;
+constexpr uint64_t kFormat = 3;
 
 constexpr size_t kBeginning = size_t{1} << 20;
 constexpr size_t kPiece = size_t{1} << 14;

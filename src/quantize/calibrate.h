@@ -1,12 +1,15 @@
 // Calibrated quantization: one forward pass over the sample, layer after layer, in which every
 // matrix is quantized when its product comes up, from what its input then is. AWQ and SmoothQuant
 // go on with the exact product, so that later matrices see the unquantized model; GPTQ goes on with
-// the quantized one, so that later matrices make up for it.
+// the quantized one, so that later matrices make up for it. Below 8 bits every fourth piece of
+// GPTQ's sample runs unquantized beside itself, and what a matrix is to give is what the exact one
+// gives there (quantize/input_drift.h).
 //
 // The whole sample is one step: its activations are in memory at once (at most
-// max_activation_bytes; a longer sample is shortened and the log says so), the weights are read
-// where the file has them, and one X^T X is kept at a time. Same inputs, same bytes, whatever the
-// number of threads. Failure: one line naming the tensor; kUnavailable when told to stop.
+// max_activation_bytes, those pieces twice; a longer sample is shortened and the log says so), the
+// weights are read where the file has them, and one X^T X (with GPTQ one more such matrix and two
+// factors of it in f32) is kept at a time. Same inputs, same bytes, whatever the number of threads.
+// Failure: one line naming the tensor; kUnavailable when told to stop.
 #pragma once
 
 #include <functional>

@@ -28,6 +28,19 @@ KvLayerView first_layer(KvLayerView kv) {
 
 }  // namespace
 
+ConstMatrixF32 rows_of(ConstMatrixF32 x, int64_t first, int64_t count) {
+  return {x.row(first), count, x.cols, x.row_stride};
+}
+
+MatmulArgs rows_of(const MatmulArgs& args, int64_t first, int64_t count) {
+  MatmulArgs part = args;
+  part.x = rows_of(args.x, first, count);
+  if (!args.delta.empty()) part.delta = rows_of(args.delta, first, count);
+  if (!args.residual.empty()) part.residual = rows_of(args.residual, first, count);
+  part.y = {args.y.row(first), count, args.y.cols, args.y.row_stride};
+  return part;
+}
+
 Result<std::unique_ptr<Weight>> WatchedOps::make_weight(std::span<const WeightSource> sources,
                                                         const WeightOptions& options) {
   if (by_data_.empty()) {
@@ -83,55 +96,73 @@ void WatchedOps::attention(const AttentionArgs& args) {
   inner_->attention(here);
 }
 
-// As the oracle does it, expert after expert; expert products come through matmul().
+// y = expert(x); its products come through matmul().
+void WatchedOps::run_expert(const MoeArgs& args, size_t expert, MatrixF32 x, MatrixF32 y) {
+  const int64_t ffn = args.down[expert]->cols();
+  std::vector<float> up(static_cast<size_t>(x.rows * 2 * ffn));
+  std::vector<float> hidden(static_cast<size_t>(x.rows * ffn));
+  MatmulArgs first;
+  first.x = x;
+  first.weight = args.gate_up[expert].get();
+  first.y = make_matrix(up.data(), x.rows, 2 * ffn);
+  matmul(first);
+  inner_->activate_and_multiply(first.y, args.activation, make_matrix(hidden.data(), x.rows, ffn));
+  MatmulArgs second;
+  second.x = make_matrix(hidden.data(), x.rows, ffn);
+  second.weight = args.down[expert].get();
+  second.y = y;
+  matmul(second);
+}
+
+// As the oracle does it, expert after expert.
 void WatchedOps::moe(const MoeArgs& args) {
   if (stopped()) return;
   const int64_t tokens = args.x.rows;
   const int64_t width = args.x.cols;
+  const int64_t twins = num_twins_;
+  const int64_t first_twin = tokens - twins;
   const auto num_experts = static_cast<size_t>(args.router_logits.cols);
   const auto k = static_cast<size_t>(args.experts_per_token);
   std::vector<float> probabilities(num_experts);
-  std::vector<float> shares(static_cast<size_t>(tokens) * k);
-  std::vector<int32_t> chosen(shares.size());
-  for (size_t t = 0; t < static_cast<size_t>(tokens); ++t) {
-    reference::choose_experts({args.router_logits.row(static_cast<int64_t>(t)), num_experts},
-                              args.norm_topk_prob, probabilities, {chosen.data() + t * k, k},
-                              {shares.data() + t * k, k});
+  std::vector<float> shares(k);
+  std::vector<int32_t> chosen(k);
+  // [experts][tokens]; below 0: not chosen (shares are not).
+  std::vector<float> share_of(num_experts * static_cast<size_t>(tokens), -1.0f);
+  for (int64_t t = 0; t < tokens; ++t) {
+    reference::choose_experts({args.router_logits.row(t), num_experts}, args.norm_topk_prob,
+                              probabilities, chosen, shares);
+    for (size_t i = 0; i < k; ++i) {
+      share_of[static_cast<size_t>(chosen[i] * tokens + t)] = shares[i];
+    }
   }
   std::vector<float> sum(static_cast<size_t>(tokens * width));
   for (size_t e = 0; e < num_experts; ++e) {
-    std::vector<size_t> picks;
-    for (size_t i = 0; i < chosen.size(); ++i) {
-      if (chosen[i] == static_cast<int32_t>(e)) picks.push_back(i);
+    const float* share = share_of.data() + e * static_cast<size_t>(tokens);
+    const auto chosen_by = [&](int64_t t) { return !(share[t] < 0.0f); };
+    std::vector<int64_t> rows;
+    for (int64_t t = 0; t < first_twin; ++t) {
+      if (chosen_by(t) || (t < twins && chosen_by(first_twin + t))) rows.push_back(t);
     }
-    if (picks.empty()) continue;
-    const auto count = static_cast<int64_t>(picks.size());
-    const int64_t ffn = args.down[e]->cols();
-    std::vector<float> x(static_cast<size_t>(count * width)),
-        up(static_cast<size_t>(count * 2 * ffn)), hidden(static_cast<size_t>(count * ffn)),
-        y(x.size());
-    for (int64_t i = 0; i < count; ++i) {
-      std::copy_n(args.x.row(static_cast<int64_t>(picks[static_cast<size_t>(i)] / k)), width,
-                  x.data() + i * width);
+    num_twins_ = std::ranges::count_if(rows, [&](int64_t t) { return t < twins; });
+    for (int64_t i = 0; i < num_twins_; ++i) {
+      rows.push_back(first_twin + rows[static_cast<size_t>(i)]);
     }
-    MatmulArgs first;
-    first.x = make_matrix(x.data(), count, width);
-    first.weight = args.gate_up[e].get();
-    first.y = make_matrix(up.data(), count, 2 * ffn);
-    matmul(first);
-    inner_->activate_and_multiply(first.y, args.activation, make_matrix(hidden.data(), count, ffn));
-    MatmulArgs second;
-    second.x = make_matrix(hidden.data(), count, ffn);
-    second.weight = args.down[e].get();
-    second.y = make_matrix(y.data(), count, width);
-    matmul(second);
+    const auto count = static_cast<int64_t>(rows.size());
+    if (count == 0) continue;
+    std::vector<float> x(static_cast<size_t>(count * width)), y(x.size());
     for (int64_t i = 0; i < count; ++i) {
-      const size_t pick = picks[static_cast<size_t>(i)];
-      float* to = sum.data() + static_cast<int64_t>(pick / k) * width;
-      for (int64_t c = 0; c < width; ++c)
-        to[c] += shares[pick] * y[static_cast<size_t>(i * width + c)];
+      std::copy_n(args.x.row(rows[static_cast<size_t>(i)]), width, x.data() + i * width);
+    }
+    run_expert(args, e, make_matrix(x.data(), count, width), make_matrix(y.data(), count, width));
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t t = rows[static_cast<size_t>(i)];
+      if (!chosen_by(t)) continue;
+      for (int64_t c = 0; c < width; ++c) {
+        sum[static_cast<size_t>(t * width + c)] += share[t] * y[static_cast<size_t>(i * width + c)];
+      }
     }
   }
+  num_twins_ = twins;
   for (int64_t t = 0; t < tokens; ++t) {
     for (int64_t c = 0; c < width; ++c) {
       const float v = args.branch_scale * sum[static_cast<size_t>(t * width + c)];

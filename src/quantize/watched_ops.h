@@ -7,6 +7,11 @@
 //
 // Experts are computed one after the other, their products as any other. All layers share the KV
 // memory of the first, since a layer's keys are not read after it. One thread at a time.
+//
+// Twins: a pass may end in `num_twins` rows that repeat its first ones and are to stay what the
+// unquantized model gives, while the others go on from quantized products. Every product that is
+// shown then ends in such rows, an expert's too: of a token that either row sends to it, it gets
+// both, and what the router did not ask for is dropped.
 #pragma once
 
 #include <memory>
@@ -23,8 +28,9 @@ namespace ruvllm {
 
 class WatchedOps : public Ops {
  public:
-  WatchedOps(std::unique_ptr<Ops> inner, const std::vector<IsqMatrix>& matrices, StopFlag stop)
-      : inner_(std::move(inner)), matrices_(matrices), stop_(stop) {}
+  WatchedOps(std::unique_ptr<Ops> inner, const std::vector<IsqMatrix>& matrices, StopFlag stop,
+             int64_t num_twins = 0)
+      : inner_(std::move(inner)), matrices_(matrices), stop_(stop), num_twins_(num_twins) {}
 
   // Of the passes so far; none of them means anything when it is an error.
   const Status& status() const { return status_; }
@@ -65,19 +71,29 @@ class WatchedOps : public Ops {
 
   // y = the product with these matrices instead, in f32.
   Status multiply(const MatmulArgs& args, const std::vector<QuantizedMatrix>& quantized);
+  // The device itself, which shows nothing.
+  Ops& inner() { return *inner_; }
+  // Of the product at hand: so many of its last rows are the twins of its first.
+  int64_t num_twins() const { return num_twins_; }
 
   const std::vector<IsqMatrix>& matrices() const { return matrices_; }
   StopFlag stop() const { return stop_; }
 
  private:
   bool stopped();
+  void run_expert(const MoeArgs& args, size_t expert, MatrixF32 x, MatrixF32 y);
 
   std::unique_ptr<Ops> inner_;
   const std::vector<IsqMatrix>& matrices_;
   StopFlag stop_;
+  int64_t num_twins_;
   Status status_;
   std::unordered_map<const std::byte*, size_t> by_data_;  // where a matrix's elements begin
   std::unordered_map<const Weight*, Site> sites_;
 };
+
+// Rows [first, first + count) of a product.
+MatmulArgs rows_of(const MatmulArgs& args, int64_t first, int64_t count);
+ConstMatrixF32 rows_of(ConstMatrixF32 x, int64_t first, int64_t count);
 
 }  // namespace ruvllm
