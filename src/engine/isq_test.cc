@@ -25,19 +25,22 @@ namespace {
 namespace fs = std::filesystem;
 
 TEST_F(Isq, MethodsStayNearTheModelAndFewerBitsAreFarther) {
-  const std::vector<float> plain = logits(path_, exact(""));
+  const std::vector<float>& plain = plain_logits();
   const auto error = [&](const char* isq) {
     return relative_rms(logits(path_, exact(isq)), plain);
+  };
+  const auto calibrated = [&](const char* isq) {
+    return relative_rms(logits_of(demo_by(isq).checkpoint, exact(""), ids_), plain);
   };
   const double rtn8 = error("rtn8");
   EXPECT_GT(rtn8, 0.0);
   EXPECT_LT(rtn8, 0.02);
-  EXPECT_LT(error("smoothquant8"), 0.05);
+  EXPECT_LT(calibrated("smoothquant8"), 0.05);
   const double rtn4 = error("rtn4:g32");
   EXPECT_GT(rtn4, rtn8);
   EXPECT_LT(rtn4, 0.2);
-  EXPECT_LT(error("awq4:g32"), 0.2);
-  EXPECT_LT(error("gptq4:g32"), 0.2);
+  EXPECT_LT(calibrated("awq4:g32"), 0.2);
+  EXPECT_LT(calibrated("gptq4:g32"), 0.2);
   // Nothing changes where everything is kept.
   EXPECT_EQ(error("rtn4,embed=keep,layers=keep,lm_head=keep"), 0.0);
 }
@@ -45,9 +48,10 @@ TEST_F(Isq, MethodsStayNearTheModelAndFewerBitsAreFarther) {
 // Scales that a method moves between a matrix and its inputs must not reach an adapter of the same
 // matrix: it was trained on the inputs as they are.
 TEST_F(Isq, AdaptersStayWithinTheSumOfTheDivergences) {
-  const auto checkpoint = open_checkpoint(path_);
-  ASSERT_TRUE(checkpoint);
-  const ModelConfig& config = (*checkpoint)->config;
+  auto opened = open_checkpoint(path_);
+  ASSERT_TRUE(opened);
+  const std::shared_ptr<const Checkpoint> checkpoint = *std::move(opened);
+  const ModelConfig& config = checkpoint->config;
   const std::string folder = test::make_temp_dir();
   constexpr int64_t kRank = 4;
   SafetensorsWriter writer;
@@ -77,11 +81,11 @@ TEST_F(Isq, AdaptersStayWithinTheSumOfTheDivergences) {
       << R"({"peft_type":"LORA","r":4,"lora_alpha":8,)"
       << R"("target_modules":["q_proj","v_proj","up_proj","down_proj"]})";
   // Logits without and with the adapter.
-  const auto both_ways = [&](const char* isq) {
+  const auto both_ways = [&](const std::shared_ptr<const Checkpoint>& source) {
     std::array<std::vector<float>, 2> out;
-    LoadOptions options = exact(isq);
+    LoadOptions options = exact("");
     options.adapters = {{"a", folder}};
-    auto parts = load_model_parts(path_, options);
+    auto parts = load_model_parts("same", source, options);
     EXPECT_TRUE(parts) << (parts ? "" : parts.error().message);
     if (!parts) return out;
     EdgeModel model(std::move(*parts));
@@ -91,12 +95,12 @@ TEST_F(Isq, AdaptersStayWithinTheSumOfTheDivergences) {
     }
     return out;
   };
-  const auto [plain, with_adapter] = both_ways("");
+  const auto [plain, with_adapter] = both_ways(checkpoint);
   const double of_adapter = relative_rms(with_adapter, plain);
   EXPECT_GT(of_adapter, 0.03) << "the adapter does something";
   EXPECT_LT(of_adapter, 1.0);
   for (const char* isq : {"awq4:g32", "gptq4:g32", "smoothquant8"}) {
-    const auto [quantized, together] = both_ways(isq);
+    const auto [quantized, together] = both_ways(demo_by(isq).checkpoint);
     const double of_isq = relative_rms(quantized, plain);
     const double of_both = relative_rms(together, plain);
     const double beside_adapter = relative_rms(together, with_adapter);
@@ -210,23 +214,16 @@ TEST_F(Isq, SavedAndReadBackIsTheSame) {
   const std::string folder =
       concat(testing::TempDir(), "isq_saved_", static_cast<int64_t>(::getpid()));
   fs::remove_all(folder);
-  const LoadOptions options = exact("awq4:g64");
-  auto checkpoint = open_checkpoint(path_);
-  ASSERT_TRUE(checkpoint);
-  const auto text = load_text_parts(path_);
-  ASSERT_TRUE(text);
-  const Result<const Tokenizer*> tokenizer = text->tokenizer.get();
-  IsqSummary summary;
-  const auto quantized =
-      quantize_checkpoint(std::move(*checkpoint), tokenizer, options, {}, &summary);
-  ASSERT_TRUE(quantized) << quantized.error().message;
+  const LoadOptions options = exact("awq4:g32");
+  const auto& [quantized, summary] = demo_by("awq4:g32");
+  ASSERT_TRUE(quantized);
   EXPECT_GT(summary.bits_per_weight, 4.0);
   EXPECT_LT(summary.bits_per_weight, 9.0);
-  const auto saved = save_quantized(**quantized, folder, {{}, {}, summary.isq});
+  const auto saved = save_quantized(*quantized, folder, {{}, {}, summary.isq});
   ASSERT_TRUE(saved) << saved.error().message;
   EXPECT_EQ(logits(folder, exact("")), logits(path_, options));
   // Not over a model that is there, and not quantized twice.
-  EXPECT_FALSE(save_quantized(**quantized, folder, {{}, {}, summary.isq}));
+  EXPECT_FALSE(save_quantized(*quantized, folder, {{}, {}, summary.isq}));
   const auto twice = load_model_parts(folder, exact("rtn4"));
   ASSERT_FALSE(twice);
   EXPECT_NE(twice.error().message.find("isq8"), std::string::npos) << twice.error().message;

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -64,11 +65,33 @@ class Isq : public testing::Test {
   // --isq as `ruvllm quantize` does it.
   static Result<std::shared_ptr<const Checkpoint>> quantized(const std::string& path,
                                                              const LoadOptions& options,
-                                                             const IsqRun& run = {}) {
+                                                             const IsqRun& run = {},
+                                                             IsqSummary* summary = nullptr) {
     RUVLLM_ASSIGN(std::shared_ptr<const Checkpoint> checkpoint, open_checkpoint(path));
     RUVLLM_ASSIGN(const TextParts text, load_text_parts(path));
     const Result<const Tokenizer*> tokenizer = text.tokenizer.get();
-    return quantize_checkpoint(std::move(checkpoint), tokenizer, options, run);
+    return quantize_checkpoint(std::move(checkpoint), tokenizer, options, run, summary);
+  }
+
+  struct Quantized {
+    std::shared_ptr<const Checkpoint> checkpoint;  // null, a failure noted: it cannot be made
+    IsqSummary summary;
+  };
+  // The demo model by exact(isq), made once per process: for tests of what becomes of it.
+  const Quantized& demo_by(const std::string& isq) {
+    static std::map<std::string, Quantized> made;
+    Quantized& entry = made[isq];
+    if (entry.checkpoint != nullptr) return entry;
+    auto now = quantized(path_, exact(isq), {}, &entry.summary);
+    EXPECT_TRUE(now) << isq << ": " << (now ? "" : now.error().message);
+    if (now) entry.checkpoint = *std::move(now);
+    return entry;
+  }
+
+  // Of the model itself, computed once per process.
+  const std::vector<float>& plain_logits() {
+    static const std::vector<float> plain = logits(path_, exact(""));
+    return plain;
   }
 
   std::string path_;
