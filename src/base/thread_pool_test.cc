@@ -138,17 +138,23 @@ TEST(YieldingThread, RunsTheWorkBeforeItReturnsAndLeavesTheCallersPriority) {
     worker = std::this_thread::get_id();
     niceness = ::getpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)));
   });
-  const auto clock = [] { return std::chrono::steady_clock::now(); };
-  const auto begin = clock();
   yield_between();  // not in this thread
+  std::chrono::nanoseconds worked{};
+  std::chrono::nanoseconds slept{};
   run_yielding([&] {
-    timespec used{};
-    while (used.tv_sec == 0 && used.tv_nsec < 5'000'000) {
-      ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
-    }
+    const auto clock = [] { return std::chrono::steady_clock::now(); };
+    const auto used = [] {  // may advance in ticks of 10 ms
+      timespec t{};
+      ::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+      return std::chrono::seconds(t.tv_sec) + std::chrono::nanoseconds(t.tv_nsec);
+    };
+    const auto first = used();
+    while (worked < std::chrono::milliseconds(5)) worked = used() - first;
+    const auto begin = clock();
     yield_between();
+    slept = clock() - begin;
   });
-  EXPECT_GE(clock() - begin, std::chrono::milliseconds(15)) << "5 of work, 10 of sleep";
+  EXPECT_GE(slept, 2 * worked);
   EXPECT_NE(worker, std::thread::id());
   EXPECT_NE(worker, caller);
   const int own = ::getpriority(PRIO_PROCESS, static_cast<id_t>(::syscall(SYS_gettid)));

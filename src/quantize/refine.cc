@@ -11,7 +11,7 @@
 namespace ruvllm {
 namespace {
 
-constexpr int64_t kRows = 64;    // rows of one task: what is read of H serves all of them
+constexpr int64_t kRows = 256;   // rows of one task at most: what is read of H serves all of them
 constexpr int64_t kBlock = 128;  // columns decided before the others hear of it
 constexpr int64_t kTile = 128;   // columns of H copied at a time
 
@@ -22,18 +22,20 @@ constexpr int64_t kTile = 128;   // columns of H copied at a time
 class RowDescent {
  public:
   RowDescent(QuantizedMatrix& matrix, ConstMatrixF32 w, const std::vector<float>& hessian,
-             const RefineOptions& options, int64_t first_row)
+             const RefineOptions& options, int64_t first_row, int64_t num_rows)
       : matrix_(matrix),
         h_(hessian.data()),
         options_(options),
         first_(first_row),
-        count_(std::min(kRows, matrix.rows - first_row)),
+        count_(std::min(num_rows, matrix.rows - first_row)),
         cols_(matrix.cols),
         value_(static_cast<size_t>(count_ * cols_)),
         gradient_(value_.size()),
         change_(static_cast<size_t>(count_ * kBlock)),
         changed_(change_.size()),
         num_changed_(static_cast<size_t>(count_)),
+        all_changes_(static_cast<size_t>(count_ / kTermRows * kTermRows * kBlock)),
+        many_changed_(static_cast<size_t>(count_ / kTermRows)),
         steps_(static_cast<size_t>(count_ * matrix.group_size)),
         diagonal_(static_cast<size_t>(kBlock * kBlock)),
         tile_(static_cast<size_t>(kBlock * kTile)) {
@@ -75,10 +77,34 @@ class RowDescent {
   void apply_changes(int64_t begin, int64_t end, int64_t keep, int64_t keep_end) {
     if (std::all_of(num_changed_.begin(), num_changed_.end(), [](int64_t n) { return n == 0; }))
       return;
+    lay_out_changes(end - begin);
     for (int64_t column = 0; column < cols_; column += kTile) {
       if (column < keep || column >= keep_end) apply_tile(begin, end - begin, column);
     }
     std::fill(num_changed_.begin(), num_changed_.end(), 0);
+  }
+
+  // Where most of some rows' numbers have changed these rows go together, each with a change, if
+  // only by 0, of every column.
+  void lay_out_changes(int64_t num_terms) {
+    for (size_t i = 0; i < many_changed_.size(); ++i) {
+      const auto first = static_cast<int64_t>(i) * kTermRows;
+      int64_t sum = 0;
+      for (int64_t r = first; r < first + kTermRows; ++r) {
+        sum += num_changed_[static_cast<size_t>(r)];
+      }
+      many_changed_[i] = 3 * sum > 2 * kTermRows * num_terms;
+      if (!many_changed_[i]) continue;
+      float* const to = all_changes_.data() + first * kBlock;
+      std::fill_n(to, kTermRows * num_terms, 0.0f);
+      for (int64_t r = 0; r < kTermRows; ++r) {
+        const int64_t from = (first + r) * kBlock;
+        for (int64_t j = 0; j < num_changed_[static_cast<size_t>(first + r)]; ++j) {
+          const auto place = static_cast<size_t>(from + j);
+          to[changed_[place] * kTermRows + r] = change_[place];
+        }
+      }
+    }
   }
 
   void apply_tile(int64_t begin, int64_t num_terms, int64_t column) {
@@ -99,13 +125,28 @@ class RowDescent {
     for (int64_t s = 0; s < num_strips; ++s) {
       const float* strip = tile_.data() + s * kBlock * kStripWidth;
       const int64_t part = std::min(kStripWidth, width - s * kStripWidth);
-      for (int64_t r = 0; r < count_; ++r) {
-        float* y = gradient(r) + column + s * kStripWidth;
+      const int64_t at = column + s * kStripWidth;
+      for (int64_t r = 0; r < count_;) {
+        const auto rows = static_cast<size_t>(r / kTermRows);
+        if (part == kStripWidth && rows < many_changed_.size() && many_changed_[rows]) {
+          float* y[kTermRows];
+          for (int64_t i = 0; i < kTermRows; ++i) {
+            y[i] = gradient(r + i) + at;
+            const float* next = gradient(std::min(r + i + kTermRows, count_ - 1)) + at;
+            __builtin_prefetch(next, 1);
+            __builtin_prefetch(next + 16, 1);
+          }
+          subtract_all_terms(y, all_changes_.data() + r * kBlock, num_terms, strip);
+          r += kTermRows;
+          continue;
+        }
+        float* y = gradient(r) + at;
         float padded[kStripWidth] = {};
         if (part < kStripWidth) std::copy_n(y, part, padded);
         subtract_terms(part < kStripWidth ? padded : y, change_.data() + r * kBlock,
                        changed_.data() + r * kBlock, num_changed_[static_cast<size_t>(r)], strip);
         if (part < kStripWidth) std::copy_n(padded, part, y);
+        ++r;
       }
     }
   }
@@ -236,6 +277,8 @@ class RowDescent {
   std::vector<float> change_;         // [rows, block], of each row num_changed_ numbers
   std::vector<uint8_t> changed_;      // [rows, block], their columns within it
   std::vector<int64_t> num_changed_;  // [rows]
+  std::vector<float> all_changes_;    // [rows / kTermRows, block, kTermRows], of rows many_changed_
+  std::vector<bool> many_changed_;    // [rows / kTermRows]
   std::vector<float> steps_;          // [rows, group]
   std::vector<float> diagonal_;       // [block, block]
   std::vector<float> tile_;           // [strips of a tile, block, strip]
@@ -247,9 +290,11 @@ void refine(QuantizedMatrix& matrix, ConstMatrixF32 w, const std::vector<float>&
             const RefineOptions& options, ThreadPool& pool) {
   RUVLLM_CHECK(hessian.size() == static_cast<size_t>(matrix.cols * matrix.cols), hessian.size());
   RUVLLM_CHECK(w.rows == matrix.rows && w.cols == matrix.cols, w.rows, w.cols);
-  pool.parallel_for((matrix.rows + kRows - 1) / kRows, [&](int64_t task, int) {
+  // A row's descent is the same beside whichever others.
+  const int64_t rows = std::clamp(matrix.rows / pool.num_threads(), int64_t{1}, kRows);
+  pool.parallel_for((matrix.rows + rows - 1) / rows, [&](int64_t task, int) {
     if (options.stop.raised()) return;
-    RowDescent(matrix, w, hessian, options, task * kRows).run();
+    RowDescent(matrix, w, hessian, options, task * rows, rows).run();
   });
 }
 

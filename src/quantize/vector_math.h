@@ -43,5 +43,10 @@ inline void subtract_terms(float* y, const float* e, const uint8_t* index, int64
                            const float* strip) {
   quantizer_kernels().subtract_terms(y, e, index, num_terms, strip);
 }
+inline constexpr int64_t kTermRows = kernels::kTermRows;
+inline void subtract_all_terms(float* const* y, const float* e, int64_t num_terms,
+                               const float* strip) {
+  quantizer_kernels().subtract_all_terms(y, e, num_terms, strip);
+}
 
 }  // namespace ruvllm

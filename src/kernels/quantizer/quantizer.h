@@ -22,6 +22,7 @@ struct GridRanges {
 constexpr int kMostGridRanges = 32;
 // Columns of a strip: a part of a matrix whose rows lie one behind the other.
 constexpr int64_t kStripWidth = 32;
+constexpr int64_t kTermRows = 4;
 constexpr int64_t kMostProductRows = 64;
 constexpr int64_t kMostProductTerms = 64;
 
@@ -60,6 +61,11 @@ struct QuantizerKernels {
   // in order: subtract_rows for the rows of a strip that count.
   void (*subtract_terms)(float* y, const float* e, const uint8_t* index, int64_t num_terms,
                          const float* strip);
+
+  // subtract_terms for kTermRows rows at once, of all terms: y[r][k] -= sum over j < num_terms of
+  // e[j * kTermRows + r] * strip[j * kStripWidth + k], j in order.
+  void (*subtract_all_terms)(float* const* y, const float* e, int64_t num_terms,
+                             const float* strip);
 
   // out[i * out_stride + k] += sum over t < num_terms of left[t * stride + i] * right[t * stride +
   // k], i < num_rows, k < count: t in order in f32, the sum added in f64. num_rows is at most

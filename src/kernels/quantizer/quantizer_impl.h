@@ -4,6 +4,8 @@
 // another ABI where registers are narrower.)
 #pragma once
 
+#include <stddef.h>
+
 #include "kernels/quantizer/quantizer.h"
 
 namespace ruvllm::kernels {
@@ -14,6 +16,7 @@ using IntLanes = int32_t __attribute__((vector_size(32), aligned(4)));
 using AllBytes = uint8_t __attribute__((vector_size(32)));
 using ByteLanes = uint8_t __attribute__((vector_size(8), aligned(1)));
 using HalfLanes = float __attribute__((vector_size(16)));
+using UnalignedHalf = float __attribute__((vector_size(16), aligned(4)));
 using WideLanes = double __attribute__((vector_size(32), aligned(8)));
 
 // x + kShift - kShift is the nearest whole number, ties to even, of |x| < 2^22.
@@ -90,21 +93,62 @@ void subtract_terms(float* y, const float* e, const uint8_t* index, int64_t num_
   lanes(y + 24) = v3;
 }
 
+void subtract_all_terms(float* const* y, const float* e, int64_t num_terms, const float* strip) {
+  for (int64_t half = 0; half < kStripWidth; half += 16) {
+    Lanes v[kTermRows][2];
+#pragma GCC unroll 4
+    for (int r = 0; r < kTermRows; ++r) {
+      v[r][0] = lanes(y[r] + half);
+      v[r][1] = lanes(y[r] + half + 8);
+    }
+    for (int64_t j = 0; j < num_terms; ++j) {
+      const Lanes first = lanes(strip + j * kStripWidth + half);
+      const Lanes second = lanes(strip + j * kStripWidth + half + 8);
+      const float* factors = e + j * kTermRows;
+#pragma GCC unroll 4
+      for (int r = 0; r < kTermRows; ++r) {
+        v[r][0] -= first * factors[r];
+        v[r][1] -= second * factors[r];
+      }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < kTermRows; ++r) {
+      lanes(y[r] + half) = v[r][0];
+      lanes(y[r] + half + 8) = v[r][1];
+    }
+  }
+}
+
 // Four rows by sixteen columns of left^T right, both packed and filled up with zeros.
 inline void products_tile(const float* left, const float* right, int64_t num_terms, float* sums) {
   Lanes v[4][2] = {};
   for (int64_t t = 0; t < num_terms; ++t) {
     const Lanes first = lanes(right + t * kStripWidth), second = lanes(right + t * kStripWidth + 8);
     const float* factors = left + t * kMostProductRows;
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) {
       v[i][0] += first * factors[i];
       v[i][1] += second * factors[i];
     }
   }
+#pragma GCC unroll 4
   for (int i = 0; i < 4; ++i) {
     lanes(sums + i * 16) = v[i][0];
     lanes(sums + i * 16 + 8) = v[i][1];
   }
+}
+
+// Adds count <= 16 numbers.
+inline void add_in_f64(double* to, const float* v, int64_t count) {
+  if (count == 16) {
+#pragma GCC unroll 4
+    for (int j = 0; j < 16; j += 4) {
+      const HalfLanes four = *reinterpret_cast<const UnalignedHalf*>(v + j);
+      *reinterpret_cast<WideLanes*>(to + j) += __builtin_convertvector(four, WideLanes);
+    }
+    return;
+  }
+  for (int64_t j = 0; j < count; ++j) to[j] += double{v[j]};
 }
 
 void add_products(double* out, int64_t out_stride, int64_t num_rows, int64_t count,
@@ -114,24 +158,35 @@ void add_products(double* out, int64_t out_stride, int64_t num_rows, int64_t cou
   const int64_t rows = (num_rows + 3) / 4 * 4;
   for (int64_t t = 0; t < num_terms; ++t) {
     float* to = packed_left + t * kMostProductRows;
-    for (int64_t i = 0; i < num_rows; ++i) to[i] = left[t * stride + i];
+    __builtin_memcpy(to, left + t * stride, (size_t)num_rows * sizeof(float));
     for (int64_t i = num_rows; i < rows; ++i) to[i] = 0.0f;
   }
   for (int64_t k = 0; k < count; k += kStripWidth) {
     const int64_t width = count - k < kStripWidth ? count - k : kStripWidth;
     for (int64_t t = 0; t < num_terms; ++t) {
       float* to = packed_right + t * kStripWidth;
-      for (int64_t i = 0; i < width; ++i) to[i] = right[t * stride + k + i];
+      __builtin_memcpy(to, right + t * stride + k, (size_t)width * sizeof(float));
       for (int64_t i = width; i < kStripWidth; ++i) to[i] = 0.0f;
     }
     for (int64_t first = 0; first < num_rows; first += 4) {
+      // Meanwhile the next columns come, from rows far from each other.
+      for (int64_t t = first; t < first + 4 && t < num_terms && k + kStripWidth < count; ++t) {
+        const float* next = right + t * stride + k + kStripWidth;
+        __builtin_prefetch(next);
+        __builtin_prefetch(next + 16);
+        __builtin_prefetch(next + 31);
+      }
       for (int64_t half = 0; half < width; half += 16) {
+        // What the next rows' sums are added to comes from the second-level cache meanwhile.
+        for (int64_t i = first + 4; i < first + 8 && i < num_rows; ++i) {
+          __builtin_prefetch(out + i * out_stride + k + half, 1);
+          __builtin_prefetch(out + i * out_stride + k + half + 8, 1);
+        }
         float sums[64];
         products_tile(packed_left + first, packed_right + half, num_terms, sums);
         const int64_t columns = width - half < 16 ? width - half : 16;
         for (int64_t i = 0; i < 4 && first + i < num_rows; ++i) {
-          double* to = out + (first + i) * out_stride + k + half;
-          for (int64_t j = 0; j < columns; ++j) to[j] += double{sums[i * 16 + j]};
+          add_in_f64(out + (first + i) * out_stride + k + half, sums + i * 16, columns);
         }
       }
     }

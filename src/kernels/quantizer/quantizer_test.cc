@@ -73,6 +73,30 @@ TEST_P(QuantizerTest, RowsOfAStripAreSubtractedByIndex) {
   }
 }
 
+TEST_P(QuantizerTest, AllRowsOfAStripAreSubtractedFromSomeRows) {
+  test::Random random(16);
+  constexpr int64_t kMostTerms = 37;
+  const std::vector<float> strip = random.vector(kMostTerms * kStripWidth, 1.0f);
+  const std::vector<float> e = random.vector(kMostTerms * kTermRows, 1.0f);
+  for (const int64_t terms : {int64_t{0}, int64_t{1}, kMostTerms}) {
+    std::vector<float> values = random.vector(kTermRows * (kStripWidth + 3), 4.0f);
+    std::vector<float> expected = values;
+    float* y[kTermRows];
+    for (int64_t r = 0; r < kTermRows; ++r) {
+      y[r] = values.data() + r * (kStripWidth + 3);
+      for (int64_t k = 0; k < kStripWidth; ++k) {
+        for (int64_t j = 0; j < terms; ++j) {
+          expected[static_cast<size_t>(r * (kStripWidth + 3) + k)] -=
+              strip[static_cast<size_t>(j * kStripWidth + k)] *
+              e[static_cast<size_t>(j * kTermRows + r)];
+        }
+      }
+    }
+    kernels().subtract_all_terms(y, e.data(), terms, strip.data());
+    EXPECT_EQ(values, expected) << terms;
+  }
+}
+
 TEST_P(QuantizerTest, ProductsAreAddedInF64) {
   test::Random random(3);
   for (const int64_t count : kCounts) {
