@@ -11,9 +11,10 @@
 namespace ruvllm {
 namespace {
 
-constexpr int64_t kRows = 256;   // rows of one task at most: what is read of H serves all of them
-constexpr int64_t kBlock = 128;  // columns decided before the others hear of it
-constexpr int64_t kTile = 128;   // columns of H copied at a time
+constexpr int64_t kTogether = 64;  // rows that go on until none of them changes
+constexpr int64_t kRows = 256;     // rows of one task at most: what is read of H serves all of them
+constexpr int64_t kBlock = 128;    // columns decided before the others hear of it
+constexpr int64_t kTile = 128;     // columns of H copied at a time
 
 // Some rows on their way down. `gradient_` is H (w - q), half the negative slope. A change of q[k]
 // by e takes e H[k] from it: at once in the columns of k's block, which are decided next, and in
@@ -34,6 +35,7 @@ class RowDescent {
         change_(static_cast<size_t>(count_ * kBlock)),
         changed_(change_.size()),
         num_changed_(static_cast<size_t>(count_)),
+        settled_(static_cast<size_t>((count_ + kTogether - 1) / kTogether)),
         all_changes_(static_cast<size_t>(count_ / kTermRows * kTermRows * kBlock)),
         many_changed_(static_cast<size_t>(count_ / kTermRows)),
         steps_(static_cast<size_t>(count_ * matrix.group_size)),
@@ -54,7 +56,7 @@ class RowDescent {
   void run() {
     for (int sweep = 0; sweep < options_.sweeps; ++sweep) {
       fit_scales();
-      if (!options_.codes || fit_codes() == 0) return;
+      if (!options_.codes || !fit_codes()) return;
     }
   }
 
@@ -62,6 +64,7 @@ class RowDescent {
   float* values(int64_t r) { return value_.data() + r * cols_; }
   float* gradient(int64_t r) { return gradient_.data() + r * cols_; }
   float* step(int64_t r) { return steps_.data() + r * matrix_.group_size; }
+  bool settled(int64_t r) const { return settled_[static_cast<size_t>(r / kTogether)]; }
   uint8_t* codes(int64_t r) { return matrix_.codes.data() + (first_ + r) * cols_; }
 
   // The value of row r at column `at` of the block has changed by e, and the columns outside do not
@@ -174,6 +177,7 @@ class RowDescent {
       const int64_t end = std::min(begin + kBlock, cols_);
       copy_diagonal(begin);
       for (int64_t r = 0; r < count_; ++r) {
+        if (settled(r)) continue;
         for (int64_t at = begin; at < end; at += size) {
           const int64_t count = std::min(size, end - at);
           if (!fit_scale(r, at, count, diagonal(begin, at) + (at - begin), kBlock)) continue;
@@ -191,7 +195,7 @@ class RowDescent {
     std::array<bool, kRows> fitted = {};
     for (int64_t r = 0; r < count_; ++r) {
       fitted[static_cast<size_t>(r)] =
-          fit_scale(r, begin, end - begin, h_ + begin * cols_ + begin, cols_);
+          !settled(r) && fit_scale(r, begin, end - begin, h_ + begin * cols_ + begin, cols_);
     }
     for (int64_t from = begin; from < end; from += kBlock) {
       const int64_t to = std::min(from + kBlock, end);
@@ -231,19 +235,24 @@ class RowDescent {
     return true;
   }
 
-  // Each code once, in order; gives how many changed.
-  int64_t fit_codes() {
-    int64_t changed = 0;
+  // Each code once, in order. Rows have settled, kTogether of them at a time, when none of their
+  // codes changes; gives whether any have not.
+  bool fit_codes() {
+    std::vector<bool> changes(settled_.size());
     for (int64_t begin = 0; begin < cols_; begin += kBlock) {
       const int64_t end = std::min(begin + kBlock, cols_);
       copy_diagonal(begin);
       for (int64_t r = 0; r < count_; ++r) {
+        if (settled(r)) continue;
         fit_codes(r, begin, end);
-        changed += num_changed_[static_cast<size_t>(r)];
+        if (num_changed_[static_cast<size_t>(r)] > 0) {
+          changes[static_cast<size_t>(r / kTogether)] = true;
+        }
       }
       apply_changes(begin, end, begin, end);
     }
-    return changed;
+    for (size_t i = 0; i < changes.size(); ++i) settled_[i] = !changes[i];
+    return std::find(changes.begin(), changes.end(), true) != changes.end();
   }
 
   // The codes of a block.
@@ -277,6 +286,7 @@ class RowDescent {
   std::vector<float> change_;         // [rows, block], of each row num_changed_ numbers
   std::vector<uint8_t> changed_;      // [rows, block], their columns within it
   std::vector<int64_t> num_changed_;  // [rows]
+  std::vector<bool> settled_;         // [rows / kTogether]
   std::vector<float> all_changes_;    // [rows / kTermRows, block, kTermRows], of rows many_changed_
   std::vector<bool> many_changed_;    // [rows / kTermRows]
   std::vector<float> steps_;          // [rows, group]
@@ -290,8 +300,9 @@ void refine(QuantizedMatrix& matrix, ConstMatrixF32 w, const std::vector<float>&
             const RefineOptions& options, ThreadPool& pool) {
   RUVLLM_CHECK(hessian.size() == static_cast<size_t>(matrix.cols * matrix.cols), hessian.size());
   RUVLLM_CHECK(w.rows == matrix.rows && w.cols == matrix.cols, w.rows, w.cols);
-  // A row's descent is the same beside whichever others.
-  const int64_t rows = std::clamp(matrix.rows / pool.num_threads(), int64_t{1}, kRows);
+  // Whole kTogether, so that it is the same on any number of threads.
+  const int64_t share = (matrix.rows + pool.num_threads() - 1) / pool.num_threads();
+  const int64_t rows = std::min((share + kTogether - 1) / kTogether * kTogether, kRows);
   pool.parallel_for((matrix.rows + rows - 1) / rows, [&](int64_t task, int) {
     if (options.stop.raised()) return;
     RowDescent(matrix, w, hessian, options, task * rows, rows).run();
