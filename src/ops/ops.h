@@ -49,8 +49,8 @@ class Weight {
 struct WeightOptions {
   ComputeType compute = ComputeType::kAuto;  // kF32: exact
   bool is_embedding = false;  // also read by embed(): rows must be recoverable exactly
-  bool embedding_only =
-      false;  // read by embed() and by no product: a file's bytes stay as they are
+  // Read by embed() and by no product: a file's bytes stay as they are.
+  bool embedding_only = false;
 };
 
 class QuantizedSource;
