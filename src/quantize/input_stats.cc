@@ -19,7 +19,7 @@ void InputStats::add(ConstMatrixF32 x, ThreadPool& pool) {
   constexpr int64_t kColumns = 256;  // of a task: each sum sees the rows in order
   pool.parallel_for((cols_ + kColumns - 1) / kColumns, [&](int64_t task, int) {
     const auto begin = static_cast<size_t>(task * kColumns);
-    const size_t end = std::min(begin + kColumns, max_abs_.size());
+    const auto end = static_cast<size_t>(std::min((task + 1) * kColumns, cols_));
     for (int64_t t = 0; t < x.rows; ++t) {
       const float* row = x.row(t);
       for (size_t k = begin; k < end; ++k) {
