@@ -42,7 +42,7 @@ def run_block(block, code, python, environment):
     with tempfile.TemporaryDirectory() as folder:
         for name in ("docs", "models", "tools"):
             os.symlink(ROOT / name, os.path.join(folder, name))
-        result = subprocess.run(argv, capture_output=True, text=True, timeout=120, cwd=folder,
+        result = subprocess.run(argv, capture_output=True, text=True, timeout=600, cwd=folder,
                                 env=environment)
     if result.returncode != 0 or '"error"' in result.stdout:
         print(f"FAILED: {title}\n{result.stdout[-1000:]}{result.stderr[-2000:]}")
