@@ -258,6 +258,7 @@ bool all_finite(const float* v, int64_t count) {
   Lanes sums[4] = {};
   int64_t k = 0;
   for (; k + 32 <= count; k += 32) {
+#pragma GCC unroll 4
     for (int i = 0; i < 4; ++i) sums[i] += lanes(v + k + 8 * i) * 0.0f;
   }
   Lanes sum = (sums[0] + sums[1]) + (sums[2] + sums[3]);

@@ -11,6 +11,7 @@
 #include "kernels/matmul/float_dot_model.h"
 #include "kernels/matmul/matmul_kernels.h"
 #include "ops/cpu/cpu_ops.h"
+#include "ops/cpu/fixed_source_test_util.h"
 #include "tensor/dequantize.h"
 #include "tensor/quantized_matrix.h"
 #include "tensor/random_quantized.h"
@@ -302,24 +303,6 @@ TEST(CpuMatmul, FusedSourcesOfDifferentFormatsAndTransposedOnes) {
   }
 }
 
-// Codes with scales, zero points and an input transform, as AWQ, GPTQ and the quantizers make them.
-class FixedSource final : public QuantizedSource {
- public:
-  explicit FixedSource(QuantizedMatrix matrix) : matrix_(std::move(matrix)) {}
-  Result<QuantizedMatrix> read() const override { return matrix_; }
-  std::string_view layout() const override { return "test"; }
-  uint64_t stored_bytes() const override { return matrix_.codes.size(); }
-  const QuantizedMatrix& matrix() const { return matrix_; }
-  WeightSource source() const {
-    return {
-        make_view(static_cast<const float*>(nullptr), DType::kF32, {matrix_.rows, matrix_.cols}),
-        false, this};
-  }
-
- private:
-  QuantizedMatrix matrix_;
-};
-
 QuantizedMatrix random_symmetric(int32_t bits, int64_t rows, int64_t cols, int64_t group_size,
                                  uint64_t seed) {
   QuantizedMatrix matrix = test::random_codes(bits, rows, cols, group_size, seed);
@@ -342,7 +325,7 @@ TEST(CpuMatmul, CodesBecomePanelsAndKeepTheirTransforms) {
   const int64_t k = 192;
   const InputTransform scaled = random_transform(k, 3, 0);
   const InputTransform rotated = random_transform(k, 5, 64);
-  std::vector<FixedSource> sources;
+  std::vector<test::FixedSource> sources;
   int index = 0;
   for (const int32_t bits : {8, 4, 3, 2, 4, 8}) {
     QuantizedMatrix matrix = random_symmetric(bits, 9 + 5 * index, k, index % 2 == 0 ? 64 : k,
@@ -359,7 +342,7 @@ TEST(CpuMatmul, CodesBecomePanelsAndKeepTheirTransforms) {
   for (const IsaLevel level : levels_here()) {
     CpuOps ops(2, level);
     std::vector<WeightSource> list;
-    for (const FixedSource& source : sources) list.push_back(source.source());
+    for (const test::FixedSource& source : sources) list.push_back(source.source());
     auto weight = ops.make_weight(list, {.compute = ComputeType::kAuto});
     ASSERT_TRUE(weight.has_value()) << weight.error().message;
     const auto n = static_cast<size_t>((*weight)->rows());
@@ -373,7 +356,7 @@ TEST(CpuMatmul, CodesBecomePanelsAndKeepTheirTransforms) {
           0, std::memcmp(alone.data(), y.data() + static_cast<size_t>(i) * n, n * sizeof(float)));
     }
     int64_t at = 0;
-    for (const FixedSource& source : sources) {
+    for (const test::FixedSource& source : sources) {
       const QuantizedMatrix& matrix = source.matrix();
       std::vector<float> want(static_cast<size_t>(k));
       std::vector<float> got(want);

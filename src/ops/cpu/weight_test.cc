@@ -6,34 +6,17 @@
 
 #include "kernels/cpu_isa.h"
 #include "ops/cpu/cpu_ops.h"
+#include "ops/cpu/fixed_source_test_util.h"
 #include "tensor/quantized_matrix.h"
 #include "tensor/random_quantized.h"
 
 namespace ruvllm {
 namespace {
 
-class Whole : public QuantizedSource {
- public:
-  explicit Whole(QuantizedMatrix matrix) : matrix_(std::move(matrix)) {}
-  Result<QuantizedMatrix> read() const override { return matrix_; }
-  std::string_view layout() const override { return "test"; }
-  uint64_t stored_bytes() const override { return matrix_.codes.size(); }
-
-  const QuantizedMatrix& matrix() const { return matrix_; }
-  WeightSource source() const {
-    return {
-        make_view(static_cast<const float*>(nullptr), DType::kF32, {matrix_.rows, matrix_.cols}),
-        false, this};
-  }
-
- private:
-  QuantizedMatrix matrix_;
-};
-
 // Row by row; from row `broken` on there are none.
-class ByRow final : public Whole {
+class ByRow final : public test::FixedSource {
  public:
-  ByRow(QuantizedMatrix matrix, int64_t broken) : Whole(std::move(matrix)), broken_(broken) {}
+  ByRow(QuantizedMatrix matrix, int64_t broken) : FixedSource(std::move(matrix)), broken_(broken) {}
   Result<QuantizedMatrix> read() const override {
     return fail(ErrorCode::kInternal, "read() of a source that makes rows");
   }
@@ -109,7 +92,7 @@ TEST(CpuWeight, RowsMadeOneByOneGiveTheSame) {
     CpuOps ops(2, level);
     for (const QuantizedMatrix& matrix : some_matrices()) {
       for (const WeightOptions& options : kOptions) {
-        const Whole whole(matrix);
+        const test::FixedSource whole(matrix);
         const ByRow by_row(matrix, matrix.rows);
         const WeightSource sources[] = {whole.source(), by_row.source()};
         const auto expected = ops.make_weight({&sources[0], 1}, options);
