@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 
 from export import load_export
 from make_data import ChatFormat, eval_text_files, python_files, read
-from model import Config, Llama
+from model import SHAPES, Llama
 from qa import normalize
 
 MAX_ANSWER = 64
@@ -96,6 +96,7 @@ def print_samples(model, tok):
 def main():
     p = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     p.add_argument("--model-dir", required=True)
+    p.add_argument("--shape", choices=SHAPES, default="demo")
     p.add_argument("--questions")
     p.add_argument("--text-dir")
     p.add_argument("--python-dir")
@@ -106,7 +107,7 @@ def main():
     a = p.parse_args()
     torch.set_num_threads(a.threads)
     tok = Tokenizer.from_file(os.path.join(a.model_dir, "tokenizer.json"))
-    model = Llama(Config())
+    model = Llama(SHAPES[a.shape])
     load_export(model, a.model_dir)
     if a.questions:
         with open(a.questions, encoding="utf-8") as f:

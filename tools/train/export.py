@@ -12,7 +12,7 @@ import os
 import torch
 from safetensors.torch import load_file, save_file
 
-from model import Config
+from model import SHAPES
 
 
 def load_export(model, folder):
@@ -46,11 +46,12 @@ def main():
     a = p.parse_args()
     with open(os.path.join(a.out, "tokenizer.json"), encoding="utf-8") as f:
         ids = {t["content"]: t["id"] for t in json.load(f)["added_tokens"]}
-    state = torch.load(a.checkpoint, weights_only=True)["model"]
+    checkpoint = torch.load(a.checkpoint, weights_only=True)
+    state = checkpoint["model"]
     save_file({k: v.to(torch.bfloat16).contiguous() for k, v in state.items()},
               os.path.join(a.out, "model.safetensors"), metadata={"format": "pt"})
     os.chmod(os.path.join(a.out, "model.safetensors"), 0o644)
-    config = hf_config(Config(), ids)
+    config = hf_config(SHAPES[checkpoint.get("shape", "demo")], ids)
     write_json(a.out, "config.json", config)
     write_json(a.out, "generation_config.json", {
         "bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"],

@@ -1,7 +1,8 @@
 """The model: a plain Llama decoder. Parameter names are those of transformers' LlamaForCausalLM.
 
 Pre-norm RMSNorm, grouped-query attention with rotary positions (half-split pairs), SwiGLU,
-untied input and output embeddings. `Config` is also the source of config.json.
+untied input and output embeddings. `Config` is also the source of config.json; SHAPES names the
+two that are trained here.
 """
 
 from dataclasses import dataclass
@@ -23,6 +24,12 @@ class Config:
     max_positions: int = 2048
     rope_theta: float = 10000.0
     norm_eps: float = 1e-5
+
+
+SHAPES = {
+    "demo": Config(),
+    "30m": Config(hidden=512, ffn=1536, layers=8, heads=8, kv_heads=4),  # 29.4 million parameters
+}
 
 
 class RMSNorm(nn.Module):

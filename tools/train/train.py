@@ -1,12 +1,15 @@
-"""Trains the demo model on a CPU for a given number of minutes.
+"""Trains the demo model, or a larger one grown from it, on a CPU for a given number of minutes or steps.
 
     python train.py --model-dir models/demo --text-dir BOOKS --python-dir LIB --heldout H --dev D \
         --work WORK --minutes 120 [--resume] [--from-export] [--stop-after M]
+    python train.py ... --shape 30m --grow --steps 3000     # 29 million parameters, from models/demo
 
 The learning rate and the data mix follow the share of `--minutes` that is spent, so that the
 decay ends on time however busy the machine is. `WORK/checkpoint.pt` is written every two minutes and on SIGTERM;
 `--resume` goes on from it (time already spent counts), `--from-export` starts anew from the
-weights in `--model-dir`. `WORK/log.jsonl` has one line per report.
+weights in `--model-dir`, `--grow` from a larger model that computes the same (grow.py). With `--steps` the
+rate and the mix follow the steps instead: the same run on a machine that has other work, too.
+`WORK/log.jsonl` has one line per report.
 """
 
 import argparse
@@ -24,8 +27,9 @@ from tokenizers import Tokenizer
 
 from evaluate import answer_all, bits_per_byte, score
 from export import load_export
+from grow import grown
 from make_data import Streams, eval_text_files, load_reserved, python_files, read, text_files
-from model import Config, Llama
+from model import SHAPES, Llama
 from muon import Muon
 
 
@@ -34,6 +38,9 @@ def parse():
     for name in ("--model-dir", "--text-dir", "--python-dir", "--heldout", "--dev", "--work"):
         p.add_argument(name, required=True)
     p.add_argument("--minutes", type=float, default=120)
+    p.add_argument("--steps", type=int, help="end after so many steps in all, however long they take")
+    p.add_argument("--shape", choices=SHAPES, default="demo")
+    p.add_argument("--grow", action="store_true", help="start from the weights in --model-dir, made larger")
     p.add_argument("--stop-after", type=float, default=1e9, help="stop this run after so many minutes")
     p.add_argument("--resume", action="store_true")
     p.add_argument("--from-export", action="store_true")
@@ -81,7 +88,7 @@ class Trainer:
         torch.set_num_threads(1)
         self.pool = ThreadPoolExecutor(a.threads)
         self.tok = Tokenizer.from_file(os.path.join(a.model_dir, "tokenizer.json"))
-        self.model = Llama(Config())
+        self.model = Llama(SHAPES[a.shape])
         named = list(self.model.named_parameters())
         matrices = [p for n, p in named if ".layers." in n and p.dim() == 2]
         others = [p for n, p in named if not (".layers." in n and p.dim() == 2)]
@@ -93,6 +100,10 @@ class Trainer:
             self.load()
         elif a.from_export:
             load_export(self.model, a.model_dir)
+        elif a.grow:
+            small = Llama(SHAPES["demo"])
+            load_export(small, a.model_dir)
+            self.model.load_state_dict(grown(small, self.model, a.seed))
         seed = a.seed * 1000003 + self.step  # a resumed run draws new data
         self.streams = Streams(self.tok, text_files(a.text_dir), python_files(a.python_dir)[0],
                                load_reserved(a.heldout, a.dev), seed, a.work)
@@ -103,13 +114,15 @@ class Trainer:
 
     def load(self):
         s = torch.load(self.checkpoint, weights_only=True)
+        if s.get("shape", "demo") != self.a.shape:
+            raise SystemExit(f"{self.checkpoint} is of shape {s.get('shape', 'demo')}, --shape says {self.a.shape}")
         self.model.load_state_dict(s["model"])
         self.muon.load_state_dict(s["muon"])
         self.adam.load_state_dict(s["adam"])
         self.step, self.tokens, self.spent = s["step"], s["tokens"], s["spent"]
 
     def save(self):
-        state = {"model": self.model.state_dict(), "muon": self.muon.state_dict(),
+        state = {"shape": self.a.shape, "model": self.model.state_dict(), "muon": self.muon.state_dict(),
                  "adam": self.adam.state_dict(), "step": self.step, "tokens": self.tokens, "spent": self.spent}
         torch.save(state, self.checkpoint + ".new")
         os.replace(self.checkpoint + ".new", self.checkpoint)
@@ -162,13 +175,17 @@ class Trainer:
         bits = [round(bits_per_byte(self.model, self.tok, t), 4) for t in self.samples]
         self.report(dev_right=round(right / len(rows), 3), book_bits=bits[0], python_bits=bits[1], by_kind=by_kind)
 
+    def share(self):
+        """Of the training that is done, 0 to 1."""
+        return self.step / self.a.steps if self.a.steps else self.spent / (self.a.minutes * 60)
+
     def run(self):
         a, start, spent_before = self.a, time.time(), self.spent
         losses, last_save, last_eval = [], start, start
         last_tokens, last_time = self.tokens, start
         signal.signal(signal.SIGTERM, lambda *_: setattr(self, "stopped", True))
-        while self.spent < a.minutes * 60 and time.time() - start < a.stop_after * 60 and not self.stopped:
-            loss = self.one_step(self.spent / (a.minutes * 60))
+        while self.share() < 1 and time.time() - start < a.stop_after * 60 and not self.stopped:
+            loss = self.one_step(self.share())
             losses += [] if loss is None else [loss]
             now = time.time()
             self.spent = spent_before + now - start
