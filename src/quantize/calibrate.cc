@@ -108,14 +108,25 @@ Status CalibratingOps::keep(const IsqMatrix& matrix, const QuantizedMatrix& quan
   return {};
 }
 
-// H damped for the descent; inputs that are always 0 stay so.
-std::vector<float> damped(std::vector<double> hessian, int64_t cols, double damping) {
+// H damped for the descent, of inputs divided by `scale` (empty: as they are); inputs that are
+// always 0 stay so.
+std::vector<float> damped(const std::vector<double>& hessian, int64_t cols,
+                          const std::vector<float>& scale, double damping, ThreadPool& pool) {
   const auto n = static_cast<size_t>(cols);
-  const double added = damping_term(hessian, cols, damping);
-  for (size_t k = 0; k < n; ++k) {
-    if (hessian[k * n + k] > 0.0) hessian[k * n + k] += added;
-  }
-  return {hessian.begin(), hessian.end()};
+  const auto value = [&](size_t i, size_t j) {
+    const double h = hessian[i * n + j];
+    return scale.empty() ? h : h / (double{scale[i]} * double{scale[j]});
+  };
+  std::vector<double> diagonal(n);
+  for (size_t k = 0; k < n; ++k) diagonal[k] = value(k, k);
+  const double added = damping_term(diagonal, damping);
+  std::vector<float> out(n * n);
+  pool.parallel_for(cols, [&](int64_t row, int) {
+    const auto i = static_cast<size_t>(row);
+    for (size_t j = 0; j < n; ++j) out[i * n + j] = static_cast<float>(value(i, j));
+    if (diagonal[i] > 0.0) out[i * n + i] = static_cast<float>(diagonal[i] + added);
+  });
+  return out;
 }
 
 // The weights to be rounded, in the space of the plan.
@@ -144,14 +155,16 @@ Result<QuantizedMatrix> CalibratingOps::gptq(const IsqMatrix& matrix, ConstMatri
   options.grid.search = options.grid.bits < 8;
   options.stop = stop();
   if (!site.plan) {
-    std::vector<double> hessian = stats.hessian();
-    rotation_ = {};
-    if (matrix.scheme.rotate) {
-      rotation_ = make_rotation(w.cols, kRotationBlock, args_.seed);
-      if (!rotation_.empty()) rotate_hessian(hessian, w.cols, rotation_);
+    rotation_ =
+        matrix.scheme.rotate ? make_rotation(w.cols, kRotationBlock, args_.seed) : InputTransform();
+    std::vector<double> rotated;
+    if (!rotation_.empty()) {
+      rotated = stats.hessian();
+      rotate_hessian(rotated, w.cols, rotation_);
     }
+    const std::vector<double>& hessian = rotation_.empty() ? stats.hessian() : rotated;
     RUVLLM_ASSIGN(site.plan, plan_gptq(hessian, w.cols, options, *args_.pool));
-    damped_ = damped(std::move(hessian), w.cols, site.plan->damping);
+    damped_ = damped(hessian, w.cols, {}, site.plan->damping, *args_.pool);
   }
   RUVLLM_ASSIGN(const std::vector<float> wanted, make_up_for_drift(matrix, w, site));
   w = {wanted.data(), w.rows, w.cols, w.cols};
@@ -172,13 +185,7 @@ QuantizedMatrix CalibratingOps::awq_matrix(const IsqMatrix& matrix, ConstMatrixF
   if (!coarse) return out;
   const auto cols = static_cast<size_t>(w.cols);
   if (damped_.empty()) {  // X^T X of the scaled inputs
-    std::vector<double> hessian = stats.hessian();
-    for (size_t i = 0; i < cols; ++i) {
-      for (size_t j = 0; j < cols; ++j) {
-        hessian[i * cols + j] /= double{scale.scale[i]} * double{scale.scale[j]};
-      }
-    }
-    damped_ = damped(std::move(hessian), w.cols, GptqOptions().damping);
+    damped_ = damped(stats.hessian(), w.cols, scale.scale, GptqOptions().damping, *args_.pool);
   }
   std::vector<float> scaled(static_cast<size_t>(w.rows) * cols);
   args_.pool->parallel_for(w.rows, [&](int64_t n, int) {
@@ -228,7 +235,7 @@ Status CalibratingOps::quantize(const std::vector<size_t>& site, ConstMatrixF32 
     if (method == IsqMethod::kAwq) {
       out.push_back(awq_matrix(matrix, weights[i], awq, stats));
     } else if (method == IsqMethod::kSmoothQuant) {
-      out.push_back(quantize_smooth(weights[i], smooth));
+      out.push_back(quantize_smooth(weights[i], smooth, *args_.pool));
     } else {
       auto quantized = gptq(matrix, weights[i], stats, gptq_site);
       if (!quantized) {

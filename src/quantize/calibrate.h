@@ -7,8 +7,8 @@
 //
 // The whole sample is one step: its activations are in memory at once (at most
 // max_activation_bytes, those pieces twice; a longer sample is shortened and the log says so), the
-// weights are read where the file has them, and one X^T X (with GPTQ one more such matrix and two
-// factors of it in f32) is kept at a time. Same inputs, same bytes, whatever the number of threads.
+// weights are read where the file has them; one X^T X and what is made of it (in f32, two with AWQ,
+// up to seven with GPTQ) is kept at a time. Same inputs, same bytes on any number of threads.
 // Failure: one line naming the tensor; kUnavailable when told to stop.
 #pragma once
 

@@ -7,28 +7,31 @@
 #include "base/check.h"
 #include "base/str.h"
 #include "quantize/inverse_factor.h"
+#include "quantize/matrix_strips.h"
 #include "quantize/vector_math.h"
 
 namespace ruvllm {
 namespace {
 
 constexpr int64_t kBlock = 128;  // columns whose effect on later ones is applied together
-constexpr int64_t kRows = 8;     // rows of one task
-constexpr int64_t kTile = 256;   // columns updated at a time: kBlock rows of the factor fit a cache
+constexpr int64_t kRows = 32;    // rows of one task: a strip of the factor is read once for them
 
 // Some rows of W on their way through the columns.
 class RowWalk {
  public:
-  RowWalk(ConstMatrixF32 w, const GptqPlan& plan, const GptqOptions& options, int64_t first_row,
-          QuantizedMatrix& out)
+  RowWalk(ConstMatrixF32 w, const GptqPlan& plan, const MatrixStrips& factor,
+          const GptqOptions& options, int64_t first_row, QuantizedMatrix& out)
       : plan_(plan),
+        factor_(factor),
         options_(options),
         out_(out),
         first_(first_row),
         count_(std::min(kRows, w.rows - first_row)),
         cols_(w.cols),
-        w_(static_cast<size_t>(count_ * cols_)),
-        errors_(static_cast<size_t>(count_ * kBlock)) {
+        stride_(MatrixStrips::padded(cols_) + kStripWidth),
+        groups_((count_ + kTermRows - 1) / kTermRows),
+        w_(static_cast<size_t>(groups_ * kTermRows * stride_)),
+        errors_(static_cast<size_t>(groups_ * kTermRows * kBlock)) {
     for (int64_t r = 0; r < count_; ++r) {
       const float* row = w.row(first_ + r);
       if (options_.static_groups) fit_static(first_ + r, row);
@@ -51,7 +54,11 @@ class RowWalk {
   }
 
  private:
-  float& at(int64_t r, int64_t j) { return w_[static_cast<size_t>(r * cols_ + j)]; }
+  float& at(int64_t r, int64_t j) { return w_[static_cast<size_t>(r * stride_ + j)]; }
+  // Of column j of the block in row r, as subtract_all_terms reads them.
+  float& error(int64_t r, int64_t j) {
+    return errors_[static_cast<size_t>((r / kTermRows * kBlock + j) * kTermRows + r % kTermRows)];
+  }
 
   void fit_static(int64_t row, const float* values) {
     for (int64_t g = 0; g < out_.num_groups(); ++g) {
@@ -89,44 +96,53 @@ class RowWalk {
       const float value = at(r, j);
       const uint8_t code = encode(options_.grid, group, value);
       out_.codes[static_cast<size_t>((first_ + r) * cols_ + stored)] = code;
-      const float error = (value - decode(group, code)) / factor[j];
-      errors_[static_cast<size_t>(r * kBlock + j - begin)] = error;
+      const float lost = (value - decode(group, code)) / factor[j];
+      error(r, j - begin) = lost;
       float* row = &at(r, 0);
-      subtract_rows(row + j + 1, end - j - 1, &error, factor + j + 1, 0, 1);
+      subtract_rows(row + j + 1, end - j - 1, &lost, factor + j + 1, 0, 1);
     }
   }
 
   void update_rest(int64_t begin, int64_t end) {
-    for (int64_t from = end; from < cols_; from += kTile) {
-      const int64_t to = std::min(cols_, from + kTile);
-      for (int64_t r = 0; r < count_; ++r) {
-        subtract_rows(&at(r, from), to - from, errors_.data() + r * kBlock,
-                      plan_.factor.data() + begin * cols_ + from, cols_, end - begin);
+    for (int64_t from = end; from < cols_; from += kStripWidth) {
+      for (int64_t g = 0; g < groups_; ++g) {
+        subtract_all_terms(&at(g * kTermRows, from), stride_,
+                           errors_.data() + g * kTermRows * kBlock, end - begin,
+                           factor_.at(begin, from));
       }
     }
   }
 
   const GptqPlan& plan_;
+  const MatrixStrips& factor_;
   const GptqOptions& options_;
   QuantizedMatrix& out_;
   int64_t first_;
   int64_t count_;
   int64_t cols_;
-  std::vector<float> w_;       // [rows, K], columns in the plan's order
-  std::vector<float> errors_;  // [rows, kBlock]
+  int64_t stride_;        // of w_: rows of a power of two would meet in a few places of a cache
+  int64_t groups_;        // of kTermRows rows, the last filled up with zeros
+  std::vector<float> w_;  // [rows, K], columns in the plan's order
+  std::vector<float> errors_;  // [groups, kBlock, kTermRows]
   std::vector<float> importance_;
 };
 
 }  // namespace
 
-double damping_term(const std::vector<double>& hessian, int64_t cols, double damping) {
-  const auto n = static_cast<size_t>(cols);
+double damping_term(std::span<const double> diagonal, double damping) {
   double mean = 0.0;
-  for (size_t k = 0; k < n; ++k) {
-    const double h = hessian[k * n + k];
-    mean += (h > 0.0 ? h : 1.0) / static_cast<double>(n);
+  for (const double h : diagonal) {
+    mean += (h > 0.0 ? h : 1.0) / static_cast<double>(diagonal.size());
   }
   return damping * mean;
+}
+
+double damping_term(const std::vector<double>& hessian, int64_t cols, double damping) {
+  std::vector<double> diagonal;
+  for (int64_t k = 0; k < cols; ++k) {
+    diagonal.push_back(hessian[static_cast<size_t>(k * cols + k)]);
+  }
+  return damping_term(diagonal, damping);
 }
 
 Result<GptqPlan> plan_gptq(const std::vector<double>& hessian, int64_t cols,
@@ -175,9 +191,10 @@ Result<GptqPlan> plan_gptq(const std::vector<double>& hessian, int64_t cols,
 QuantizedMatrix quantize_gptq(ConstMatrixF32 w, const GptqPlan& plan, const GptqOptions& options,
                               ThreadPool& pool) {
   QuantizedMatrix out = make_quantized(options.grid, w.rows, w.cols);
+  const MatrixStrips factor(plan.factor, w.cols, pool);
   pool.parallel_for((w.rows + kRows - 1) / kRows, [&](int64_t task, int) {
     if (options.stop.raised()) return;
-    RowWalk(w, plan, options, task * kRows, out).run();
+    RowWalk(w, plan, factor, options, task * kRows, out).run();
   });
   if (options.act_order && !options.static_groups) out.transform.permutation = plan.order;
   return out;

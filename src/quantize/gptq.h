@@ -2,10 +2,11 @@
 // to the outputs is made up for by the columns still to come. Minimizes ||W X - Q X||^2 given
 // H = X^T X, on the grid of quantize/grid.h.
 //
-// Same inputs give the same bytes, whatever the number of threads. Memory: two f64 and one f32
-// matrix [K, K]. Failure: kInvalidArgument when H stays singular however much it is damped.
+// Same inputs give the same bytes, whatever the number of threads. Memory: two f64 and two f32
+// matrices [K, K]. Failure: kInvalidArgument when H stays singular however much it is damped.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "base/thread_pool.h"
@@ -29,9 +30,10 @@ struct GptqOptions {
 Result<QuantizedMatrix> quantize_gptq(ConstMatrixF32 w, const std::vector<double>& hessian,
                                       const GptqOptions& options, ThreadPool& pool);
 
-// What damping adds to the diagonal of H [K, K]: `damping` times its mean, in which inputs that are
+// What damping adds to the diagonal [K] of H: `damping` times its mean, in which inputs that are
 // always 0 count as 1.
 double damping_term(const std::vector<double>& hessian, int64_t cols, double damping);
+double damping_term(std::span<const double> diagonal, double damping);
 
 // The part of quantize_gptq that all matrices with the same input share.
 struct GptqPlan {

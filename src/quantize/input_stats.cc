@@ -55,22 +55,36 @@ void InputStats::add_sample(const float* row) {
 
 namespace {
 
-// Some rows of the upper triangle of X^T X, and of these some columns.
-struct Block {
-  int64_t row, num_rows;
-  int64_t col, num_cols;
+constexpr int64_t kStrip = kStripWidth;
+
+// [strips of columns][rows of x][kStrip], filled up with zeros.
+void pack_strips(ConstMatrixF32 x, float* packed, ThreadPool& pool) {
+  constexpr int64_t kStrips = 8;  // of a task
+  pool.parallel_for((x.cols + kStrips * kStrip - 1) / (kStrips * kStrip), [&](int64_t task, int) {
+    const int64_t begin = task * kStrips * kStrip;
+    const int64_t end = std::min(begin + kStrips * kStrip, x.cols);
+    for (int64_t t = 0; t < x.rows; ++t) {
+      for (int64_t k = begin; k < end; k += kStrip) {
+        float* const to = packed + k * x.rows + t * kStrip;
+        const int64_t width = std::min(kStrip, end - k);
+        std::copy_n(x.row(t) + k, width, to);
+        std::fill(to + width, to + kStrip, 0.0f);
+      }
+    }
+  });
+}
+
+// Strips of X^T X: rows those of one strip, columns those of some from it on.
+struct StripBlock {
+  int64_t row, first, last;
 };
 
-constexpr int64_t kBlockCols = 512;
-// Rows of a block in memory: a power of two would put them all in the same few places of a cache.
-constexpr int64_t kBlockStride = kBlockCols + 8;
-
-std::vector<Block> blocks_of_triangle(int64_t n) {
-  std::vector<Block> out;
-  for (int64_t row = 0; row < n; row += kernels::kMostProductRows) {
-    for (int64_t col = row; col < n; col += kBlockCols) {
-      out.push_back(
-          {row, std::min(kernels::kMostProductRows, n - row), col, std::min(kBlockCols, n - col)});
+std::vector<StripBlock> blocks_of_triangle(int64_t strips) {
+  constexpr int64_t kStrips = 8;
+  std::vector<StripBlock> out;
+  for (int64_t row = 0; row < strips; ++row) {
+    for (int64_t first = row; first < strips; first += kStrips) {
+      out.push_back({row, first, std::min(first + kStrips, strips)});
     }
   }
   return out;
@@ -78,38 +92,47 @@ std::vector<Block> blocks_of_triangle(int64_t n) {
 
 }  // namespace
 
-// The upper triangle, a block a task, and what it mirrors; f32 sums over a few tokens, those in
-// f64. A block stands in the second-level cache while all tokens pass.
+// The upper triangle, strip by strip of it; f32 sums over a few tokens, those in f64, which stand
+// in the first-level cache while some hundred tokens pass, strips of them one behind the other.
 void InputStats::add_products(ConstMatrixF32 x, ThreadPool& pool) {
-  constexpr int64_t kTokens = kernels::kMostProductTerms;
-  const std::vector<Block> blocks = blocks_of_triangle(cols_);
-  std::vector<std::vector<double>> scratch(static_cast<size_t>(pool.num_threads()));
-  pool.parallel_for(static_cast<int64_t>(blocks.size()), [&](int64_t task, int worker) {
-    const Block b = blocks[static_cast<size_t>(task)];
-    std::vector<double>& sums = scratch[static_cast<size_t>(worker)];
-    sums.resize(static_cast<size_t>(kernels::kMostProductRows * kBlockStride));
-    double* const to = hessian_.data();
-    for (int64_t i = 0; i < b.num_rows; ++i) {
-      std::copy_n(to + (b.row + i) * cols_ + b.col, b.num_cols, sums.data() + i * kBlockStride);
-    }
-    for (int64_t first = 0; first < x.rows; first += kTokens) {
-      quantizer_kernels().add_products(sums.data(), kBlockStride, b.num_rows, b.num_cols,
-                                       x.row(first) + b.row, x.row(first) + b.col, x.row_stride,
-                                       std::min(kTokens, x.rows - first));
-    }
-    // Below the diagonal of a block that has some of it: what its own upper part mirrors.
-    for (int64_t i = 0; i < b.num_rows; ++i) {
-      const int64_t from = std::max(b.row + i, b.col);
-      std::copy_n(sums.data() + i * kBlockStride + (from - b.col), b.col + b.num_cols - from,
-                  to + (b.row + i) * cols_ + from);
-    }
-    for (int64_t k = 0; k < b.num_cols; ++k) {
-      const int64_t last = std::min(b.num_rows, b.col + k - b.row);
-      for (int64_t i = 0; i < last; ++i) {
-        to[(b.col + k) * cols_ + b.row + i] = sums[static_cast<size_t>(i * kBlockStride + k)];
+  constexpr int64_t kTokens = 16 * kernels::kProductTerms;
+  const int64_t strips = (cols_ + kStrip - 1) / kStrip;
+  const std::vector<StripBlock> blocks = blocks_of_triangle(strips);
+  std::vector<float> packed(static_cast<size_t>(strips * kStrip * std::min(kTokens, x.rows)));
+  for (int64_t first = 0; first < x.rows; first += kTokens) {
+    const int64_t count = std::min(kTokens, x.rows - first);
+    pack_strips({x.row(first), count, x.cols, x.row_stride}, packed.data(), pool);
+    pool.parallel_for(static_cast<int64_t>(blocks.size()), [&](int64_t task, int) {
+      const StripBlock& block = blocks[static_cast<size_t>(task)];
+      for (int64_t col = block.first; col < block.last; ++col) {
+        add_strips(block.row, col, packed.data(), count);
       }
+    });
+  }
+  pool.parallel_for(strips, [&](int64_t strip, int) { mirror_strip(strip); });
+}
+
+// The rows of one strip, the columns of another.
+void InputStats::add_strips(int64_t row, int64_t col, const float* packed, int64_t num_tokens) {
+  double sums[kStrip * kStrip] = {};
+  double* const to = hessian_.data() + row * kStrip * cols_ + col * kStrip;
+  const int64_t num_rows = std::min(kStrip, cols_ - row * kStrip);
+  const int64_t num_cols = std::min(kStrip, cols_ - col * kStrip);
+  for (int64_t i = 0; i < num_rows; ++i) std::copy_n(to + i * cols_, num_cols, sums + i * kStrip);
+  const int64_t size = num_tokens * kStrip;
+  quantizer_kernels().add_products(sums, packed + row * size, packed + col * size, num_tokens);
+  for (int64_t i = 0; i < num_rows; ++i) std::copy_n(sums + i * kStrip, num_cols, to + i * cols_);
+}
+
+// What is left of the diagonal in the rows of a strip, from what is right of it.
+void InputStats::mirror_strip(int64_t strip) {
+  const int64_t begin = strip * kStrip;
+  const int64_t end = std::min(begin + kStrip, cols_);
+  for (int64_t k = 0; k < begin; ++k) {
+    for (int64_t i = begin; i < end; ++i) {
+      hessian_[static_cast<size_t>(i * cols_ + k)] = hessian_[static_cast<size_t>(k * cols_ + i)];
     }
-  });
+  }
 }
 
 std::vector<float> InputStats::mean_abs() const {

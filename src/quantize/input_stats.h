@@ -1,8 +1,8 @@
 // What a calibration text says about the input of a group of matrices: one pass collects what every
 // method needs. Sums are f64; rows come in any number of pieces and give the same sums.
 //
-// Memory: one f64 matrix [K, K] and `max_sample_rows` f32 rows. One thread adds (the pool's threads
-// help); constant afterwards.
+// Memory: one f64 matrix [K, K], `max_sample_rows` f32 rows, and 1,024 more while rows are added.
+// One thread adds (the pool's threads help); constant afterwards.
 #pragma once
 
 #include <cstdint>
@@ -31,6 +31,8 @@ class InputStats {
 
  private:
   void add_products(ConstMatrixF32 x, ThreadPool& pool);
+  void add_strips(int64_t row, int64_t col, const float* packed, int64_t num_tokens);
+  void mirror_strip(int64_t strip);
   void add_sample(const float* row);
 
   int64_t cols_;

@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
+#include "quantize/vector_math.h"
+
 namespace ruvllm {
 namespace {
 
-constexpr int64_t kBlock = 32;  // columns that are worked on together: they fit registers
+constexpr int64_t kBlock = 32;  // columns whose effect on those before is applied together
+constexpr int64_t kColumns = kernels::kF64Columns;
 
 // R of the block on the diagonal, columns [begin, end), from the last one back.
 bool factor_diagonal(std::vector<double>& h, int64_t n, int64_t begin, int64_t end) {
@@ -31,25 +34,32 @@ bool factor_diagonal(std::vector<double>& h, int64_t n, int64_t begin, int64_t e
 // h[0:end, begin:end] -= R[0:end, end:n] R[begin:end, end:n]^T
 void subtract_known_columns(std::vector<double>& h, int64_t n, int64_t begin, int64_t end,
                             ThreadPool& pool) {
-  const int64_t width = end - begin;
-  // The block's rows turned, so that the innermost loop runs along memory.
-  std::vector<double> turned(static_cast<size_t>((n - end) * kBlock));
-  for (int64_t k = end; k < n; ++k) {
-    for (int64_t j = 0; j < width; ++j) {
-      turned[static_cast<size_t>((k - end) * kBlock + j)] =
-          h[static_cast<size_t>((begin + j) * n + k)];
-    }
+  const int64_t known = n - end;
+  if (known == 0) return;
+  // The block's rows turned, kColumns at a time, so that the innermost loop runs along memory.
+  std::vector<double> turned(static_cast<size_t>(known * kBlock));
+  for (int64_t j = begin; j < end; ++j) {
+    const int64_t part = (j - begin) / kColumns;
+    double* const to = turned.data() + part * known * kColumns + (j - begin) % kColumns;
+    const double* const from = h.data() + j * n + end;
+    for (int64_t k = 0; k < known; ++k) to[k * kColumns] = from[k];
   }
-  constexpr int64_t kRows = 16;
-  pool.parallel_for((end + kRows - 1) / kRows, [&](int64_t task, int) {
-    for (int64_t i = task * kRows; i < std::min(end, (task + 1) * kRows); ++i) {
-      double sum[kBlock] = {};
-      const double* row = h.data() + i * n;
-      for (int64_t k = end; k < n; ++k) {
-        const double* t = turned.data() + (k - end) * kBlock;
-        for (int64_t j = 0; j < kBlock; ++j) sum[j] += row[k] * t[j];
+  constexpr int64_t kRows = kernels::kF64Rows;
+  constexpr int64_t kTask = 4 * kRows;
+  pool.parallel_for((end + kTask - 1) / kTask, [&](int64_t task, int) {
+    const int64_t last = std::min(end, (task + 1) * kTask);
+    for (int64_t from = begin; from < end; from += kColumns) {
+      const double* const columns = turned.data() + (from - begin) * known;
+      const int64_t width = std::min(kColumns, end - from);
+      for (int64_t i = task * kTask; i < last;) {
+        const int64_t rows = i + kRows <= last ? kRows : 1;
+        double sums[kRows * kColumns];
+        quantizer_kernels().f64_products(sums, h.data() + i * n + end, n, rows, columns, known);
+        for (int64_t r = 0; r < rows; ++r, ++i) {
+          double* const row = h.data() + i * n + from;
+          for (int64_t j = 0; j < width; ++j) row[j] -= sums[r * kColumns + j];
+        }
       }
-      for (int64_t j = 0; j < width; ++j) h[static_cast<size_t>(i * n + begin + j)] -= sum[j];
     }
   });
 }
@@ -67,23 +77,22 @@ void solve_above(std::vector<double>& h, int64_t n, int64_t begin, int64_t end, 
   });
 }
 
-// U = R^-1, column block by column block; `r` keeps R.
+// U = R^-1, some columns a task, from their last row up: what is below them is 0. `r` keeps R.
 void invert_upper(const std::vector<double>& r, std::vector<double>& u, int64_t n,
                   ThreadPool& pool) {
-  pool.parallel_for((n + kBlock - 1) / kBlock, [&](int64_t task, int) {
-    const int64_t begin = task * kBlock;
-    const int64_t end = std::min(n, begin + kBlock);
+  pool.parallel_for((n + kColumns - 1) / kColumns, [&](int64_t task, int) {
+    const int64_t begin = task * kColumns;
+    const int64_t end = std::min(n, begin + kColumns);
+    std::vector<double> known(static_cast<size_t>(end * kColumns));  // rows one behind the other
     for (int64_t i = end - 1; i >= 0; --i) {
-      double sum[kBlock] = {};
+      double sums[kColumns];
       const double* row = r.data() + i * n;
-      for (int64_t k = i + 1; k < end; ++k) {
-        const double* known = u.data() + k * n + begin;
-        for (int64_t j = 0; j < end - begin; ++j) sum[j] += row[k] * known[j];
-      }
-      double* out = u.data() + i * n + begin;
+      double* const to = known.data() + i * kColumns;
+      quantizer_kernels().f64_products(sums, row + i + 1, n, 1, to + kColumns, end - i - 1);
       for (int64_t j = 0; j < end - begin; ++j) {
-        out[j] = ((begin + j == i ? 1.0 : 0.0) - sum[j]) / row[i];
+        to[j] = ((begin + j == i ? 1.0 : 0.0) - sums[j]) / row[i];
       }
+      std::copy_n(to, end - begin, u.data() + i * n + begin);
     }
   });
 }

@@ -239,7 +239,7 @@ TEST_P(GoldenLayer, SmoothQuantReachesTheReference) {
       if (key == "none") none = sum;
     }
     for (const ConstMatrixF32& w : weights) {
-      ours += w8a8_error(w, quantize_smooth(w, chosen), x, pool_);
+      ours += w8a8_error(w, quantize_smooth(w, chosen, pool_), x, pool_);
     }
     EXPECT_LE(ours, 1.02 * best) << input << " alpha " << chosen.alpha;
     EXPECT_LE(ours, none);

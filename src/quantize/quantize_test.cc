@@ -7,6 +7,7 @@
 
 #include "base/rng.h"
 #include "quantize/gptq.h"
+#include "quantize/input_stats.h"
 #include "quantize/inverse_factor.h"
 #include "quantize/isq_checkpoint.h"
 #include "quantize/refine.h"
@@ -80,16 +81,18 @@ TEST(VectorMath, LoopsAreThePlainOnes) {
     std::vector<float> y = a;
     const float e[3] = {0.5f, -1.0f, 2.0f};
     subtract_rows(y.data(), n, e, b.data(), n, 3);
-    std::vector<double> sums(size, 1.0);
-    quantizer_kernels().add_products(sums.data(), n, 1, n, b.data(), b.data(), n, 3);
+    ThreadPool pool(2);
+    InputStats stats(n, true, 0);
+    stats.add({b.data(), 3, n, n}, pool);
     for (size_t k = 0; k < size; ++k) {
-      double left = double{a[k]}, sum = 1.0;
+      double left = double{a[k]}, sum = 0.0;
       for (size_t t = 0; t < 3; ++t) {
         left -= double{e[t]} * double{b[t * size + k]};
         sum += double{b[t * size]} * double{b[t * size + k]};
       }
       EXPECT_NEAR(y[k], left, 1e-6);
-      EXPECT_NEAR(sums[k], sum, 1e-6);
+      EXPECT_NEAR(stats.hessian()[k], sum, 1e-6);
+      EXPECT_EQ(stats.hessian()[k * size], stats.hessian()[k]);
     }
   }
   EXPECT_EQ(round_even(2.5f), 2.0f);

@@ -2,10 +2,10 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "base/check.h"
 #include "base/float_types.h"
+#include "quantize/matrix_strips.h"
 #include "quantize/vector_math.h"
 
 namespace ruvllm {
@@ -14,7 +14,6 @@ namespace {
 constexpr int64_t kTogether = 64;  // rows that go on until none of them changes
 constexpr int64_t kRows = 256;     // rows of one task at most: what is read of H serves all of them
 constexpr int64_t kBlock = 128;    // columns decided before the others hear of it
-constexpr int64_t kTile = 128;     // columns of H copied at a time
 
 // Some rows on their way down. `gradient_` is H (w - q), half the negative slope. A change of q[k]
 // by e takes e H[k] from it: at once in the columns of k's block, which are decided next, and in
@@ -23,15 +22,17 @@ constexpr int64_t kTile = 128;     // columns of H copied at a time
 class RowDescent {
  public:
   RowDescent(QuantizedMatrix& matrix, ConstMatrixF32 w, const std::vector<float>& hessian,
-             const RefineOptions& options, int64_t first_row, int64_t num_rows)
+             const MatrixStrips& strips, const RefineOptions& options, int64_t first_row,
+             int64_t num_rows)
       : matrix_(matrix),
         h_(hessian.data()),
+        strips_(strips),
         options_(options),
         first_(first_row),
         count_(std::min(num_rows, matrix.rows - first_row)),
         cols_(matrix.cols),
         value_(static_cast<size_t>(count_ * cols_)),
-        gradient_(value_.size()),
+        gradient_(static_cast<size_t>(count_ * (cols_ + kBlock - 1) / kBlock * kBlock)),
         change_(static_cast<size_t>(count_ * kBlock)),
         changed_(change_.size()),
         num_changed_(static_cast<size_t>(count_)),
@@ -39,8 +40,9 @@ class RowDescent {
         all_changes_(static_cast<size_t>(count_ / kTermRows * kTermRows * kBlock)),
         many_changed_(static_cast<size_t>(count_ / kTermRows)),
         steps_(static_cast<size_t>(count_ * matrix.group_size)),
+        slopes_(static_cast<size_t>(matrix.group_size)),
         diagonal_(static_cast<size_t>(kBlock * kBlock)),
-        tile_(static_cast<size_t>(kBlock * kTile)) {
+        curvatures_(static_cast<size_t>(kBlock)) {
     for (int64_t r = 0; r < count_; ++r) dequantize_codes(matrix_, first_ + r, values(r));
     for (int64_t begin = 0; begin < cols_; begin += kBlock) {
       const int64_t end = std::min(begin + kBlock, cols_);
@@ -56,13 +58,16 @@ class RowDescent {
   void run() {
     for (int sweep = 0; sweep < options_.sweeps; ++sweep) {
       fit_scales();
-      if (!options_.codes || !fit_codes()) return;
+      if (!options_.codes || !fit_codes(sweep + 1 == options_.sweeps)) return;
     }
   }
 
  private:
   float* values(int64_t r) { return value_.data() + r * cols_; }
-  float* gradient(int64_t r) { return gradient_.data() + r * cols_; }
+  // Of row r from the column on that begins a block, in that block.
+  float* gradient(int64_t r, int64_t begin) {
+    return gradient_.data() + begin * count_ + r * kBlock;
+  }
   float* step(int64_t r) { return steps_.data() + r * matrix_.group_size; }
   bool settled(int64_t r) const { return settled_[static_cast<size_t>(r / kTogether)]; }
   uint8_t* codes(int64_t r) { return matrix_.codes.data() + (first_ + r) * cols_; }
@@ -75,14 +80,14 @@ class RowDescent {
     changed_[static_cast<size_t>(place)] = static_cast<uint8_t>(at);
   }
 
-  // Tells all columns but [keep, keep_end), whole tiles, of the changes in the block [begin, end),
+  // Tells all columns but [keep, keep_end), whole blocks, of the changes in the block [begin, end),
   // and forgets them.
   void apply_changes(int64_t begin, int64_t end, int64_t keep, int64_t keep_end) {
     if (std::all_of(num_changed_.begin(), num_changed_.end(), [](int64_t n) { return n == 0; }))
       return;
     lay_out_changes(end - begin);
-    for (int64_t column = 0; column < cols_; column += kTile) {
-      if (column < keep || column >= keep_end) apply_tile(begin, end - begin, column);
+    for (int64_t column = 0; column < cols_; column += kStripWidth) {
+      if (column < keep || column >= keep_end) apply_strip(begin, end - begin, column);
     }
     std::fill(num_changed_.begin(), num_changed_.end(), 0);
   }
@@ -110,48 +115,45 @@ class RowDescent {
     }
   }
 
-  void apply_tile(int64_t begin, int64_t num_terms, int64_t column) {
-    const int64_t width = std::min(kTile, cols_ - column);
-    const int64_t num_strips = (width + kStripWidth - 1) / kStripWidth;
-    for (int64_t t = 0; t < num_terms; ++t) {
-      const float* row = h_ + (begin + t) * cols_ + column;
-      for (int64_t s = 0; s < num_strips; ++s) {
-        float* to = tile_.data() + (s * kBlock + t) * kStripWidth;
-        const int64_t part = width - s * kStripWidth;
-        if (part >= kStripWidth) {
-          std::memcpy(to, row + s * kStripWidth, kStripWidth * sizeof(float));
+  void apply_strip(int64_t begin, int64_t num_terms, int64_t column) {
+    const float* const strip = strips_.at(begin, column);
+    const float* const next = strips_.at(begin, std::min(column + kStripWidth, cols_ - 1));
+    float* const y = gradient(0, column / kBlock * kBlock) + column % kBlock;
+    const int64_t part = (num_terms * kStripWidth + count_ - 1) / count_;  // of the next strip
+    float unused[kStripWidth] = {};
+    const RowTerms none{unused, nullptr, nullptr, 0};
+    RowTerms waiting = none;
+    for (int64_t r = 0; r < count_;) {
+      const auto rows = static_cast<size_t>(r / kTermRows);
+      if (rows < many_changed_.size() && many_changed_[rows]) {
+        // The next rows come meanwhile, and what is next of H.
+        for (int64_t i = kTermRows; i < 2 * kTermRows; ++i) {
+          const float* row = y + std::min(r + i, count_ - 1) * kBlock;
+          __builtin_prefetch(row, 1);
+          __builtin_prefetch(row + 16, 1);
+        }
+        for (int64_t i = r * part; i < (r + kTermRows) * part; i += 16) {
+          __builtin_prefetch(next + i, 0, 2);
+        }
+        subtract_all_terms(y + r * kBlock, kBlock, all_changes_.data() + r * kBlock, num_terms,
+                           strip);
+        r += kTermRows;
+        continue;
+      }
+      if (const int64_t changed = num_changed_[static_cast<size_t>(r)]; changed > 0) {
+        __builtin_prefetch(next + r * part, 0, 2);
+        const RowTerms row{y + r * kBlock, change_.data() + r * kBlock,
+                           changed_.data() + r * kBlock, changed};
+        if (waiting.num_terms == 0) {
+          waiting = row;
         } else {
-          std::copy_n(row + s * kStripWidth, part, to);
+          subtract_terms(waiting, row, strip);
+          waiting = none;
         }
       }
+      ++r;
     }
-    for (int64_t s = 0; s < num_strips; ++s) {
-      const float* strip = tile_.data() + s * kBlock * kStripWidth;
-      const int64_t part = std::min(kStripWidth, width - s * kStripWidth);
-      const int64_t at = column + s * kStripWidth;
-      for (int64_t r = 0; r < count_;) {
-        const auto rows = static_cast<size_t>(r / kTermRows);
-        if (part == kStripWidth && rows < many_changed_.size() && many_changed_[rows]) {
-          float* y[kTermRows];
-          for (int64_t i = 0; i < kTermRows; ++i) {
-            y[i] = gradient(r + i) + at;
-            const float* next = gradient(std::min(r + i + kTermRows, count_ - 1)) + at;
-            __builtin_prefetch(next, 1);
-            __builtin_prefetch(next + 16, 1);
-          }
-          subtract_all_terms(y, all_changes_.data() + r * kBlock, num_terms, strip);
-          r += kTermRows;
-          continue;
-        }
-        float* y = gradient(r) + at;
-        float padded[kStripWidth] = {};
-        if (part < kStripWidth) std::copy_n(y, part, padded);
-        subtract_terms(part < kStripWidth ? padded : y, change_.data() + r * kBlock,
-                       changed_.data() + r * kBlock, num_changed_[static_cast<size_t>(r)], strip);
-        if (part < kStripWidth) std::copy_n(padded, part, y);
-        ++r;
-      }
-    }
+    if (waiting.num_terms > 0) subtract_terms(waiting, none, strip);
   }
 
   // Row k of H in the columns of the block that begins at `begin`, once copy_diagonal(begin) ran.
@@ -163,6 +165,7 @@ class RowDescent {
     const int64_t width = std::min(kBlock, cols_ - begin);
     for (int64_t k = 0; k < width; ++k) {
       std::copy_n(h_ + (begin + k) * cols_ + begin, width, diagonal_.data() + k * kBlock);
+      curvatures_[static_cast<size_t>(k)] = diagonal_[static_cast<size_t>(k * kBlock + k)];
     }
   }
 
@@ -180,9 +183,12 @@ class RowDescent {
         if (settled(r)) continue;
         for (int64_t at = begin; at < end; at += size) {
           const int64_t count = std::min(size, end - at);
-          if (!fit_scale(r, at, count, diagonal(begin, at) + (at - begin), kBlock)) continue;
-          subtract_rows(gradient(r) + begin, end - begin, step(r), diagonal(begin, at), kBlock,
-                        count);
+          float* const slopes = gradient(r, begin);
+          if (!fit_scale(r, at, slopes + (at - begin), count, diagonal(begin, at) + (at - begin),
+                         kBlock)) {
+            continue;
+          }
+          subtract_rows(slopes, end - begin, step(r), diagonal(begin, at), kBlock, count);
           for (int64_t i = 0; i < count; ++i) add_change(r, at + i - begin, step(r)[i]);
         }
       }
@@ -195,7 +201,8 @@ class RowDescent {
     std::array<bool, kRows> fitted = {};
     for (int64_t r = 0; r < count_; ++r) {
       fitted[static_cast<size_t>(r)] =
-          !settled(r) && fit_scale(r, begin, end - begin, h_ + begin * cols_ + begin, cols_);
+          !settled(r) && fit_scale(r, begin, slopes(r, begin, end), end - begin,
+                                   h_ + begin * cols_ + begin, cols_);
     }
     for (int64_t from = begin; from < end; from += kBlock) {
       const int64_t to = std::min(from + kBlock, end);
@@ -207,20 +214,29 @@ class RowDescent {
     }
   }
 
-  // The scale of the group at column `begin` by least squares, as it can be stored; `h` is its part
-  // of H, rows `stride` apart. Gives whether it changed, and then by how much each value, in
-  // step(r).
-  bool fit_scale(int64_t r, int64_t begin, int64_t count, const float* h, int64_t stride) {
+  // The gradient of row r in any columns; until the next call.
+  const float* slopes(int64_t r, int64_t begin, int64_t end) {
+    for (int64_t from = begin; from < end;) {
+      const int64_t block = from / kBlock * kBlock;
+      const int64_t to = std::min(end, block + kBlock);
+      std::copy_n(gradient(r, block) + (from - block), to - from, slopes_.begin() + (from - begin));
+      from = to;
+    }
+    return slopes_.data();
+  }
+
+  // The scale of the group at column `begin` by least squares, as it can be stored; `slopes` are
+  // the gradient there, `h` is its part of H, rows `stride` apart. Gives whether it changed, and
+  // then by how much each value, in step(r).
+  bool fit_scale(int64_t r, int64_t begin, const float* slopes, int64_t count, const float* h,
+                 int64_t stride) {
     const int64_t g = begin / matrix_.group_size;
     const GroupScale group = get_group(matrix_, first_ + r, g);
     for (int64_t i = 0; i < count; ++i) {
       step(r)[i] = static_cast<float>(static_cast<int32_t>(codes(r)[begin + i]) - group.zero);
     }
-    const double along = dot_lanes(step(r), gradient(r) + begin, count);
-    double curvature = 0.0;
-    for (int64_t i = 0; i < count; ++i) {
-      curvature += double{step(r)[i]} * dot_lanes(h + i * stride, step(r), count);
-    }
+    const double along = dot_lanes(step(r), slopes, count);
+    const double curvature = quadratic_form(h, stride, step(r), count);
     if (!(curvature > 0.0)) return false;
     float scale = static_cast<float>(double{group.scale} + along / curvature);
     if (options_.grid.f16_scales) scale = f16_to_f32(f32_to_f16(scale));
@@ -236,8 +252,9 @@ class RowDescent {
   }
 
   // Each code once, in order. Rows have settled, kTogether of them at a time, when none of their
-  // codes changes; gives whether any have not.
-  bool fit_codes() {
+  // codes changes; gives whether any have not. The `last` time nobody asks for the gradient of
+  // columns that are done.
+  bool fit_codes(bool last) {
     std::vector<bool> changes(settled_.size());
     for (int64_t begin = 0; begin < cols_; begin += kBlock) {
       const int64_t end = std::min(begin + kBlock, cols_);
@@ -249,40 +266,47 @@ class RowDescent {
           changes[static_cast<size_t>(r / kTogether)] = true;
         }
       }
-      apply_changes(begin, end, begin, end);
+      apply_changes(begin, end, last ? 0 : begin, end);
     }
     for (size_t i = 0; i < changes.size(); ++i) settled_[i] = !changes[i];
     return std::find(changes.begin(), changes.end(), true) != changes.end();
   }
 
-  // The codes of a block.
+  // The codes of a block: the next that is to change, and again from there.
   void fit_codes(int64_t r, int64_t begin, int64_t end) {
-    const float* slope = gradient(r);
-    for (int64_t k = begin; k < end; ++k) {
-      const float curvature = diagonal(begin, k)[k - begin];
-      if (!(curvature > 0.0f)) continue;
-      const GroupScale group = get_group(matrix_, first_ + r, k / matrix_.group_size);
-      const uint8_t code = encode(options_.grid, group, values(r)[k] + slope[k] / curvature);
-      if (code == codes(r)[k]) continue;
-      const float now = decode(group, code);
-      const float by = now - values(r)[k];
-      // Ties, and rounding errors of the slope, do not count as better.
-      if (by * by * curvature >= 2.0f * by * slope[k]) continue;
-      codes(r)[k] = code;
-      values(r)[k] = now;
-      subtract_rows(gradient(r) + begin, end - begin, &by, diagonal(begin, k), 0, 1);
-      add_change(r, k - begin, by);
+    const int64_t size = matrix_.group_size;
+    for (int64_t k = begin; k < end;) {
+      const int64_t to = std::min(end, (k / size + 1) * size);
+      const GroupScale group = get_group(matrix_, first_ + r, k / size);
+      k += quantizer_kernels().first_better_code(
+          {values(r) + k, gradient(r, begin) + (k - begin), curvatures_.data() + (k - begin),
+           codes(r) + k, to - k, group.scale, group.zero, options_.grid.max_code()});
+      if (k < to) change_code(r, k++, begin, end, group);
     }
+  }
+
+  void change_code(int64_t r, int64_t k, int64_t begin, int64_t end, GroupScale group) {
+    float* const slopes = gradient(r, begin);
+    const float curvature = curvatures_[static_cast<size_t>(k - begin)];
+    const float best = values(r)[k] + slopes[k - begin] / curvature;
+    const uint8_t code = encode(options_.grid, group, best);
+    const float now = decode(group, code);
+    const float by = now - values(r)[k];
+    codes(r)[k] = code;
+    values(r)[k] = now;
+    subtract_rows(slopes, end - begin, &by, diagonal(begin, k), 0, 1);
+    add_change(r, k - begin, by);
   }
 
   QuantizedMatrix& matrix_;
   const float* h_;
+  const MatrixStrips& strips_;
   const RefineOptions& options_;
   int64_t first_;
   int64_t count_;
   int64_t cols_;
   std::vector<float> value_;          // [rows, K]
-  std::vector<float> gradient_;       // [rows, K]
+  std::vector<float> gradient_;       // [blocks, rows, block]
   std::vector<float> change_;         // [rows, block], of each row num_changed_ numbers
   std::vector<uint8_t> changed_;      // [rows, block], their columns within it
   std::vector<int64_t> num_changed_;  // [rows]
@@ -290,8 +314,9 @@ class RowDescent {
   std::vector<float> all_changes_;    // [rows / kTermRows, block, kTermRows], of rows many_changed_
   std::vector<bool> many_changed_;    // [rows / kTermRows]
   std::vector<float> steps_;          // [rows, group]
+  std::vector<float> slopes_;         // [group]
   std::vector<float> diagonal_;       // [block, block]
-  std::vector<float> tile_;           // [strips of a tile, block, strip]
+  std::vector<float> curvatures_;     // [block]: of the former its diagonal
 };
 
 }  // namespace
@@ -303,9 +328,10 @@ void refine(QuantizedMatrix& matrix, ConstMatrixF32 w, const std::vector<float>&
   // Whole kTogether, so that it is the same on any number of threads.
   const int64_t share = (matrix.rows + pool.num_threads() - 1) / pool.num_threads();
   const int64_t rows = std::min((share + kTogether - 1) / kTogether * kTogether, kRows);
+  const MatrixStrips strips(hessian, matrix.cols, pool);
   pool.parallel_for((matrix.rows + rows - 1) / rows, [&](int64_t task, int) {
     if (options.stop.raised()) return;
-    RowDescent(matrix, w, hessian, options, task * rows, rows).run();
+    RowDescent(matrix, w, hessian, strips, options, task * rows, rows).run();
   });
 }
 

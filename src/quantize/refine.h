@@ -22,7 +22,8 @@ struct RefineOptions {
 };
 
 // `w` and `hessian` [K, K] (f32, symmetric, X^T X with what damping the caller wants) in the space
-// of the matrix's codes: both after its input transform. Inputs with a diagonal of 0 are left.
+// of the matrix's codes: both after its input transform. Inputs with a diagonal of 0 are left. One
+// more such matrix and, of each thread, 256 rows of f32 twice are in memory meanwhile.
 void refine(QuantizedMatrix& matrix, ConstMatrixF32 w, const std::vector<float>& hessian,
             const RefineOptions& options, ThreadPool& pool);
 

@@ -24,6 +24,13 @@ inline float round_even(float x) {
 inline double dot_lanes(const float* a, const float* b, int64_t count) {
   return quantizer_kernels().dot(a, b, count);
 }
+inline void dots(const float* a, int64_t a_stride, int64_t num_a, const float* b, int64_t b_stride,
+                 int64_t num_b, int64_t count, double* out) {
+  quantizer_kernels().dots(a, a_stride, num_a, b, b_stride, num_b, count, out);
+}
+inline double quadratic_form(const float* h, int64_t stride, const float* v, int64_t count) {
+  return quantizer_kernels().quadratic_form(h, stride, v, count);
+}
 inline void round_to_grid(float* v, int64_t count, float scale, float lowest, float highest) {
   quantizer_kernels().round_to_grid(v, count, scale, lowest, highest);
 }
@@ -39,14 +46,14 @@ inline void subtract_rows(float* y, int64_t count, const float* e, const float* 
   quantizer_kernels().subtract_rows(y, count, e, rows, stride, num_terms);
 }
 inline constexpr int64_t kStripWidth = kernels::kStripWidth;
-inline void subtract_terms(float* y, const float* e, const uint8_t* index, int64_t num_terms,
-                           const float* strip) {
-  quantizer_kernels().subtract_terms(y, e, index, num_terms, strip);
+using kernels::RowTerms;
+inline void subtract_terms(const RowTerms& first, const RowTerms& second, const float* strip) {
+  quantizer_kernels().subtract_terms(first, second, strip);
 }
 inline constexpr int64_t kTermRows = kernels::kTermRows;
-inline void subtract_all_terms(float* const* y, const float* e, int64_t num_terms,
+inline void subtract_all_terms(float* y, int64_t stride, const float* e, int64_t num_terms,
                                const float* strip) {
-  quantizer_kernels().subtract_all_terms(y, e, num_terms, strip);
+  quantizer_kernels().subtract_all_terms(y, stride, e, num_terms, strip);
 }
 
 }  // namespace ruvllm

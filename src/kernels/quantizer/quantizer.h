@@ -23,8 +23,9 @@ constexpr int kMostGridRanges = 32;
 // Columns of a strip: a part of a matrix whose rows lie one behind the other.
 constexpr int64_t kStripWidth = 32;
 constexpr int64_t kTermRows = 4;
-constexpr int64_t kMostProductRows = 64;
-constexpr int64_t kMostProductTerms = 64;
+constexpr int64_t kProductTerms = 64;
+constexpr int64_t kF64Rows = 4;
+constexpr int64_t kF64Columns = 16;
 
 // A group of weights whose rounding errors, times `inverse`, weigh as the symmetric h says.
 struct QuadraticErrors {
@@ -34,6 +35,27 @@ struct QuadraticErrors {
   const float* h;  // [count, count], rows `stride` apart
   int64_t stride;
   float* scratch;  // [8 * count]
+};
+
+// Codes of a group of weights, q = (code - zero) * scale: how far the error falls with each of q,
+// and how fast that falls.
+struct GroupCodes {
+  const float* values;      // [count]: q
+  const float* slopes;      // [count]
+  const float* curvatures;  // [count]
+  const uint8_t* codes;     // [count]
+  int64_t count;
+  float scale;
+  int32_t zero;
+  int32_t max_code;
+};
+
+// What is subtracted of a row of kStripWidth numbers: rows of a strip that count.
+struct RowTerms {
+  float* y;
+  const float* e;        // [num_terms]
+  const uint8_t* index;  // [num_terms]
+  int64_t num_terms;
 };
 
 struct ValueRange {
@@ -53,25 +75,40 @@ struct QuantizerKernels {
   // sum a[k] b[k]: lane k % 8 in f32 (of each 16 the second 8 in a sum of their own), lanes in f64.
   double (*dot)(const float* a, const float* b, int64_t count);
 
+  // out[i * num_b + j] = dot() of row i of a and row j of b.
+  void (*dots)(const float* a, int64_t a_stride, int64_t num_a, const float* b, int64_t b_stride,
+               int64_t num_b, int64_t count, double* out);
+
+  // sum over i < count of v[i] * dot(h + i * stride, v, count), i in order, in f64.
+  double (*quadratic_form)(const float* h, int64_t stride, const float* v, int64_t count);
+
+  // The first k < count with curvatures[k] > 0 whose code c, of values[k] + slopes[k] /
+  // curvatures[k] as encode() gives it, is another than codes[k] and with by = (c - zero) * scale -
+  // values[k] has by * by * curvatures[k] < 2 * by * slopes[k]; or count.
+  int64_t (*first_better_code)(const GroupCodes& group);
+
   // y[k] -= sum over j < num_terms of e[j] * rows[j * stride + k], j in order.
   void (*subtract_rows)(float* y, int64_t count, const float* e, const float* rows, int64_t stride,
                         int64_t num_terms);
 
   // y[k] -= sum over j < num_terms of e[j] * strip[index[j] * kStripWidth + k], k < kStripWidth, j
-  // in order: subtract_rows for the rows of a strip that count.
-  void (*subtract_terms)(float* y, const float* e, const uint8_t* index, int64_t num_terms,
-                         const float* strip);
+  // in order, for two rows: subtract_rows for the rows of a strip that count.
+  void (*subtract_terms)(const RowTerms& first, const RowTerms& second, const float* strip);
 
-  // subtract_terms for kTermRows rows at once, of all terms: y[r][k] -= sum over j < num_terms of
-  // e[j * kTermRows + r] * strip[j * kStripWidth + k], j in order.
-  void (*subtract_all_terms)(float* const* y, const float* e, int64_t num_terms,
+  // The same for kTermRows rows at once, of all terms: y[r * stride + k] -= sum over j <
+  // num_terms of e[j * kTermRows + r] * strip[j * kStripWidth + k], j in order.
+  void (*subtract_all_terms)(float* y, int64_t stride, const float* e, int64_t num_terms,
                              const float* strip);
 
-  // out[i * out_stride + k] += sum over t < num_terms of left[t * stride + i] * right[t * stride +
-  // k], i < num_rows, k < count: t in order in f32, the sum added in f64. num_rows is at most
-  // kMostProductRows, num_terms kMostProductTerms.
-  void (*add_products)(double* out, int64_t out_stride, int64_t num_rows, int64_t count,
-                       const float* left, const float* right, int64_t stride, int64_t num_terms);
+  // out[i * kStripWidth + k] += sum over t < num_terms of left[t * kStripWidth + i] *
+  // right[t * kStripWidth + k], i and k < kStripWidth: kProductTerms terms at a time, in order in
+  // f32, and their sum added in f64.
+  void (*add_products)(double* out, const float* left, const float* right, int64_t num_terms);
+
+  // sums[i * kF64Columns + k] = sum over t < num_terms of left[i * left_stride + t] * right[t *
+  // kF64Columns + k], i < num_rows (1 or kF64Rows), k < kF64Columns, in f64, t in order.
+  void (*f64_products)(double* sums, const double* left, int64_t left_stride, int64_t num_rows,
+                       const double* right, int64_t num_terms);
 
   // v[k] = the whole number between `lowest` and `highest` that is nearest to v[k] / scale (ties to
   // even), times scale. Those bounds are below 2^22.

@@ -1,33 +1,16 @@
-// The loops of quantizer.h in the compilers' own vector notation, eight lanes: one 256-bit register
-// or two of 128, whichever the including file's flags allow. In an unnamed namespace: each
-// instruction set's file gets its own copies. (Vectors are passed by reference: by value they have
-// another ABI where registers are narrower.)
+// The roundings of quantizer.h, and the search for codes and ranges.
 #pragma once
 
 #include <stddef.h>
 
 #include "kernels/quantizer/quantizer.h"
+#include "kernels/quantizer/quantizer_lanes.h"
 
 namespace ruvllm::kernels {
 namespace {
 
-using Lanes = float __attribute__((vector_size(32), aligned(4)));
-using IntLanes = int32_t __attribute__((vector_size(32), aligned(4)));
-using AllBytes = uint8_t __attribute__((vector_size(32)));
-using ByteLanes = uint8_t __attribute__((vector_size(8), aligned(1)));
-using HalfLanes = float __attribute__((vector_size(16)));
-using UnalignedHalf = float __attribute__((vector_size(16), aligned(4)));
-using WideLanes = double __attribute__((vector_size(32), aligned(8)));
-
 // x + kShift - kShift is the nearest whole number, ties to even, of |x| < 2^22.
 constexpr float kShift = 0x1.8p23f;
-
-inline const Lanes& lanes(const float* p) {
-  return *reinterpret_cast<const Lanes*>(p);
-}
-inline Lanes& lanes(float* p) {
-  return *reinterpret_cast<Lanes*>(p);
-}
 
 inline float clamp(float x, float low, float high) {
   x = x < low ? low : x;
@@ -39,158 +22,6 @@ inline void round_between(Lanes& x, const Lanes& low, const Lanes& high) {
   x = x > low ? x : low;
   x = x < high ? x : high;
   x = x + kShift - kShift;
-}
-
-double dot(const float* a, const float* b, int64_t count) {
-  Lanes first = {}, second = {};
-  int64_t k = 0;
-  for (; k + 16 <= count; k += 16) {
-    first += lanes(a + k) * lanes(b + k);
-    second += lanes(a + k + 8) * lanes(b + k + 8);
-  }
-  Lanes sum = first + second;
-  for (; k < count; ++k) sum[k % 8] += a[k] * b[k];
-  double total = 0.0;
-  for (int i = 0; i < 8; ++i) total += double{sum[i]};
-  return total;
-}
-
-void subtract_rows(float* y, int64_t count, const float* e, const float* rows, int64_t stride,
-                   int64_t num_terms) {
-  int64_t k = 0;
-  for (; k + 32 <= count; k += 32) {
-    Lanes v0 = lanes(y + k), v1 = lanes(y + k + 8), v2 = lanes(y + k + 16), v3 = lanes(y + k + 24);
-    for (int64_t j = 0; j < num_terms; ++j) {
-      const float* row = rows + j * stride + k;
-      v0 -= lanes(row) * e[j];
-      v1 -= lanes(row + 8) * e[j];
-      v2 -= lanes(row + 16) * e[j];
-      v3 -= lanes(row + 24) * e[j];
-    }
-    lanes(y + k) = v0;
-    lanes(y + k + 8) = v1;
-    lanes(y + k + 16) = v2;
-    lanes(y + k + 24) = v3;
-  }
-  for (; k < count; ++k) {
-    for (int64_t j = 0; j < num_terms; ++j) y[k] -= rows[j * stride + k] * e[j];
-  }
-}
-
-void subtract_terms(float* y, const float* e, const uint8_t* index, int64_t num_terms,
-                    const float* strip) {
-  Lanes v0 = lanes(y), v1 = lanes(y + 8), v2 = lanes(y + 16), v3 = lanes(y + 24);
-  for (int64_t j = 0; j < num_terms; ++j) {
-    const float* row = strip + index[j] * kStripWidth;
-    v0 -= lanes(row) * e[j];
-    v1 -= lanes(row + 8) * e[j];
-    v2 -= lanes(row + 16) * e[j];
-    v3 -= lanes(row + 24) * e[j];
-  }
-  lanes(y) = v0;
-  lanes(y + 8) = v1;
-  lanes(y + 16) = v2;
-  lanes(y + 24) = v3;
-}
-
-void subtract_all_terms(float* const* y, const float* e, int64_t num_terms, const float* strip) {
-  for (int64_t half = 0; half < kStripWidth; half += 16) {
-    Lanes v[kTermRows][2];
-#pragma GCC unroll 4
-    for (int r = 0; r < kTermRows; ++r) {
-      v[r][0] = lanes(y[r] + half);
-      v[r][1] = lanes(y[r] + half + 8);
-    }
-    for (int64_t j = 0; j < num_terms; ++j) {
-      const Lanes first = lanes(strip + j * kStripWidth + half);
-      const Lanes second = lanes(strip + j * kStripWidth + half + 8);
-      const float* factors = e + j * kTermRows;
-#pragma GCC unroll 4
-      for (int r = 0; r < kTermRows; ++r) {
-        v[r][0] -= first * factors[r];
-        v[r][1] -= second * factors[r];
-      }
-    }
-#pragma GCC unroll 4
-    for (int r = 0; r < kTermRows; ++r) {
-      lanes(y[r] + half) = v[r][0];
-      lanes(y[r] + half + 8) = v[r][1];
-    }
-  }
-}
-
-// Four rows by sixteen columns of left^T right, both packed and filled up with zeros.
-inline void products_tile(const float* left, const float* right, int64_t num_terms, float* sums) {
-  Lanes v[4][2] = {};
-  for (int64_t t = 0; t < num_terms; ++t) {
-    const Lanes first = lanes(right + t * kStripWidth), second = lanes(right + t * kStripWidth + 8);
-    const float* factors = left + t * kMostProductRows;
-#pragma GCC unroll 4
-    for (int i = 0; i < 4; ++i) {
-      v[i][0] += first * factors[i];
-      v[i][1] += second * factors[i];
-    }
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    lanes(sums + i * 16) = v[i][0];
-    lanes(sums + i * 16 + 8) = v[i][1];
-  }
-}
-
-// Adds count <= 16 numbers.
-inline void add_in_f64(double* to, const float* v, int64_t count) {
-  if (count == 16) {
-#pragma GCC unroll 4
-    for (int j = 0; j < 16; j += 4) {
-      const HalfLanes four = *reinterpret_cast<const UnalignedHalf*>(v + j);
-      *reinterpret_cast<WideLanes*>(to + j) += __builtin_convertvector(four, WideLanes);
-    }
-    return;
-  }
-  for (int64_t j = 0; j < count; ++j) to[j] += double{v[j]};
-}
-
-void add_products(double* out, int64_t out_stride, int64_t num_rows, int64_t count,
-                  const float* left, const float* right, int64_t stride, int64_t num_terms) {
-  float packed_left[kMostProductTerms * kMostProductRows];
-  float packed_right[kMostProductTerms * kStripWidth];
-  const int64_t rows = (num_rows + 3) / 4 * 4;
-  for (int64_t t = 0; t < num_terms; ++t) {
-    float* to = packed_left + t * kMostProductRows;
-    __builtin_memcpy(to, left + t * stride, (size_t)num_rows * sizeof(float));
-    for (int64_t i = num_rows; i < rows; ++i) to[i] = 0.0f;
-  }
-  for (int64_t k = 0; k < count; k += kStripWidth) {
-    const int64_t width = count - k < kStripWidth ? count - k : kStripWidth;
-    for (int64_t t = 0; t < num_terms; ++t) {
-      float* to = packed_right + t * kStripWidth;
-      __builtin_memcpy(to, right + t * stride + k, (size_t)width * sizeof(float));
-      for (int64_t i = width; i < kStripWidth; ++i) to[i] = 0.0f;
-    }
-    for (int64_t first = 0; first < num_rows; first += 4) {
-      // Meanwhile the next columns come, from rows far from each other.
-      for (int64_t t = first; t < first + 4 && t < num_terms && k + kStripWidth < count; ++t) {
-        const float* next = right + t * stride + k + kStripWidth;
-        __builtin_prefetch(next);
-        __builtin_prefetch(next + 16);
-        __builtin_prefetch(next + 31);
-      }
-      for (int64_t half = 0; half < width; half += 16) {
-        // What the next rows' sums are added to comes from the second-level cache meanwhile.
-        for (int64_t i = first + 4; i < first + 8 && i < num_rows; ++i) {
-          __builtin_prefetch(out + i * out_stride + k + half, 1);
-          __builtin_prefetch(out + i * out_stride + k + half + 8, 1);
-        }
-        float sums[64];
-        products_tile(packed_left + first, packed_right + half, num_terms, sums);
-        const int64_t columns = width - half < 16 ? width - half : 16;
-        for (int64_t i = 0; i < 4 && first + i < num_rows; ++i) {
-          add_in_f64(out + (first + i) * out_stride + k + half, sums + i * 16, columns);
-        }
-      }
-    }
-  }
 }
 
 void round_to_grid(float* v, int64_t count, float scale, float lowest, float highest) {
@@ -223,6 +54,41 @@ void encode(const float* w, int64_t count, float scale, int32_t zero, int32_t ma
     const float x = clamp(w[k] / scale, lowest, highest) + kShift - kShift;
     codes[k] = static_cast<uint8_t>(static_cast<int32_t>(x) + zero);
   }
+}
+
+int64_t first_better_code(const GroupCodes& group) {
+  const auto lowest = static_cast<float>(-group.zero);
+  const auto highest = static_cast<float>(group.max_code - group.zero);
+  const Lanes low = Lanes{} + lowest, high = Lanes{} + highest;
+  int64_t k = 0;
+  for (; k + 8 <= group.count; k += 8) {
+    const Lanes value = lanes(group.values + k), slope = lanes(group.slopes + k);
+    const Lanes curvature = lanes(group.curvatures + k);
+    Lanes x = (value + slope / curvature) / group.scale;
+    round_between(x, low, high);
+    const Lanes by = x * group.scale - value;
+    const auto bytes = *reinterpret_cast<const ByteLanes*>(group.codes + k);
+    const IntLanes now = __builtin_convertvector(bytes, IntLanes) - group.zero;
+    const IntLanes better = (__builtin_convertvector(x, IntLanes) != now) & (curvature > 0.0f) &
+                            (by * by * curvature < 2.0f * by * slope);
+    uint64_t any[4];
+    __builtin_memcpy(any, &better, sizeof(any));
+    if ((any[0] | any[1] | any[2] | any[3]) == 0) continue;
+    for (int64_t i = 0; i < 8; ++i) {
+      if (better[i] != 0) return k + i;
+    }
+  }
+  for (; k < group.count; ++k) {
+    const float slope = group.slopes[k], curvature = group.curvatures[k];
+    const float best = (group.values[k] + slope / curvature) / group.scale;
+    const float x = clamp(best, lowest, highest) + kShift - kShift;
+    const float by = x * group.scale - group.values[k];
+    if (curvature > 0.0f && static_cast<int32_t>(x) != group.codes[k] - group.zero &&
+        by * by * curvature < 2.0f * by * slope) {
+      return k;
+    }
+  }
+  return group.count;
 }
 
 inline void keep_less(Lanes& a, const Lanes& b) {
@@ -364,10 +230,7 @@ void errors_of_eight(const float* w, const float* importance, int64_t count, con
     for (int64_t k = whole + j; k < count; k += 8) {
       add_errors(w[k], weight(k), kWeighted, scale, low, high, sum);
     }
-    const HalfLanes lower = __builtin_shufflevector(sum, sum, 0, 1, 2, 3);
-    const HalfLanes upper = __builtin_shufflevector(sum, sum, 4, 5, 6, 7);
-    total[0] += __builtin_convertvector(lower, WideLanes);
-    total[1] += __builtin_convertvector(upper, WideLanes);
+    add_lanes(sum, total[0], total[1]);
   }
   for (int i = 0; i < 8; ++i) errors[i] = total[i / 4][i % 4];
 }
@@ -398,10 +261,16 @@ inline void errors_in_lanes(const float* w, const float* inverse, int64_t count,
 // sums[i] += H[i, from:to] e[from:to] for eight rows of H.
 inline void eight_rows(const float* h, int64_t stride, const float* e, int64_t from, int64_t to,
                        Lanes (&sums)[8]) {
+  Lanes v[8];
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) v[i] = sums[i];
   for (int64_t j = from; j < to; ++j) {
     const Lanes x = lanes(e + 8 * j);
-    for (int i = 0; i < 8; ++i) sums[i] += x * h[i * stride + j];
+#pragma GCC unroll 8
+    for (int i = 0; i < 8; ++i) v[i] += x * h[i * stride + j];
   }
+#pragma GCC unroll 8
+  for (int i = 0; i < 8; ++i) sums[i] = v[i];
 }
 
 // e^T H e of each lane: of H the blocks of eight rows on the diagonal, and twice what is right of
@@ -409,24 +278,20 @@ inline void eight_rows(const float* h, int64_t stride, const float* e, int64_t f
 inline void forms_of_lanes(const float* h, int64_t stride, const float* e, int64_t count,
                            double* errors) {
   WideLanes total[2] = {};
-  const auto add = [&](const Lanes& y) {
-    const HalfLanes lower = __builtin_shufflevector(y, y, 0, 1, 2, 3);
-    const HalfLanes upper = __builtin_shufflevector(y, y, 4, 5, 6, 7);
-    total[0] += __builtin_convertvector(lower, WideLanes);
-    total[1] += __builtin_convertvector(upper, WideLanes);
-  };
   int64_t i = 0;
   for (; i + 8 <= count; i += 8) {
     Lanes sums[8] = {};
     eight_rows(h + i * stride, stride, e, i + 8, count, sums);
+#pragma GCC unroll 8
     for (int r = 0; r < 8; ++r) sums[r] += sums[r];
     eight_rows(h + i * stride, stride, e, i, i + 8, sums);
-    for (int r = 0; r < 8; ++r) add(sums[r] * lanes(e + 8 * (i + r)));
+#pragma GCC unroll 8
+    for (int r = 0; r < 8; ++r) add_lanes(sums[r] * lanes(e + 8 * (i + r)), total[0], total[1]);
   }
   for (int64_t r = i; r < count; ++r) {
     Lanes sum = {};
     for (int64_t j = i; j < count; ++j) sum += lanes(e + 8 * j) * h[r * stride + j];
-    add(sum * lanes(e + 8 * r));
+    add_lanes(sum * lanes(e + 8 * r), total[0], total[1]);
   }
   for (int lane = 0; lane < 8; ++lane) errors[lane] = total[lane / 4][lane % 4];
 }

@@ -34,6 +34,42 @@ TEST_P(QuantizerTest, DotAddsLaneByLane) {
   }
 }
 
+TEST_P(QuantizerTest, DotsAreEachADot) {
+  test::Random random(21);
+  for (const int64_t count : kCounts) {
+    for (const auto& [num_a, num_b] : {std::pair<int64_t, int64_t>{1, 1}, {2, 4}, {5, 3}, {3, 8}}) {
+      const int64_t stride = count + 3;
+      const std::vector<float> a = random.vector(num_a * stride, 3.0f);
+      const std::vector<float> b = random.vector(num_b * stride, 2.0f);
+      std::vector<double> out(static_cast<size_t>(num_a * num_b)), expected;
+      for (int64_t i = 0; i < num_a; ++i) {
+        for (int64_t j = 0; j < num_b; ++j) {
+          const float* const row_a = a.data() + i * stride;
+          const float* const row_b = b.data() + j * stride;
+          expected.push_back(plain_dot({row_a, row_a + count}, {row_b, row_b + count}));
+        }
+      }
+      kernels().dots(a.data(), stride, num_a, b.data(), stride, num_b, count, out.data());
+      EXPECT_EQ(out, expected) << count << ": " << num_a << " x " << num_b;
+    }
+  }
+}
+
+TEST_P(QuantizerTest, QuadraticFormAddsRowByRow) {
+  test::Random random(23);
+  for (const int64_t count : kCounts) {
+    const int64_t stride = count + 5;
+    const std::vector<float> h = random.vector(count * stride, 1.0f);
+    const std::vector<float> v = random.vector(count, 2.0f);
+    double expected = 0.0;
+    for (int64_t i = 0; i < count; ++i) {
+      const float* const row = h.data() + i * stride;
+      expected += double{v[static_cast<size_t>(i)]} * plain_dot({row, row + count}, v);
+    }
+    EXPECT_EQ(kernels().quadratic_form(h.data(), stride, v.data(), count), expected) << count;
+  }
+}
+
 TEST_P(QuantizerTest, RowsAreSubtractedTermByTerm) {
   test::Random random(2);
   for (const int64_t count : kCounts) {
@@ -57,19 +93,23 @@ TEST_P(QuantizerTest, RowsAreSubtractedTermByTerm) {
 TEST_P(QuantizerTest, RowsOfAStripAreSubtractedByIndex) {
   test::Random random(6);
   const std::vector<float> strip = random.vector(20 * kStripWidth, 1.0f);
-  const std::vector<float> e = random.vector(6, 1.0f);
-  const uint8_t index[] = {3, 0, 19, 3, 7, 12};
-  for (const int64_t terms : {0, 1, 6}) {
-    std::vector<float> y = random.vector(kStripWidth + 1, 4.0f);
+  const std::vector<float> e = random.vector(12, 1.0f);
+  const uint8_t index[] = {3, 0, 19, 3, 7, 12, 12, 1, 5, 18, 0, 2};
+  for (const auto& [first, second] : {std::pair<int64_t, int64_t>{0, 0}, {1, 0}, {6, 2}, {3, 6}}) {
+    std::vector<float> y = random.vector(2 * kStripWidth + 1, 4.0f);
     std::vector<float> expected = y;
-    for (int64_t k = 0; k < kStripWidth; ++k) {
-      for (int64_t j = 0; j < terms; ++j) {
+    for (int64_t k = 0; k < 2 * kStripWidth; ++k) {
+      const int64_t from = k < kStripWidth ? 0 : 6;
+      for (int64_t j = from; j < from + (from == 0 ? first : second); ++j) {
         expected[static_cast<size_t>(k)] -=
-            strip[static_cast<size_t>(index[j] * kStripWidth + k)] * e[static_cast<size_t>(j)];
+            strip[static_cast<size_t>(index[j] * kStripWidth + k % kStripWidth)] *
+            e[static_cast<size_t>(j)];
       }
     }
-    kernels().subtract_terms(y.data(), e.data(), index, terms, strip.data());
-    EXPECT_EQ(y, expected) << terms;
+    kernels().subtract_terms({y.data(), e.data(), index, first},
+                             {y.data() + kStripWidth, e.data() + 6, index + 6, second},
+                             strip.data());
+    EXPECT_EQ(y, expected) << first << ", " << second;
   }
 }
 
@@ -81,9 +121,7 @@ TEST_P(QuantizerTest, AllRowsOfAStripAreSubtractedFromSomeRows) {
   for (const int64_t terms : {int64_t{0}, int64_t{1}, kMostTerms}) {
     std::vector<float> values = random.vector(kTermRows * (kStripWidth + 3), 4.0f);
     std::vector<float> expected = values;
-    float* y[kTermRows];
     for (int64_t r = 0; r < kTermRows; ++r) {
-      y[r] = values.data() + r * (kStripWidth + 3);
       for (int64_t k = 0; k < kStripWidth; ++k) {
         for (int64_t j = 0; j < terms; ++j) {
           expected[static_cast<size_t>(r * (kStripWidth + 3) + k)] -=
@@ -92,40 +130,103 @@ TEST_P(QuantizerTest, AllRowsOfAStripAreSubtractedFromSomeRows) {
         }
       }
     }
-    kernels().subtract_all_terms(y, e.data(), terms, strip.data());
+    kernels().subtract_all_terms(values.data(), kStripWidth + 3, e.data(), terms, strip.data());
     EXPECT_EQ(values, expected) << terms;
   }
 }
 
 TEST_P(QuantizerTest, ProductsAreAddedInF64) {
   test::Random random(3);
-  for (const int64_t count : kCounts) {
-    for (const auto& [num_rows, num_terms] :
-         {std::pair<int64_t, int64_t>{1, 7}, {6, 64}, {64, 3}}) {
-      const int64_t stride = count + num_rows;
-      const std::vector<float> rows = random.vector(num_terms * stride, 1.0f);
-      const int64_t out_stride = count + 1;
-      std::vector<double> out(static_cast<size_t>(num_rows * out_stride), 0.25);
-      std::vector<double> expected = out;
-      for (int64_t i = 0; i < num_rows; ++i) {
-        for (int64_t k = 0; k < count; ++k) {
+  for (const int64_t num_terms : {0, 1, 7, 63, 64, 65, 200}) {
+    const std::vector<float> left = random.vector(num_terms * kStripWidth, 1.0f);
+    const std::vector<float> right = random.vector(num_terms * kStripWidth, 1.0f);
+    std::vector<double> out(static_cast<size_t>(kStripWidth * kStripWidth), 0.25);
+    std::vector<double> expected = out;
+    for (int64_t begin = 0; begin < num_terms; begin += kProductTerms) {
+      for (int64_t i = 0; i < kStripWidth; ++i) {
+        for (int64_t k = 0; k < kStripWidth; ++k) {
           float sum = 0.0f;
-          for (int64_t t = 0; t < num_terms; ++t) {
-            sum += rows[static_cast<size_t>(t * stride + k)] *
-                   rows[static_cast<size_t>(t * stride + count + i)];
+          for (int64_t t = begin; t < std::min(num_terms, begin + kProductTerms); ++t) {
+            sum += left[static_cast<size_t>(t * kStripWidth + i)] *
+                   right[static_cast<size_t>(t * kStripWidth + k)];
           }
-          expected[static_cast<size_t>(i * out_stride + k)] += double{sum};
+          expected[static_cast<size_t>(i * kStripWidth + k)] += double{sum};
         }
       }
-      kernels().add_products(out.data(), out_stride, num_rows, count, rows.data() + count,
-                             rows.data(), stride, num_terms);
-      EXPECT_EQ(out, expected) << count << " " << num_rows << " " << num_terms;
+    }
+    kernels().add_products(out.data(), left.data(), right.data(), num_terms);
+    EXPECT_EQ(out, expected) << num_terms;
+  }
+}
+
+TEST_P(QuantizerTest, ProductsInF64AddTermByTerm) {
+  test::Random random(22);
+  for (const int64_t num_terms : {0, 1, 9, 40}) {
+    for (const int64_t num_rows : {int64_t{1}, kF64Rows}) {
+      const auto wide = [&](int64_t n) {
+        std::vector<double> out;
+        for (const float v : random.vector(n, 1.0f)) out.push_back(double{v} / 3.0);
+        return out;
+      };
+      const int64_t stride = num_terms + 2;
+      const std::vector<double> left = wide(num_rows * stride);
+      const std::vector<double> right = wide(num_terms * kF64Columns);
+      std::vector<double> sums(static_cast<size_t>(num_rows * kF64Columns), 7.0), expected;
+      for (int64_t i = 0; i < num_rows; ++i) {
+        for (int64_t k = 0; k < kF64Columns; ++k) {
+          double sum = 0.0;
+          for (int64_t t = 0; t < num_terms; ++t) {
+            sum += left[static_cast<size_t>(i * stride + t)] *
+                   right[static_cast<size_t>(t * kF64Columns + k)];
+          }
+          expected.push_back(sum);
+        }
+      }
+      kernels().f64_products(sums.data(), left.data(), stride, num_rows, right.data(), num_terms);
+      EXPECT_EQ(sums, expected) << num_rows << " x " << num_terms;
     }
   }
 }
 
 float plain_round(float w, float scale, float lowest, float highest) {
   return std::nearbyint(std::clamp(w / scale, lowest, highest));
+}
+
+// Values on the grid, of which one in seven has a slope that asks for another code.
+TEST_P(QuantizerTest, FirstBetterCodeIsTheFirstOfAWalk) {
+  test::Random random(24);
+  for (const int64_t count : kCounts) {
+    const int32_t zero = 6, max_code = 15;
+    const float scale = 0.375f;
+    std::vector<float> values, slopes, curvatures;
+    std::vector<uint8_t> codes;
+    std::vector<int64_t> expected;
+    for (int64_t k = 0; k < count; ++k) {
+      codes.push_back(static_cast<uint8_t>(random.next() % 16u));
+      values.push_back(static_cast<float>(codes.back() - zero) * scale);
+      curvatures.push_back(k % 11 == 5 ? 0.0f : 1.5f + random.uniform(1.0f));
+      const float steps = k % 7 == 3 ? 1.0f + random.uniform(0.9f) : random.uniform(0.5f);
+      slopes.push_back(steps * scale * curvatures.back());
+      if (!(curvatures.back() > 0.0f)) continue;
+      const float best = values.back() + slopes.back() / curvatures.back();
+      const float x =
+          plain_round(best, scale, static_cast<float>(-zero), static_cast<float>(max_code - zero));
+      const float by = x * scale - values.back();
+      if (static_cast<int32_t>(x) + zero != codes.back() &&
+          by * by * curvatures.back() < 2.0f * by * slopes.back()) {
+        expected.push_back(k);
+      }
+    }
+    expected.push_back(count);
+    std::vector<int64_t> found;
+    for (int64_t k = 0; k <= count; ++k) {
+      const int64_t rest = count - k;
+      k += kernels().first_better_code({values.data() + k, slopes.data() + k, curvatures.data() + k,
+                                        codes.data() + k, rest, scale, zero, max_code});
+      found.push_back(k);
+    }
+    EXPECT_EQ(found, expected) << count;
+  }
 }
 
 TEST_P(QuantizerTest, ValuesAndCodesAreTheNearestOfTheGrid) {
