@@ -14,7 +14,8 @@ namespace ruvllm {
 namespace {
 
 constexpr int64_t kBlock = 128;  // columns whose effect on later ones is applied together
-constexpr int64_t kRows = 32;    // rows of one task: a strip of the factor is read once for them
+constexpr int64_t kLanes = kernels::kLaneRows;
+constexpr int64_t kRows = 32;  // rows of one task: a strip of the factor is read once for them
 
 // Some rows of W on their way through the columns.
 class RowWalk {
@@ -29,7 +30,7 @@ class RowWalk {
         count_(std::min(kRows, w.rows - first_row)),
         cols_(w.cols),
         stride_(MatrixStrips::padded(cols_) + kStripWidth),
-        groups_((count_ + kTermRows - 1) / kTermRows),
+        groups_((count_ + kLanes - 1) / kLanes * (kLanes / kTermRows)),
         w_(static_cast<size_t>(groups_ * kTermRows * stride_)),
         errors_(static_cast<size_t>(groups_ * kTermRows * kBlock)) {
     for (int64_t r = 0; r < count_; ++r) {
@@ -45,9 +46,14 @@ class RowWalk {
   void run() {
     for (int64_t begin = 0; begin < cols_; begin += kBlock) {
       const int64_t end = std::min(cols_, begin + kBlock);
-      for (int64_t j = begin; j < end; ++j) {
-        if (!options_.static_groups && j % out_.group_size == 0) fit_here(j);
-        round_column(j, begin, end);
+      for (int64_t j = begin; j < end;) {
+        int64_t to = end;
+        if (!options_.static_groups) {
+          if (j % out_.group_size == 0) fit_here(j);
+          to = std::min(end, (j / out_.group_size + 1) * out_.group_size);
+        }
+        for (int64_t r = 0; r < count_; r += kLanes) round_columns(r, j, to, begin, end);
+        j = to;
       }
       update_rest(begin, end);
     }
@@ -55,10 +61,6 @@ class RowWalk {
 
  private:
   float& at(int64_t r, int64_t j) { return w_[static_cast<size_t>(r * stride_ + j)]; }
-  // Of column j of the block in row r, as subtract_all_terms reads them.
-  float& error(int64_t r, int64_t j) {
-    return errors_[static_cast<size_t>((r / kTermRows * kBlock + j) * kTermRows + r % kTermRows)];
-  }
 
   void fit_static(int64_t row, const float* values) {
     for (int64_t g = 0; g < out_.num_groups(); ++g) {
@@ -88,18 +90,35 @@ class RowWalk {
     return options_.static_groups ? plan_.order[static_cast<size_t>(j)] : j;
   }
 
-  void round_column(int64_t j, int64_t begin, int64_t end) {
-    const float* factor = plan_.factor.data() + j * cols_;
-    const int64_t stored = place(j);
-    for (int64_t r = 0; r < count_; ++r) {
-      const GroupScale group = get_group(out_, first_ + r, stored / out_.group_size);
-      const float value = at(r, j);
-      const uint8_t code = encode(options_.grid, group, value);
-      out_.codes[static_cast<size_t>((first_ + r) * cols_ + stored)] = code;
-      const float lost = (value - decode(group, code)) / factor[j];
-      error(r, j - begin) = lost;
-      float* row = &at(r, 0);
-      subtract_rows(row + j + 1, end - j - 1, &lost, factor + j + 1, 0, 1);
+  // Columns [from, to) of the block [begin, end), of kLanes rows, and what that changes in the rest
+  // of the block.
+  void round_columns(int64_t first, int64_t from, int64_t to, int64_t begin, int64_t end) {
+    float w[kBlock * kLanes], scales[kBlock * kLanes], zeros[kBlock * kLanes];
+    float errors[kBlock * kLanes];
+    uint8_t codes[kBlock * kLanes];
+    for (int64_t r = 0; r < kLanes; ++r) {
+      const bool none = first + r >= count_;  // rows that fill up
+      for (int64_t j = from; j < end; ++j) w[(j - from) * kLanes + r] = at(first + r, j);
+      for (int64_t j = from; j < to; ++j) {
+        const GroupScale group =
+            none ? GroupScale() : get_group(out_, first_ + first + r, place(j) / out_.group_size);
+        scales[(j - from) * kLanes + r] = group.scale;
+        zeros[(j - from) * kLanes + r] = static_cast<float>(group.zero);
+      }
+    }
+    quantizer_kernels().walk_columns({w, plan_.factor.data() + from * cols_ + from, cols_, scales,
+                                      zeros, options_.grid.max_code(), to - from, end - from,
+                                      errors, codes});
+    for (int64_t r = 0; r < kLanes; ++r) {
+      const int64_t row = first + r;
+      for (int64_t j = to; j < end; ++j) at(row, j) = w[(j - from) * kLanes + r];
+      float* const out = errors_.data() + row / kTermRows * kTermRows * kBlock + row % kTermRows;
+      for (int64_t j = from; j < to; ++j) {
+        out[(j - begin) * kTermRows] = errors[(j - from) * kLanes + r];
+        if (row >= count_) continue;
+        out_.codes[static_cast<size_t>((first_ + row) * cols_ + place(j))] =
+            codes[(j - from) * kLanes + r];
+      }
     }
   }
 

@@ -23,6 +23,7 @@ constexpr int kMostGridRanges = 32;
 // Columns of a strip: a part of a matrix whose rows lie one behind the other.
 constexpr int64_t kStripWidth = 32;
 constexpr int64_t kTermRows = 4;
+constexpr int64_t kLaneRows = 8;
 constexpr int64_t kProductTerms = 64;
 constexpr int64_t kF64Rows = 4;
 constexpr int64_t kF64Columns = 16;
@@ -48,6 +49,20 @@ struct GroupCodes {
   float scale;
   int32_t zero;
   int32_t max_code;
+};
+
+// Columns of kLaneRows rows of weights that GPTQ rounds one after the other.
+struct ColumnWalk {
+  float* w;             // [num_columns, kLaneRows]
+  const float* factor;  // [num_rounded, num_columns], upper triangular, rows `stride` apart
+  int64_t stride;
+  const float* scales;  // [num_rounded, kLaneRows]
+  const float* zeros;   // [num_rounded, kLaneRows]
+  int32_t max_code;
+  int64_t num_rounded;  // the first columns; the others only change
+  int64_t num_columns;
+  float* errors;   // [num_rounded, kLaneRows]
+  uint8_t* codes;  // [num_rounded, kLaneRows]
 };
 
 // What is subtracted of a row of kStripWidth numbers: rows of a strip that count.
@@ -99,6 +114,11 @@ struct QuantizerKernels {
   // num_terms of e[j * kTermRows + r] * strip[j * kStripWidth + k], j in order.
   void (*subtract_all_terms)(float* y, int64_t stride, const float* e, int64_t num_terms,
                              const float* strip);
+
+  // Of each row, for j < num_rounded in order: codes[j] as encode() gives it of w[j]; errors[j] =
+  // (w[j] - (codes[j] - zeros[j]) * scales[j]) / factor[j, j]; w[k] -= errors[j] * factor[j, k] for
+  // the columns k > j.
+  void (*walk_columns)(const ColumnWalk& walk);
 
   // out[i * kStripWidth + k] += sum over t < num_terms of left[t * kStripWidth + i] *
   // right[t * kStripWidth + k], i and k < kStripWidth: kProductTerms terms at a time, in order in

@@ -91,6 +91,25 @@ int64_t first_better_code(const GroupCodes& group) {
   return group.count;
 }
 
+void walk_columns(const ColumnWalk& walk) {
+  const auto most = static_cast<float>(walk.max_code);
+  for (int64_t j = 0; j < walk.num_rounded; ++j) {
+    const float* const factor = walk.factor + j * walk.stride;
+    const Lanes value = lanes(walk.w + j * kLaneRows), scale = lanes(walk.scales + j * kLaneRows);
+    const Lanes zero = lanes(walk.zeros + j * kLaneRows);
+    Lanes x = value / scale;
+    round_between(x, -zero, most - zero);
+    const auto bytes = (AllBytes) __builtin_convertvector(x + zero, IntLanes);
+    const ByteLanes codes = __builtin_shufflevector(bytes, bytes, 0, 4, 8, 12, 16, 20, 24, 28);
+    *reinterpret_cast<ByteLanes*>(walk.codes + j * kLaneRows) = codes;
+    const Lanes error = (value - x * scale) / factor[j];
+    lanes(walk.errors + j * kLaneRows) = error;
+    for (int64_t k = j + 1; k < walk.num_columns; ++k) {
+      lanes(walk.w + k * kLaneRows) -= error * factor[k];
+    }
+  }
+}
+
 inline void keep_less(Lanes& a, const Lanes& b) {
   a = b < a ? b : a;
 }

@@ -135,6 +135,38 @@ TEST_P(QuantizerTest, AllRowsOfAStripAreSubtractedFromSomeRows) {
   }
 }
 
+TEST_P(QuantizerTest, ColumnsAreRoundedOneAfterTheOther) {
+  test::Random random(25);
+  constexpr int64_t kColumns = 13, kRounded = 9;
+  const std::vector<float> factor = random.vector(kColumns * kColumns, 1.0f);
+  const std::vector<float> start = random.vector(kColumns * kLaneRows, 2.0f);
+  std::vector<float> scales, zeros, w = start, expected = start;
+  for (int64_t i = 0; i < kRounded * kLaneRows; ++i) {
+    scales.push_back(0.3f + random.uniform(0.1f));
+    zeros.push_back(static_cast<float>(random.next() % 16u));
+  }
+  std::vector<float> errors(scales.size()), expected_errors(scales.size());
+  std::vector<uint8_t> codes(scales.size()), expected_codes(scales.size());
+  for (int64_t j = 0; j < kRounded; ++j) {
+    for (int64_t r = 0; r < kLaneRows; ++r) {
+      const auto i = static_cast<size_t>(j * kLaneRows + r);
+      const auto zero = static_cast<int32_t>(zeros[i]);
+      kernels().encode(&expected[i], 1, scales[i], zero, 15, &expected_codes[i]);
+      const float now = static_cast<float>(expected_codes[i] - zero) * scales[i];
+      expected_errors[i] = (expected[i] - now) / factor[static_cast<size_t>(j * kColumns + j)];
+      for (int64_t k = j + 1; k < kColumns; ++k) {
+        expected[static_cast<size_t>(k * kLaneRows + r)] -=
+            expected_errors[i] * factor[static_cast<size_t>(j * kColumns + k)];
+      }
+    }
+  }
+  kernels().walk_columns({w.data(), factor.data(), kColumns, scales.data(), zeros.data(), 15,
+                          kRounded, kColumns, errors.data(), codes.data()});
+  EXPECT_EQ(w, expected);
+  EXPECT_EQ(errors, expected_errors);
+  EXPECT_EQ(codes, expected_codes);
+}
+
 TEST_P(QuantizerTest, ProductsAreAddedInF64) {
   test::Random random(3);
   for (const int64_t num_terms : {0, 1, 7, 63, 64, 65, 200}) {
