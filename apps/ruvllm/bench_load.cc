@@ -90,7 +90,8 @@ Status SessionBench::run_shared_prefix(int64_t batch) {
     const MeanAndDeviation rate = {sessions * static_cast<double>(tokens) / seconds.mean, 0.0};
     // Were the prefix stored by each, so many more pages would be in use.
     const int64_t page = runner.kv_block_tokens();
-    const int64_t once = prefix / page + batch * ((kOwn + prefix % page + page - 1) / page + 1);
+    const int64_t own = prefix % page + kOwn + tokens;  // of a session's last pages
+    const int64_t once = prefix / page + batch * ((own + page - 1) / page);
     add_row(concat("shared", prefix), bench, batch, prefix, rate,
             {{"seconds", Json(seconds.mean)},
              {"floor_seconds", Json(floor)},
