@@ -37,6 +37,14 @@ class FileSource final : public QuantizedSource {
   FileSource(PackedMatrix packed, std::string_view layout, uint64_t bytes)
       : packed_(std::move(packed)), layout_(layout), bytes_(bytes) {}
   Result<QuantizedMatrix> read() const override { return unpack(packed_); }
+  // What is wrong with a file is said by read().
+  std::optional<QuantizedMatrix> form() const override {
+    Result<QuantizedMatrix> form = unpacked_form(packed_);
+    return form ? std::optional(std::move(*form)) : std::nullopt;
+  }
+  Status read_rows(int64_t first, int64_t count, QuantizedMatrix& out) const override {
+    return unpack_rows(packed_, first, count, out);
+  }
   std::string_view layout() const override { return layout_; }
   uint64_t stored_bytes() const override { return bytes_; }
 

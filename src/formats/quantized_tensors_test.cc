@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
@@ -27,6 +28,39 @@ std::vector<float> dequantize(const FileTensor& tensor) {
     dequantize_row(*matrix, n, values.data() + n * matrix->cols);
   }
   return values;
+}
+
+// Rows by themselves are those of the whole matrix, in runs that no packing's words are long.
+void expect_rows_of_whole(const QuantizedSource& source) {
+  const auto whole = source.read();
+  ASSERT_TRUE(whole) << whole.error().message;
+  const auto form = source.form();
+  ASSERT_TRUE(form.has_value());
+  EXPECT_EQ(form->rows, whole->rows);
+  EXPECT_EQ(form->cols, whole->cols);
+  EXPECT_EQ(form->bits, whole->bits);
+  EXPECT_EQ(form->kind, whole->kind);
+  EXPECT_EQ(form->group_size, whole->group_size);
+  EXPECT_EQ(form->int8_activations, whole->int8_activations);
+  EXPECT_EQ(form->transform, whole->transform);
+  const int64_t groups = whole->num_groups();
+  QuantizedMatrix some;
+  int64_t count = 1;
+  for (int64_t first = 0; first < whole->rows; first += count, count = count % 11 + 1) {
+    count = std::min(count, whole->rows - first);
+    ASSERT_TRUE(source.read_rows(first, count, some));
+    ASSERT_EQ(some.rows, count);
+    const auto codes = whole->codes.begin() + first * whole->cols;
+    ASSERT_TRUE(
+        std::equal(codes, codes + count * whole->cols, some.codes.begin(), some.codes.end()))
+        << "rows from " << first;
+    for (int64_t n = 0; n < count; ++n) {
+      for (int64_t g = 0; g < groups; ++g) {
+        ASSERT_EQ(some.scale_at(n, g), whole->scale_at(first + n, g));
+        ASSERT_EQ(some.zero_at(n, g), whole->zero_at(first + n, g));
+      }
+    }
+  }
 }
 
 TEST(QuantizedTensors, GoldenWeightsBitForBit) {
@@ -58,6 +92,7 @@ TEST(QuantizedTensors, GoldenWeightsBitForBit) {
         different += value != got[i] ? 1 : 0;
       }
       EXPECT_EQ(different, 0u) << entry.path() << " " << want.name;
+      expect_rows_of_whole(*tensor->quantized);
       ++matrices;
     }
   }
@@ -103,6 +138,7 @@ TEST(QuantizedTensors, UnorderedGroupsBecomeAPermutation) {
   ASSERT_EQ(tiny.tensors.size(), 2u);
   EXPECT_EQ(tiny.tensors[0].name, "m.weight");
   EXPECT_EQ(tiny.tensors[1].name, "norm.weight");
+  expect_rows_of_whole(*tiny.tensors[0].quantized);
   const auto matrix = tiny.tensors[0].quantized->read();
   ASSERT_TRUE(matrix);
   const std::vector<int32_t> order = {1, 2, 3, 4, 5, 6, 7, 8, 0, 9, 10, 11, 12, 13, 14, 15};

@@ -42,22 +42,40 @@ uint32_t running_field(const Words& words, int64_t first, int64_t stride, int64_
   return value & field_mask(bits);
 }
 
+// Whole fields of a word, the first one lowest: 32 / kBits bytes.
+template <int kBits>
+void split_word(uint32_t word, uint8_t* out) {
+  for (int i = 0; i < 32 / kBits; ++i) {
+    out[i] = static_cast<uint8_t>(word >> (i * kBits) & ((1u << kBits) - 1));
+  }
+}
+
+// The same from nibbles, four bytes at a time.
+template <>
+void split_word<4>(uint32_t word, uint8_t* out) {
+  const uint64_t spread = (word & 0xffffu) | uint64_t{word >> 16} << 32;
+  const uint64_t pairs = (spread | spread << 8) & 0x00ff00ff00ff00ffu;
+  const uint64_t nibbles = (pairs | pairs << 4) & 0x0f0f0f0f0f0f0f0fu;
+  std::memcpy(out, &nibbles, sizeof nibbles);
+}
+
+// Rows of a packed matrix.
 class Unpacker {
  public:
-  explicit Unpacker(const PackedMatrix& packed) : p_(packed) {}
-
-  Result<QuantizedMatrix> run() {
-    out_.rows = p_.rows;
+  // Rows [first, first + count). The memory of `out` is used again.
+  Unpacker(const PackedMatrix& packed, int64_t first, int64_t count, QuantizedMatrix out)
+      : p_(packed), first_(first), out_(std::move(out)) {
+    out_.rows = count;
     out_.cols = p_.cols;
     out_.bits = p_.bits;
     out_.group_size = p_.group_size;
     out_.int8_activations = p_.int8_activations;
     out_.kind = p_.packing == CodePacking::kFloatBytes ? CodeKind::kF8E4M3 : CodeKind::kInteger;
+  }
+
+  Result<QuantizedMatrix> whole() {
     RUVLLM_TRY(order_columns());
-    out_.codes.resize(static_cast<size_t>(p_.rows * p_.cols));
-    unpack_codes();
-    unpack_scales();
-    unpack_zeros();
+    read_numbers();
     RUVLLM_TRY(read_transform());
     if (!is_valid(out_)) {
       return fail(ErrorCode::kBadFile, concat(p_.where, ": the parts contradict each other"));
@@ -65,12 +83,37 @@ class Unpacker {
     return std::move(out_);
   }
 
+  // Without codes, scales and zeros; one row stands for the others where it is checked.
+  Result<QuantizedMatrix> form() {
+    const int64_t rows = std::exchange(out_.rows, 1);
+    RUVLLM_ASSIGN(QuantizedMatrix out, whole());
+    out.rows = rows;
+    out.codes.clear();
+    out.scales.clear();
+    out.zeros.clear();
+    return out;
+  }
+
+  // Without the transform.
+  Result<QuantizedMatrix> numbers() {
+    RUVLLM_TRY(order_columns());
+    read_numbers();
+    return std::move(out_);
+  }
+
  private:
-  // Where each input stands so that groups are runs of columns.
+  void read_numbers() {
+    out_.codes.resize(static_cast<size_t>(out_.rows * p_.cols));
+    unpack_codes();
+    if (!stored_at_.empty()) reorder_codes();
+    unpack_scales();
+    unpack_zeros();
+  }
+
+  // Where each input stands so that groups are runs of columns; nothing where they are.
   Status order_columns() {
-    stored_at_.resize(static_cast<size_t>(p_.cols));
-    for (size_t k = 0; k < stored_at_.size(); ++k) stored_at_[k] = static_cast<int32_t>(k);
     if (p_.group_of.empty()) return {};
+    stored_at_.resize(static_cast<size_t>(p_.cols));
     const Words group_of(p_.group_of);
     const int64_t groups = p_.num_groups();
     std::vector<int64_t> next(static_cast<size_t>(groups));
@@ -90,18 +133,13 @@ class Unpacker {
       in_order = in_order && place == k;
       stored_at_[static_cast<size_t>(k)] = static_cast<int32_t>(place++);
     }
-    if (in_order) return {};
-    out_.transform.permutation.resize(stored_at_.size());
-    for (size_t k = 0; k < stored_at_.size(); ++k) {
-      out_.transform.permutation[static_cast<size_t>(stored_at_[k])] = static_cast<int32_t>(k);
-    }
+    if (in_order) stored_at_.clear();
     return {};
   }
 
-  uint8_t& code(int64_t row, int64_t input) {
-    return out_.codes[static_cast<size_t>(row * p_.cols + stored_at_[static_cast<size_t>(input)])];
-  }
+  uint8_t* codes_of(int64_t row) { return out_.codes.data() + row * p_.cols; }
 
+  // Codes in the order of the inputs.
   void unpack_codes() {
     switch (p_.packing) {
       case CodePacking::kAlongInputs:
@@ -116,53 +154,108 @@ class Unpacker {
     }
   }
 
+  void reorder_codes() {
+    std::vector<uint8_t> line(static_cast<size_t>(p_.cols));
+    for (int64_t n = 0; n < out_.rows; ++n) {
+      uint8_t* const codes = codes_of(n);
+      for (size_t k = 0; k < line.size(); ++k) line[static_cast<size_t>(stored_at_[k])] = codes[k];
+      std::memcpy(codes, line.data(), line.size());
+    }
+  }
+
+  // Calls with the width of the codes as a constant, where words hold whole ones.
+  template <typename F>
+  void with_bits(F&& call) const {
+    switch (p_.bits) {
+      case 2:
+        return call.template operator()<2>();
+      case 4:
+        return call.template operator()<4>();
+      default:
+        return call.template operator()<8>();
+    }
+  }
+
   void unpack_along_inputs() {
     const Words words(p_.codes);
     constexpr int64_t kTile = 256;  // rows whose codes of one cache line are filled together
-    for (int64_t begin = 0; begin < p_.rows; begin += kTile) {
-      const int64_t end = std::min(p_.rows, begin + kTile);
-      for (int64_t k = 0; k < p_.cols; ++k) {
-        for (int64_t n = begin; n < end; ++n) {
-          code(n, k) = static_cast<uint8_t>(running_field(words, n, p_.rows, k, p_.bits));
+    for (int64_t begin = 0; begin < out_.rows; begin += kTile) {
+      const int64_t end = std::min(out_.rows, begin + kTile);
+      if (p_.bits == 3) {
+        for (int64_t k = 0; k < p_.cols; ++k) {
+          for (int64_t n = begin; n < end; ++n) {
+            codes_of(n)[k] =
+                static_cast<uint8_t>(running_field(words, first_ + n, p_.rows, k, p_.bits));
+          }
         }
+        continue;
       }
+      with_bits([&]<int kBits>() {
+        constexpr int64_t kPerWord = 32 / kBits;
+        for (int64_t k = 0; k < p_.cols; k += kPerWord) {
+          for (int64_t n = begin; n < end; ++n) {
+            put_word<kBits>(words[k / kPerWord * p_.rows + first_ + n], n, k);
+          }
+        }
+      });
     }
+  }
+
+  // The codes of a word, from column k on; those beyond the row are none.
+  template <int kBits>
+  void put_word(uint32_t word, int64_t row, int64_t k) {
+    constexpr int64_t kPerWord = 32 / kBits;
+    uint8_t* const to = codes_of(row) + k;
+    if (k + kPerWord <= p_.cols) return split_word<kBits>(word, to);
+    uint8_t fields[kPerWord];
+    split_word<kBits>(word, fields);
+    std::memcpy(to, fields, static_cast<size_t>(p_.cols - k));
   }
 
   void unpack_awq() {
     const Words words(p_.codes);
     const int64_t per_input = p_.rows / 8;
-    for (int64_t c = 0; c < per_input; ++c) {
+    const int64_t last = first_ + out_.rows;
+    for (int64_t c = first_ / 8; c * 8 < last; ++c) {
       for (int64_t k = 0; k < p_.cols; ++k) {
         const uint32_t word = words[k * per_input + c];
         for (int i = 0; i < 8; ++i) {
-          code(8 * c + kAwqOrder[i], k) = static_cast<uint8_t>((word >> (4 * i)) & 15u);
+          const int64_t row = 8 * c + kAwqOrder[i];
+          if (row < first_ || row >= last) continue;
+          codes_of(row - first_)[k] = static_cast<uint8_t>((word >> (4 * i)) & 15u);
         }
       }
     }
   }
 
   void unpack_row_words() {
+    out_.zero = 1 << (p_.bits - 1);
     const Words words(p_.codes);
     const int32_t per_word = 32 / p_.bits;
     const int64_t words_per_row = (p_.cols + per_word - 1) / per_word;
-    for (int64_t n = 0; n < p_.rows; ++n) {
-      for (int64_t k = 0; k < p_.cols; ++k) {
-        const uint32_t word = words[n * words_per_row + k / per_word];
-        code(n, k) = static_cast<uint8_t>((word >> (k % per_word * p_.bits)) & field_mask(p_.bits));
+    for (int64_t n = 0; n < out_.rows; ++n) {
+      const int64_t at = (first_ + n) * words_per_row;
+      if (p_.bits == 3) {
+        for (int64_t k = 0; k < p_.cols; ++k) {
+          codes_of(n)[k] = static_cast<uint8_t>(words[at + k / 10] >> (k % 10 * 3) & 7u);
+        }
+        continue;
       }
+      with_bits([&]<int kBits>() {
+        for (int64_t i = 0; i < words_per_row; ++i) {
+          put_word<kBits>(words[at + i], n, i * (32 / kBits));
+        }
+      });
     }
-    out_.zero = 1 << (p_.bits - 1);
   }
 
   void copy_bytes() {
     const bool is_integer = p_.packing == CodePacking::kSignedBytes;
-    const auto* bytes = reinterpret_cast<const uint8_t*>(p_.codes.data);
-    for (int64_t n = 0; n < p_.rows; ++n) {
-      for (int64_t k = 0; k < p_.cols; ++k) {
-        // Two's complement plus 128 is the sign bit turned.
-        code(n, k) = static_cast<uint8_t>(bytes[n * p_.cols + k] ^ (is_integer ? 0x80 : 0));
-      }
+    // Two's complement plus 128 is the sign bit turned.
+    const auto turned = static_cast<uint8_t>(is_integer ? 0x80 : 0);
+    const auto* bytes = reinterpret_cast<const uint8_t*>(p_.codes.data) + first_ * p_.cols;
+    for (size_t i = 0; i < out_.codes.size(); ++i) {
+      out_.codes[i] = static_cast<uint8_t>(bytes[i] ^ turned);
     }
     out_.zero = is_integer ? 128 : 0;
   }
@@ -173,14 +266,24 @@ class Unpacker {
 
   void unpack_scales() {
     const int64_t groups = p_.num_groups();
-    const int64_t count = p_.scales.num_elements();
-    std::vector<float> stored(static_cast<size_t>(count));
-    dequantize_row(p_.scales.dtype, p_.scales.data, stored.data(), count);
-    out_.scales.resize(static_cast<size_t>(p_.rows * groups));
-    for (int64_t n = 0; n < p_.rows; ++n) {
+    const DTypeInfo& info = dtype_info(p_.scales.dtype);
+    out_.scales.resize(static_cast<size_t>(out_.rows * groups));
+    const auto read = [&](int64_t from, float* to, int64_t count) {
+      const std::byte* const data = p_.scales.data + from * info.block_bytes;
+      dequantize_row(p_.scales.dtype, data, to, count);
+    };
+    if (p_.scales.num_elements() == 1) {
+      read(0, out_.scales.data(), 1);
+      std::fill(out_.scales.begin(), out_.scales.end(), out_.scales.front());
+    } else if (!by_columns()) {
+      read(first_ * groups, out_.scales.data(), out_.rows * groups);
+    } else {
+      std::vector<float> stored(static_cast<size_t>(out_.rows));
       for (int64_t g = 0; g < groups; ++g) {
-        const int64_t from = count == 1 ? 0 : by_columns() ? g * p_.rows + n : n * groups + g;
-        out_.scales[static_cast<size_t>(n * groups + g)] = stored[static_cast<size_t>(from)];
+        read(g * p_.rows + first_, stored.data(), out_.rows);
+        for (int64_t n = 0; n < out_.rows; ++n) {
+          out_.scales[static_cast<size_t>(n * groups + g)] = stored[static_cast<size_t>(n)];
+        }
       }
     }
   }
@@ -224,14 +327,15 @@ class Unpacker {
   }
 
   void unpack_zeros() {
+    out_.zeros.clear();
     if (p_.zeros.empty()) return;
     const int64_t groups = p_.num_groups();
-    out_.zeros.resize(static_cast<size_t>(p_.rows * groups));
+    out_.zeros.resize(static_cast<size_t>(out_.rows * groups));
     bool all_equal = true;
-    for (int64_t n = 0; n < p_.rows; ++n) {
+    for (int64_t n = 0; n < out_.rows; ++n) {
       for (int64_t g = 0; g < groups; ++g) {
         int16_t& zero = out_.zeros[static_cast<size_t>(n * groups + g)];
-        zero = zero_point(n, g);
+        zero = zero_point(first_ + n, g);
         all_equal = all_equal && zero == out_.zeros.front();
       }
     }
@@ -242,6 +346,12 @@ class Unpacker {
 
   Status read_transform() {
     InputTransform& t = out_.transform;
+    if (!stored_at_.empty()) {
+      t.permutation.resize(stored_at_.size());
+      for (size_t k = 0; k < stored_at_.size(); ++k) {
+        t.permutation[static_cast<size_t>(stored_at_[k])] = static_cast<int32_t>(k);
+      }
+    }
     const auto cols = static_cast<size_t>(p_.cols);
     if (!p_.input_scale.empty()) {
       t.input_scale.resize(cols);
@@ -264,14 +374,24 @@ class Unpacker {
   }
 
   const PackedMatrix& p_;
+  int64_t first_;
   QuantizedMatrix out_;
-  std::vector<int32_t> stored_at_;  // [K]: the column of each input
+  std::vector<int32_t> stored_at_;  // [K]: the column of each input; empty: its own
 };
 
 }  // namespace
 
 Result<QuantizedMatrix> unpack(const PackedMatrix& packed) {
-  return Unpacker(packed).run();
+  return Unpacker(packed, 0, packed.rows, {}).whole();
+}
+
+Result<QuantizedMatrix> unpacked_form(const PackedMatrix& packed) {
+  return Unpacker(packed, 0, packed.rows, {}).form();
+}
+
+Status unpack_rows(const PackedMatrix& packed, int64_t first, int64_t count, QuantizedMatrix& out) {
+  RUVLLM_ASSIGN(out, Unpacker(packed, first, count, std::move(out)).numbers());
+  return {};
 }
 
 }  // namespace ruvllm

@@ -44,4 +44,9 @@ struct PackedMatrix {
 // Unpacks; kBadFile when group_of, permutation or the block contradict the sizes.
 Result<QuantizedMatrix> unpack(const PackedMatrix& packed);
 
+// QuantizedSource's form() and read_rows(): the same without the numbers, some rows of them without
+// the transform. Fail as unpack() does. unpack_rows: any threads, each with an `out` of its own.
+Result<QuantizedMatrix> unpacked_form(const PackedMatrix& packed);
+Status unpack_rows(const PackedMatrix& packed, int64_t first, int64_t count, QuantizedMatrix& out);
+
 }  // namespace ruvllm
