@@ -46,7 +46,7 @@ class PrefillPacer {
   }
 
  private:
-  static constexpr double kStretch = 2.55;
+  static constexpr double kStretch = 2.4;
   static constexpr int32_t kFirstRows = 64;
   static constexpr int32_t kLeastRows = 8;
   static double mix(double old, double value) {
