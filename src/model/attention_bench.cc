@@ -3,7 +3,9 @@
 // prefix. The caches are larger than the processor's, as those of a model with many layers are.
 // Counters: bytes/s of keys and values beside what the same threads read just before and after
 // (of_read: the share, means of both), and FLOP/s of the two products beside the multiply-add peak
-// in f32 (of_peak, best of both).
+// in f32 (of_peak, best of both). of_pages is the share of what a loop reads that does nothing but
+// touch the same pages head by head, whose short pieces prefetching by the processor does not help
+// as much as one long one (means of both; only where attention reads every page once).
 #include <benchmark/benchmark.h>
 
 #include <algorithm>
@@ -13,8 +15,10 @@
 #include <string>
 #include <vector>
 
+#include "base/thread_pool.h"
 #include "model/kv_storage.h"
 #include "ops/cpu/machine_roofs.h"
+#include "ops/kv_layout.h"
 #include "ops/ops.h"
 
 namespace ruvllm {
@@ -26,6 +30,7 @@ struct Heads {
   int32_t heads, kv_heads, dim;
 };
 constexpr Heads kGrouped = {"32/4x64", 32, 4, 64};
+constexpr Heads kByFour = {"32/8x64", 32, 8, 64};
 constexpr Heads kUngrouped = {"16/16x64", 16, 16, 64};
 constexpr Heads kWide = {"32/8x128", 32, 8, 128};
 
@@ -85,6 +90,34 @@ class Bench {
     ops.attention(args);
   }
 
+  // Touches every cache line of the keys and values of a copy.
+  void touch_pages(ThreadPool& pool, int copy) const {
+    const KvLayerView kv = storage_.layer(0);
+    const auto page_bytes =
+        static_cast<int64_t>(kv.block_tokens * kv_row_bytes(kv.dtype, heads_.dim));
+    for (size_t i = 0; i < lengths_.size(); ++i) {
+      const std::vector<int32_t>& table = tables_[static_cast<size_t>(copy) * lengths_.size() + i];
+      // As attention does: a head's keys of a segment, then its values.
+      const auto blocks = static_cast<int64_t>(table.size());
+      const int64_t step = std::max(kernels::kKeySegment / kv.block_tokens, 1);
+      const int64_t segments = (blocks + step - 1) / step;
+      pool.parallel_for(heads_.kv_heads * segments, [&](int64_t task, int) {
+        const int64_t first = task % segments * step;
+        uint64_t sum = 0;
+        for (const int64_t part : {kv.k_offset_bytes, kv.v_offset_bytes}) {
+          for (int64_t b = first; b < std::min(first + step, blocks); ++b) {
+            const std::byte* page =
+                kv_head_page(kv, part, table, b * kv.block_tokens, task / segments);
+            for (int64_t at = 0; at < page_bytes; at += 64) sum += static_cast<uint64_t>(page[at]);
+          }
+        }
+        benchmark::DoNotOptimize(sum);
+      });
+    }
+  }
+
+  int64_t rows() const { return rows_; }
+
   // Of one call.
   double bytes() const {
     double tokens = 0;
@@ -125,6 +158,17 @@ Roofs measure_roofs(int threads) {
   return roofs;
 }
 
+// Bytes per second of touch_pages(), the mean over about 0.2 s.
+double measure_pages(const Bench& bench, ThreadPool& pool, int copies) {
+  const auto begin = std::chrono::steady_clock::now();
+  for (double calls = 1;; ++calls) {
+    bench.touch_pages(pool, static_cast<int>(calls) % copies);
+    const double seconds =
+        std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    if (seconds > 0.2) return bench.bytes() * calls / seconds;
+  }
+}
+
 // threads 0: all.
 void add(const std::string& name, const Heads& heads, DType dtype, int32_t block_tokens,
          std::vector<Length> lengths, int64_t shared_tokens, int copies, int threads = 0) {
@@ -137,7 +181,10 @@ void add(const std::string& name, const Heads& heads, DType dtype, int32_t block
     int copy = 0;
     double best = 1e30;
     double sum = 0.0;
+    ThreadPool pool(threads == 0 ? default_num_threads() : threads);
+    const bool once = shared_tokens == 0 && bench.rows() == static_cast<int64_t>(lengths.size());
     const Roofs before = measure_roofs(threads);
+    const double pages_before = once ? measure_pages(bench, pool, copies) : 0;
     for (auto _ : state) {
       const auto begin = std::chrono::steady_clock::now();
       bench.run(*ops, copy);
@@ -147,6 +194,7 @@ void add(const std::string& name, const Heads& heads, DType dtype, int32_t block
       sum += seconds;
       copy = (copy + 1) % copies;
     }
+    const double pages = once ? (pages_before + measure_pages(bench, pool, copies)) / 2 : 0;
     const Roofs after = measure_roofs(threads);
     const double mean = sum / static_cast<double>(state.iterations());
     const double read = (before.read + after.read) / 2;
@@ -155,6 +203,7 @@ void add(const std::string& name, const Heads& heads, DType dtype, int32_t block
     state.counters["GB/s"] = bench.bytes() / mean * 1e-9;
     state.counters["read_roof"] = read * 1e-9;
     state.counters["of_read"] = bench.bytes() / mean / read;
+    if (once) state.counters["of_pages"] = bench.bytes() / mean / pages;
     state.counters["GFLOP/s"] = bench.flops() / best * 1e-9;
     state.counters["peak"] = flops * 1e-9;
     state.counters["of_peak"] = bench.flops() / best / flops;
@@ -173,7 +222,12 @@ const int kRegistered = [] {
   add("decode_at_8192", kGrouped, DType::kBF16, 64, {{8191, 1}}, 0, 16);
   add("decode_at_8192", kGrouped, DType::kBF16, 8, {{8191, 1}}, 0, 16);
   add("decode_at_8192", kGrouped, DType::kBF16, 1, {{8191, 1}}, 0, 16);
-  add("decode_at_8192", kUngrouped, DType::kBF16, 16, {{8191, 1}}, 0, 4);
+  for (const int64_t depth : {2047, 8191}) {
+    for (const Heads& heads : {kUngrouped, kByFour}) {
+      add("decode_at_" + std::to_string(depth + 1), heads, DType::kBF16, 16, {{depth, 1}}, 0,
+          static_cast<int>(32768 / depth));
+    }
+  }
   for (const DType dtype : {DType::kBF16, DType::kF16, DType::kF32, DType::kI8}) {
     add("decode_at_8192", kWide, dtype, 16, {{8191, 1}}, 0, 8);
   }

@@ -154,7 +154,7 @@ class TileAttention {
       uint32_t* to = packed_ + g * group_words();
       prefetcher_->fetch(lines_of(s_, kKeyGroup));
       if (whole_groups) {
-        const auto* from = static_cast<const uint16_t*>(key_group(s_, g));
+        const auto* from = static_cast<const uint16_t*>(group_of(s_, s_.k_pages, g));
         int d = 0;
         for (; d + 2 <= s_.head_dim; d += 2, to += kKeyGroup) {
           L::interleave(from + d * kKeyGroup, from + (d + 1) * kKeyGroup, to);

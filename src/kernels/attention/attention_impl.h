@@ -51,33 +51,13 @@ struct Work {
   float* buffer;      // keys or values as f32
   float* key_scales;  // [kKeySegment], of int8 only
   float* value_scales;
-  Prefetcher* prefetcher;
 };
 
-// Called between the products of a block or tile that is `work_left` of some unit: fetches as much
-// of `lines` as the work done is of all.
-class Pace {
- public:
-  Pace(Prefetcher* prefetcher, int lines, int work)
-      : prefetcher_(prefetcher), lines_(lines), work_(work) {}
-  void operator()(int done) {
-    sum_ += done * lines_;
-    const int due = sum_ / work_;
-    sum_ -= due * work_;
-    prefetcher_->fetch(due);
-  }
-
- private:
-  Prefetcher* prefetcher_;
-  int lines_;
-  int work_;
-  int sum_ = 0;
-};
-
-// Turns a row's scores into weights; those of the keys [view.begin, view.end) count.
+// Turns a row's scores into weights; those of the keys [view.begin, view.end) count. The
+// exponential is inlined (flatten), so that its constants stay in registers: 5 % of all of decode.
 template <class V>
-void softmax_row(const AttentionSegment& s, const RowView& view, float* scores, float* max,
-                 float* sum) {
+[[gnu::flatten]] void softmax_row(const AttentionSegment& s, const RowView& view, float* scores,
+                                  float* max, float* sum) {
   using F = typename V::F;
   const int first = view.begin / V::kLanes * V::kLanes;
   const int last = (view.end + V::kLanes - 1) / V::kLanes * V::kLanes;
@@ -120,14 +100,14 @@ void softmax_rows(const Work& work) {
   }
 }
 
+// `next` is fetched meanwhile (null: nothing).
 template <class V, class Read>
-void score_block(const Work& work, int block, const typename Read::Element* const* groups) {
+void score_block(const Work& work, int block, const typename Read::Element* const* groups,
+                 const typename Read::Element* const* next) {
   const AttentionSegment& s = work.segment;
   float* scores = work.scores + block * kKeyGroup;
   constexpr int kKeys = V::kKeyBlock * kKeyGroup;
-  Pace pace(work.prefetcher, lines_of(s, kKeys), work.rows * V::kKeyBlock);
-  dot_block<V, Read>(work.q, work.rows, groups, s.head_dim, s.scale, scores,
-                     [&pace](int done) { pace(done); });
+  dot_block<V, Read>(work.q, work.rows, groups, next, s.head_dim, s.scale, scores);
   if (s.format != KvFormat::kInt8) return;
   for (int r = 0; r < work.rows; ++r) {
     for (int j = 0; j < kKeys; j += V::kLanes) {
@@ -137,90 +117,105 @@ void score_block(const Work& work, int block, const typename Read::Element* cons
   }
 }
 
-// Scores of the groups [block, block + V::kKeyBlock) that hold keys of the range.
+// The groups [block, block + V::kKeyBlock) of keys or values. Those outside the range repeat its
+// ends: they are computed, and then not seen.
+template <class V, class Element>
+void groups_at(const Work& work, const void* const* pages, int block, const Element** groups) {
+  const int first = work.range.begin / kKeyGroup;
+  const int last = (work.range.end - 1) / kKeyGroup;
+  for (int i = 0; i < V::kKeyBlock; ++i) {
+    const int g = first + clamped(block + i - first, last - first);
+    groups[i] = static_cast<const Element*>(group_of(work.segment, pages, g));
+  }
+}
+
+// All scores, of keys that lie in whole groups. While one block is multiplied the next is fetched,
+// and at last the first values.
 template <class V, class Read>
-void score_groups(const Work& work, bool in_place, int block) {
+void score_in_place(const Work& work) {
+  using Element = typename Read::Element;
+  const int last = (work.range.end - 1) / kKeyGroup;
+  const Element* blocks[2][V::kKeyBlock];
+  const int first_block = work.range.begin / kKeyGroup / V::kKeyBlock * V::kKeyBlock;
+  groups_at<V>(work, work.segment.k_pages, first_block, blocks[0]);
+  int block = first_block;
+  for (int n = 0; block <= last; block += V::kKeyBlock, ++n) {
+    const Element** next = blocks[(n + 1) % 2];
+    if (block + V::kKeyBlock <= last) {
+      groups_at<V>(work, work.segment.k_pages, block + V::kKeyBlock, next);
+    } else {
+      groups_at<V>(work, work.segment.v_pages, first_block, next);
+    }
+    score_block<V, Read>(work, block, blocks[n % 2], next);
+  }
+}
+
+// All scores, of keys that are gathered (and widened) first.
+template <class V, class Read>
+void score_gathered(const Work& work) {
   const AttentionSegment& s = work.segment;
   const int first = work.range.begin / kKeyGroup;
   const int last = (work.range.end - 1) / kKeyGroup;
-  // Groups outside the range repeat its ends: they are computed, and then not seen.
-  const auto nearest = [&](int g) { return g < first ? first : g > last ? last : g; };
-  if (in_place) {
-    const typename Read::Element* groups[V::kKeyBlock];
-    for (int i = 0; i < V::kKeyBlock; ++i) {
-      groups[i] = static_cast<const typename Read::Element*>(key_group(s, nearest(block + i)));
-    }
-    score_block<V, Read>(work, block, groups);
-  } else {
+  for (int block = first / V::kKeyBlock * V::kKeyBlock; block <= last; block += V::kKeyBlock) {
     const float* groups[V::kKeyBlock];
     for (int i = 0; i < V::kKeyBlock; ++i) {
+      const int g = first + clamped(block + i - first, last - first);  // as groups_at()
       float* to = work.buffer + int64_t{i} * kKeyGroup * s.head_dim;
-      gather_group<V, Read>(s, nearest(block + i), work.range, to);
+      gather_group<V, Read>(s, g, work.range, to);
       groups[i] = to;
     }
-    score_block<V, ReadF32<V>>(work, block, groups);
+    score_block<V, ReadF32<V>>(work, block, groups, nullptr);
   }
 }
 
-// Whether the kRows rows from r on see the same keys.
-template <int kRows>
-bool see_the_same(const RowView* views, int r, int rows) {
-  if (r + kRows > rows) return false;
-  for (int i = 1; i < kRows; ++i) {
-    if (views[r + i].begin != views[r].begin || views[r + i].end != views[r].end) return false;
+// Rows from r on that see the same keys as that one.
+inline int rows_alike(const Work& work, int r) {
+  const RowView& first = work.views[r];
+  int n = 1;
+  while (r + n < work.rows && work.views[r + n].begin == first.begin &&
+         work.views[r + n].end == first.end) {
+    ++n;
   }
-  return true;
+  return n;
 }
 
-// Adds the values of the tile's keys [tile, tile + kValueTile); values[j] is that of key tile + j.
+// Adds the values of the keys [tile, tile + kValueTile); fetches `next` meanwhile.
 template <class V, class Read>
-void accumulate_all(const Work& work, int tile, const typename Read::Element* const* values) {
+void accumulate_all(const Work& work, int tile, const typename Read::Element* const* values,
+                    const typename Read::Element* const* next) {
   const int64_t stride = attention_stride(work.segment.head_dim);
   const int vectors = (work.segment.head_dim + V::kLanes - 1) / V::kLanes;
-  Pace pace(work.prefetcher, lines_of(work.segment, kValueTile), work.rows * vectors);
-  const auto between = [&pace](int done) { pace(done); };
-  const auto accumulate = [&]<int kRows>(int& r, int begin, int end) {
-    accumulate_rows<V, Read, kRows>(work.scores + r * kKeySegment + tile, values, vectors, begin,
-                                    end, work.segment.state.out + r * stride, stride, between);
-    r += kRows;
-  };
-  constexpr int kFour = V::kPvRows >= 4 ? 4 : 1;  // rows, where there are registers for them
-  constexpr int kThree = V::kPvRows >= 3 ? 3 : 1;
   for (int r = 0; r < work.rows;) {
-    const int begin = larger(work.views[r].begin - tile, 0);
-    const int end = smaller(work.views[r].end - tile, kValueTile);
-    if (begin >= end) {
-      ++r;
-      continue;
+    const int begin = larger(work.views[r].begin, tile);
+    const int end = smaller(work.views[r].end, tile + kValueTile);
+    const int alike = rows_alike(work, r);
+    if (begin < end) {
+      accumulate_rows<V, Read>(work.scores + r * kKeySegment, alike, values, next, vectors, begin,
+                               end, work.segment.state.out + r * stride, stride);
+      next = nullptr;
     }
-    const int left = work.rows - r;
-    if (kFour == 4 && left != 5 && see_the_same<4>(work.views, r, work.rows)) {
-      accumulate.template operator()<kFour>(r, begin, end);
-    } else if (kThree == 3 && left != 4 && see_the_same<3>(work.views, r, work.rows)) {
-      accumulate.template operator()<kThree>(r, begin, end);
-    } else if (see_the_same<2>(work.views, r, work.rows)) {
-      accumulate.template operator()<2>(r, begin, end);
-    } else {
-      accumulate.template operator()<1>(r, begin, end);
-    }
+    r += alike;
   }
 }
 
 template <class V, class Read>
 void accumulate_values(const Work& work, bool in_place) {
   const AttentionSegment& s = work.segment;
-  for (int tile = work.range.begin / kValueTile * kValueTile; tile < work.range.end;
-       tile += kValueTile) {
-    const int begin = larger(work.range.begin - tile, 0);
-    const int end = smaller(work.range.end - tile, kValueTile);
+  using Element = typename Read::Element;
+  const Element* rows[kKeySegment + kValueTile];
+  const KeyRange& range = work.range;
+  value_rows(s, 0, range.begin, range.end, rows);
+  // A tile's rows may be more than those that follow it to be fetched.
+  for (int i = 0; i < kValueTile; ++i) rows[range.end + i] = rows[range.end - 1];
+  for (int tile = range.begin / kValueTile * kValueTile; tile < range.end; tile += kValueTile) {
     if (in_place) {
-      const typename Read::Element* values[kValueTile];
-      value_rows(s, tile, begin, end, values);
-      accumulate_all<V, Read>(work, tile, values);
+      const bool fetch_next = in_groups(s) && tile + kValueTile < range.end;
+      accumulate_all<V, Read>(work, tile, rows, fetch_next ? rows + kValueTile : nullptr);
     } else {
-      const float* values[kValueTile];
-      widen_values<V, Read>(s, tile, begin, end, work.buffer, values);
-      accumulate_all<V, ReadF32<V>>(work, tile, values);
+      const float* values[kKeySegment];
+      widen_values<V, Read>(s.head_dim, larger(range.begin, tile),
+                            smaller(range.end, tile + kValueTile), rows, work.buffer, values);
+      accumulate_all<V, ReadF32<V>>(work, tile, values, nullptr);
     }
   }
 }
@@ -245,11 +240,10 @@ void attend_as(const Work& work) {
   // Formats that are dear to widen are widened once where many rows use them.
   const bool dear = s.format == KvFormat::kF16 || s.format == KvFormat::kInt8;
   const bool widen = dear && work.rows > 12;
-  const bool whole_groups = s.page_tokens % kKeyGroup == 0;
-  const int end_group = (work.range.end + kKeyGroup - 1) / kKeyGroup;
-  for (int block = work.range.begin / kKeyGroup / V::kKeyBlock * V::kKeyBlock; block < end_group;
-       block += V::kKeyBlock) {
-    score_groups<V, Read>(work, whole_groups && !widen, block);
+  if (in_groups(s) && !widen) {
+    score_in_place<V, Read>(work);
+  } else {
+    score_gathered<V, Read>(work);
   }
   softmax_rows<V>(work);
   if constexpr (Read::kMixed) {
@@ -274,8 +268,7 @@ void attend(const AttentionSegment& s) {
                .scores = s.scratch,
                .buffer = nullptr,
                .key_scales = nullptr,
-               .value_scales = nullptr,
-               .prefetcher = nullptr};
+               .value_scales = nullptr};
   work.key_scales = work.scores + int64_t{work.rows} * kKeySegment;
   work.value_scales = work.key_scales + kKeySegment;
   work.buffer = work.value_scales + kKeySegment;
@@ -288,10 +281,6 @@ void attend(const AttentionSegment& s) {
     gather_scales(s, s.k_pages, work.range, work.key_scales);
     gather_scales(s, s.v_pages, work.range, work.value_scales);
   }
-  // A row or two compute so little that they only wait for memory, and are best left to it.
-  Prefetcher prefetcher(s, work.rows > 2 ? work.range : KeyRange{0, 0});
-  prefetcher.fetch(lines_of(s, V::kKeyBlock * kKeyGroup));
-  work.prefetcher = &prefetcher;
   switch (s.format) {
     case KvFormat::kF32:
       return attend_as<V, ReadF32<V>>(work);

@@ -46,9 +46,15 @@ inline Slot slot_of(const AttentionSegment& s, const void* const* pages, int key
           static_cast<int>(position - page * s.page_tokens)};
 }
 
-// A group of keys that lies in one page, whole: [D, kKeyGroup]. For pages of whole groups.
-inline const void* key_group(const AttentionSegment& s, int group) {
-  const Slot at = slot_of(s, s.k_pages, group * kKeyGroup);
+// Whether every group of keys lies in one page, whole.
+inline bool in_groups(const AttentionSegment& s) {
+  return s.page_tokens % kKeyGroup == 0;
+}
+
+// A group of keys [D, kKeyGroup] or values [kKeyGroup, D] that lies in one page, whole. For pages
+// of whole groups.
+inline const void* group_of(const AttentionSegment& s, const void* const* pages, int group) {
+  const Slot at = slot_of(s, pages, group * kKeyGroup);
   return at.page +
          static_cast<size_t>(at.slot) * static_cast<size_t>(s.head_dim) * element_bytes(s.format);
 }
@@ -169,17 +175,15 @@ void value_rows(const AttentionSegment& s, int tile, int begin, int end, const E
   }
 }
 
-// The same rows as f32, each filled up with zeros to whole vectors.
+// The rows [begin, end) as f32, each filled up with zeros to whole vectors.
 template <class V, class Read>
-void widen_values(const AttentionSegment& s, int tile, int begin, int end, float* buffer,
-                  const float** values) {
-  const typename Read::Element* rows[kValueTile];
-  value_rows(s, tile, begin, end, rows);
-  const int64_t stride = attention_stride(s.head_dim);
+void widen_values(int head_dim, int begin, int end, const typename Read::Element* const* rows,
+                  float* buffer, const float** values) {
+  const int64_t stride = attention_stride(head_dim);
   for (int j = begin; j < end; ++j) {
-    float* to = buffer + j * stride;
-    widen<V, Read>(rows[j], s.head_dim, to);
-    for (int64_t d = s.head_dim; d < stride; ++d) to[d] = 0.0f;
+    float* to = buffer + (j - begin) * stride;
+    widen<V, Read>(rows[j], head_dim, to);
+    for (int64_t d = head_dim; d < stride; ++d) to[d] = 0.0f;
     values[j] = to;
   }
 }

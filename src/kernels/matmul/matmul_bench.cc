@@ -70,7 +70,8 @@ void quant(benchmark::State& state, const QuantPanelKernel* kernel, DType dtype,
                                 0x3c003c00);
   std::vector<float> sums(static_cast<size_t>(num_x * panels * kernel->panel_rows));
   const QuantPanelArgs args{w.data(), panels, panel_bytes, groups,
-                            x.data(), num_x,  sums.data(), panels * kernel->panel_rows};
+                            x.data(), num_x,  sums.data(), panels * kernel->panel_rows,
+                            0};
   const auto product = kernel->formats[static_cast<size_t>(quant_format(layout))].product;
   for (auto _ : state) product(&args);
   state.SetBytesProcessed(state.iterations() * panels * panel_bytes);

@@ -16,7 +16,7 @@ struct V {
   static constexpr int kDotRows = 6;  // by kDotGroups groups of 16 keys
   static constexpr int kDotGroups = 1;
   static constexpr int kKeyBlock = 4;  // groups at a time
-  static constexpr int kPvRows = 3;    // by 4 vectors of values
+  static constexpr int kPvRows = 6;    // by 2 vectors of values
 
   static F load(const float* p) { return _mm256_loadu_ps(p); }
   static void store(float* p, F v) { _mm256_storeu_ps(p, v); }
