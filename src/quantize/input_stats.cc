@@ -7,6 +7,12 @@
 
 namespace ruvllm {
 
+namespace {
+
+constexpr int64_t kSamplePadding = 16;
+
+}  // namespace
+
 InputStats::InputStats(int64_t cols, bool with_hessian, int64_t max_sample_rows)
     : cols_(cols),
       max_sample_rows_(max_sample_rows),
@@ -39,7 +45,7 @@ void InputStats::add(ConstMatrixF32 x, ThreadPool& pool) {
 // When the sample is full, every second row of it goes and from then on half as many are kept.
 void InputStats::add_sample(const float* row) {
   if (max_sample_rows_ < 2) return;
-  const auto width = static_cast<size_t>(cols_);
+  const auto width = static_cast<size_t>(cols_ + kSamplePadding);
   if (sample_.size() == width * static_cast<size_t>(max_sample_rows_)) {
     size_t kept = 0;
     for (size_t r = 0; r * width < sample_.size(); r += 2, ++kept) {
@@ -50,7 +56,8 @@ void InputStats::add_sample(const float* row) {
     sample_stride_ *= 2;
     if ((num_tokens_ - 1) % sample_stride_ != 0) return;
   }
-  sample_.insert(sample_.end(), row, row + width);
+  sample_.insert(sample_.end(), row, row + cols_);
+  sample_.insert(sample_.end(), kSamplePadding, 0.0f);
 }
 
 namespace {
@@ -152,7 +159,8 @@ std::vector<float> InputStats::mean_square() const {
 }
 
 ConstMatrixF32 InputStats::sample() const {
-  return {sample_.data(), static_cast<int64_t>(sample_.size()) / cols_, cols_, cols_};
+  const int64_t stride = cols_ + kSamplePadding;
+  return {sample_.data(), static_cast<int64_t>(sample_.size()) / stride, cols_, stride};
 }
 
 }  // namespace ruvllm

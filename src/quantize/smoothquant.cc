@@ -42,12 +42,12 @@ std::vector<double> exact_outputs(ConstMatrixF32 w, ConstMatrixF32 x, ThreadPool
   return out;
 }
 
-// t(X), rounded to int8 with one scale per row.
+// t(X), rounded to int8 with one scale per row; its rows are as far apart as those of x.
 std::vector<float> rounded_inputs(const InputTransform& transform, ConstMatrixF32 x) {
   const auto cols = static_cast<size_t>(x.cols);
-  std::vector<float> rounded(static_cast<size_t>(x.rows) * cols);
+  std::vector<float> rounded(static_cast<size_t>(x.rows * x.row_stride));
   for (int64_t t = 0; t < x.rows; ++t) {
-    float* row = rounded.data() + static_cast<size_t>(t) * cols;
+    float* row = rounded.data() + t * x.row_stride;
     apply_transform(transform, x.row(t), row, x.cols);
     float absmax = 0.0f;
     for (size_t k = 0; k < cols; ++k) absmax = std::max(absmax, std::abs(row[k]));
@@ -133,7 +133,7 @@ double w8a8_error(ConstMatrixF32 w, const QuantizedMatrix& q, ConstMatrixF32 x, 
   const std::vector<float> rounded = rounded_inputs(q.transform, x);
   return output_error(
       exact_outputs(w, x, pool), [&](int64_t n, float* out) { dequantize_codes(q, n, out); },
-      {rounded.data(), x.rows, x.cols, x.cols}, pool);
+      {rounded.data(), x.rows, x.cols, x.row_stride}, pool);
 }
 
 SmoothScale search_smooth_scale(std::span<const ConstMatrixF32> weights, const InputStats& stats,
@@ -155,7 +155,7 @@ SmoothScale search_smooth_scale(std::span<const ConstMatrixF32> weights, const I
         scale_row(weights[i].row(n), candidate.scale, out);
         round_group(kGrid, fit_group(kGrid, out, x.cols), out, x.cols);
       };
-      error += output_error(exact[i], row, {rounded.data(), x.rows, x.cols, x.cols}, pool);
+      error += output_error(exact[i], row, {rounded.data(), x.rows, x.cols, x.row_stride}, pool);
     }
     if (error >= least) continue;
     least = error;

@@ -23,100 +23,6 @@ double dot(const float* a, const float* b, int64_t count) {
   return total;
 }
 
-constexpr int64_t kDotRows = 32;    // of b, so that the sums of them all fit a cache
-constexpr int64_t kDotPairs = 4;    // of rows of a
-constexpr int64_t kDotCount = 512;  // terms of a piece: its rows of a fit a cache
-// Rows of a in memory: with a power of two they would meet in a few places of a cache.
-constexpr int64_t kDotStride = kDotCount + 16;
-
-// The two vectors of sums that dot() has, of two rows of a with two of b.
-struct DotSums {
-  Lanes first[2][2], second[2][2];
-};
-
-// Goes on with `count` terms, a multiple of 16.
-inline void add_dots(const float* a, int64_t a_stride, const float* b, int64_t b_stride,
-                     int64_t count, DotSums& sums) {
-  Lanes first[2][2], second[2][2];
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    first[i / 2][i % 2] = sums.first[i / 2][i % 2];
-    second[i / 2][i % 2] = sums.second[i / 2][i % 2];
-  }
-  for (int64_t k = 0; k < count; k += 16) {
-#pragma GCC unroll 2
-    for (int j = 0; j < 2; ++j) {
-      const Lanes b0 = lanes(b + j * b_stride + k), b1 = lanes(b + j * b_stride + k + 8);
-#pragma GCC unroll 2
-      for (int i = 0; i < 2; ++i) {
-        first[i][j] += lanes(a + i * a_stride + k) * b0;
-        second[i][j] += lanes(a + i * a_stride + k + 8) * b1;
-      }
-    }
-  }
-#pragma GCC unroll 4
-  for (int i = 0; i < 4; ++i) {
-    sums.first[i / 2][i % 2] = first[i / 2][i % 2];
-    sums.second[i / 2][i % 2] = second[i / 2][i % 2];
-  }
-}
-
-// What dot() makes of its sums and the terms from `whole` on.
-inline double end_of_dot(const Lanes& first, const Lanes& second, const float* a, const float* b,
-                         int64_t whole, int64_t count) {
-  Lanes sum = first + second;
-  for (int64_t k = whole; k < count; ++k) sum[k % 8] += a[k] * b[k];
-  double total = 0.0;
-  for (int lane = 0; lane < 8; ++lane) total += double{sum[lane]};
-  return total;
-}
-
-// At most 2 kDotPairs rows of a with kDotRows of b, an even number of each.
-inline void even_dots(const float* a, int64_t a_stride, int64_t num_a, const float* b,
-                      int64_t b_stride, int64_t num_b, int64_t count, double* out,
-                      int64_t out_stride) {
-  DotSums sums[kDotRows / 2][kDotPairs] = {};
-  float packed[2 * kDotPairs * kDotStride];
-  const int64_t whole = count / 16 * 16;
-  for (int64_t k = 0; k < whole; k += kDotCount) {
-    const int64_t some = whole - k < kDotCount ? whole - k : kDotCount;
-    for (int64_t i = 0; i < num_a; ++i) {
-      __builtin_memcpy(packed + i * kDotStride, a + i * a_stride + k, (size_t)some * sizeof(float));
-    }
-    for (int64_t j = 0; j < num_b; j += 2) {
-      for (int64_t i = 0; i < num_a; i += 2) {
-        add_dots(packed + i * kDotStride, kDotStride, b + j * b_stride + k, b_stride, some,
-                 sums[j / 2][i / 2]);
-      }
-    }
-  }
-  for (int64_t j = 0; j < num_b; ++j) {
-    for (int64_t i = 0; i < num_a; ++i) {
-      const DotSums& four = sums[j / 2][i / 2];
-      out[i * out_stride + j] = end_of_dot(four.first[i % 2][j % 2], four.second[i % 2][j % 2],
-                                           a + i * a_stride, b + j * b_stride, whole, count);
-    }
-  }
-}
-
-void dots(const float* a, int64_t a_stride, int64_t num_a, const float* b, int64_t b_stride,
-          int64_t num_b, int64_t count, double* out) {
-  const int64_t even_a = num_a / 2 * 2, even_b = num_b / 2 * 2;
-  for (int64_t i = 0; i < even_a; i += 2 * kDotPairs) {
-    const int64_t some_a = even_a - i < 2 * kDotPairs ? even_a - i : 2 * kDotPairs;
-    for (int64_t j = 0; j < even_b; j += kDotRows) {
-      const int64_t some_b = even_b - j < kDotRows ? even_b - j : kDotRows;
-      even_dots(a + i * a_stride, a_stride, some_a, b + j * b_stride, b_stride, some_b, count,
-                out + i * num_b + j, num_b);
-    }
-  }
-  for (int64_t i = 0; i < num_a; ++i) {
-    for (int64_t j = i < even_a ? even_b : 0; j < num_b; ++j) {
-      out[i * num_b + j] = dot(a + i * a_stride, b + j * b_stride, count);
-    }
-  }
-}
-
 // Of four rows the sums of their lanes, lane after lane.
 inline void lane_sums(const Lanes (&rows)[4], WideLanes& sums) {
   const Lanes a = __builtin_shufflevector(rows[0], rows[1], 0, 8, 1, 9, 4, 12, 5, 13);
@@ -139,6 +45,112 @@ inline void lane_sums(const Lanes (&rows)[4], WideLanes& sums) {
   for (int i = 0; i < 4; ++i) {
     widen(__builtin_shufflevector(turned[i], turned[i], 4, 5, 6, 7), wide);
     sums += wide;
+  }
+}
+
+constexpr int64_t kDotRows = 64;    // of b, so that the sums of them all fit a cache
+constexpr int64_t kDotPairs = 4;    // of rows of a
+constexpr int64_t kDotCount = 384;  // terms of a piece: its rows of a, and four of b, fit a cache
+// Rows of a in memory: with a power of two they would meet in a few places of a cache.
+constexpr int64_t kDotStride = kDotCount + 16;
+
+// The two vectors of sums that dot() has, of two rows of a with four of b.
+struct DotSums {
+  Lanes first[2][4], second[2][4];
+};
+
+// Goes on with one vector of sums: of `count` terms, a multiple of 16, the first eight of each 16.
+inline void add_dots(const float* a, const float* b, int64_t b_stride, int64_t count,
+                     Lanes (&sums)[2][4]) {
+  Lanes v[2][4];
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    v[0][j] = sums[0][j];
+    v[1][j] = sums[1][j];
+  }
+  for (int64_t k = 0; k < count; k += 16) {
+    const Lanes a0 = lanes(a + k), a1 = lanes(a + kDotStride + k);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; ++j) {
+      const Lanes row = lanes(b + j * b_stride + k);
+      v[0][j] += a0 * row;
+      v[1][j] += a1 * row;
+    }
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) {
+    sums[0][j] = v[0][j];
+    sums[1][j] = v[1][j];
+  }
+}
+
+// What dot() makes of the sums of a row of a with four of b, and of the terms from `whole` on.
+inline void end_of_dots(const Lanes (&first)[4], const Lanes (&second)[4], const float* a,
+                        const float* b, int64_t b_stride, int64_t whole, int64_t count,
+                        double* out) {
+  Lanes sums[4];
+#pragma GCC unroll 4
+  for (int j = 0; j < 4; ++j) sums[j] = first[j] + second[j];
+  if (whole < count) {
+    for (int j = 0; j < 4; ++j) {
+      Lanes sum = sums[j];
+      for (int64_t k = whole; k < count; ++k) sum[k % 8] += a[k] * b[j * b_stride + k];
+      sums[j] = sum;
+    }
+  }
+  lane_sums(sums, *reinterpret_cast<WideLanes*>(out));
+}
+
+// At most 2 kDotPairs rows of a, an even number, with at most kDotRows of b, a multiple of four.
+inline void tiled_dots(const float* a, int64_t a_stride, int64_t num_a, const float* b,
+                       int64_t b_stride, int64_t num_b, int64_t count, double* out,
+                       int64_t out_stride) {
+  DotSums sums[kDotRows / 4][kDotPairs] = {};
+  alignas(64) float packed[2 * kDotPairs * kDotStride];
+  const int64_t whole = count / 16 * 16;
+  for (int64_t k = 0; k < whole; k += kDotCount) {
+    const int64_t some = whole - k < kDotCount ? whole - k : kDotCount;
+    for (int64_t i = 0; i < num_a; ++i) {
+      __builtin_memcpy(packed + i * kDotStride, a + i * a_stride + k, (size_t)some * sizeof(float));
+    }
+    for (int64_t j = 0; j < num_b; j += 4) {
+      const float* const rows = b + j * b_stride + k;
+      const float* const next = j + 4 < num_b ? rows + 4 * b_stride : rows;
+      for (int64_t i = 0; i < num_a; i += 2) {
+        // The next rows of b come meanwhile.
+        for (int64_t at = 0; at < some; at += 16) {
+          __builtin_prefetch(next + i / 2 * b_stride + at, 0, 2);
+        }
+        DotSums& eight = sums[j / 4][i / 2];
+        add_dots(packed + i * kDotStride, rows, b_stride, some, eight.first);
+        add_dots(packed + i * kDotStride + 8, rows + 8, b_stride, some, eight.second);
+      }
+    }
+  }
+  for (int64_t i = 0; i < num_a; ++i) {
+    for (int64_t j = 0; j < num_b; j += 4) {
+      const DotSums& eight = sums[j / 4][i / 2];
+      end_of_dots(eight.first[i % 2], eight.second[i % 2], a + i * a_stride, b + j * b_stride,
+                  b_stride, whole, count, out + i * out_stride + j);
+    }
+  }
+}
+
+void dots(const float* a, int64_t a_stride, int64_t num_a, const float* b, int64_t b_stride,
+          int64_t num_b, int64_t count, double* out) {
+  const int64_t tiled_a = num_a / 2 * 2, tiled_b = num_b / 4 * 4;
+  for (int64_t i = 0; i < tiled_a; i += 2 * kDotPairs) {
+    const int64_t some_a = tiled_a - i < 2 * kDotPairs ? tiled_a - i : 2 * kDotPairs;
+    for (int64_t j = 0; j < tiled_b; j += kDotRows) {
+      const int64_t some_b = tiled_b - j < kDotRows ? tiled_b - j : kDotRows;
+      tiled_dots(a + i * a_stride, a_stride, some_a, b + j * b_stride, b_stride, some_b, count,
+                 out + i * num_b + j, num_b);
+    }
+  }
+  for (int64_t i = 0; i < num_a; ++i) {
+    for (int64_t j = i < tiled_a ? tiled_b : 0; j < num_b; ++j) {
+      out[i * num_b + j] = dot(a + i * a_stride, b + j * b_stride, count);
+    }
   }
 }
 

@@ -36,23 +36,29 @@ TEST_P(QuantizerTest, DotAddsLaneByLane) {
 
 TEST_P(QuantizerTest, DotsAreEachADot) {
   test::Random random(21);
-  for (const int64_t count : kCounts) {
-    for (const auto& [num_a, num_b] : {std::pair<int64_t, int64_t>{1, 1}, {2, 4}, {5, 3}, {3, 8}}) {
-      const int64_t stride = count + 3;
-      const std::vector<float> a = random.vector(num_a * stride, 3.0f);
-      const std::vector<float> b = random.vector(num_b * stride, 2.0f);
-      std::vector<double> out(static_cast<size_t>(num_a * num_b)), expected;
-      for (int64_t i = 0; i < num_a; ++i) {
-        for (int64_t j = 0; j < num_b; ++j) {
-          const float* const row_a = a.data() + i * stride;
-          const float* const row_b = b.data() + j * stride;
-          expected.push_back(plain_dot({row_a, row_a + count}, {row_b, row_b + count}));
-        }
+  const auto check = [&](int64_t num_a, int64_t num_b, int64_t count) {
+    const int64_t stride = count + 3;
+    const std::vector<float> a = random.vector(num_a * stride, 3.0f);
+    const std::vector<float> b = random.vector(num_b * stride, 2.0f);
+    std::vector<double> out(static_cast<size_t>(num_a * num_b)), expected;
+    for (int64_t i = 0; i < num_a; ++i) {
+      for (int64_t j = 0; j < num_b; ++j) {
+        const float* const row_a = a.data() + i * stride;
+        const float* const row_b = b.data() + j * stride;
+        expected.push_back(plain_dot({row_a, row_a + count}, {row_b, row_b + count}));
       }
-      kernels().dots(a.data(), stride, num_a, b.data(), stride, num_b, count, out.data());
-      EXPECT_EQ(out, expected) << count << ": " << num_a << " x " << num_b;
     }
+    kernels().dots(a.data(), stride, num_a, b.data(), stride, num_b, count, out.data());
+    EXPECT_EQ(out, expected) << count << ": " << num_a << " x " << num_b;
+  };
+  for (const int64_t count : kCounts) {
+    check(1, 1, count);
+    check(2, 4, count);
+    check(5, 3, count);
+    check(3, 9, count);
   }
+  check(11, 70, 40);  // more rows than one pass takes
+  check(9, 6, 1029);  // more terms
 }
 
 TEST_P(QuantizerTest, QuadraticFormAddsRowByRow) {
