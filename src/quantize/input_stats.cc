@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/line_vector.h"
 #include "quantize/vector_math.h"
 
 namespace ruvllm {
@@ -105,7 +106,7 @@ void InputStats::add_products(ConstMatrixF32 x, ThreadPool& pool) {
   constexpr int64_t kTokens = 16 * kernels::kProductTerms;
   const int64_t strips = (cols_ + kStrip - 1) / kStrip;
   const std::vector<StripBlock> blocks = blocks_of_triangle(strips);
-  std::vector<float> packed(static_cast<size_t>(strips * kStrip * std::min(kTokens, x.rows)));
+  LineVector<float> packed(static_cast<size_t>(strips * kStrip * std::min(kTokens, x.rows)));
   for (int64_t first = 0; first < x.rows; first += kTokens) {
     const int64_t count = std::min(kTokens, x.rows - first);
     pack_strips({x.row(first), count, x.cols, x.row_stride}, packed.data(), pool);
@@ -121,7 +122,7 @@ void InputStats::add_products(ConstMatrixF32 x, ThreadPool& pool) {
 
 // The rows of one strip, the columns of another.
 void InputStats::add_strips(int64_t row, int64_t col, const float* packed, int64_t num_tokens) {
-  double sums[kStrip * kStrip] = {};
+  alignas(64) double sums[kStrip * kStrip] = {};
   double* const to = hessian_.data() + row * kStrip * cols_ + col * kStrip;
   const int64_t num_rows = std::min(kStrip, cols_ - row * kStrip);
   const int64_t num_cols = std::min(kStrip, cols_ - col * kStrip);

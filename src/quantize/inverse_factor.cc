@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/line_vector.h"
 #include "quantize/vector_math.h"
 
 namespace ruvllm {
@@ -37,7 +38,7 @@ void subtract_known_columns(std::vector<double>& h, int64_t n, int64_t begin, in
   const int64_t known = n - end;
   if (known == 0) return;
   // The block's rows turned, kColumns at a time, so that the innermost loop runs along memory.
-  std::vector<double> turned(static_cast<size_t>(known * kBlock));
+  LineVector<double> turned(static_cast<size_t>(known * kBlock));
   for (int64_t j = begin; j < end; ++j) {
     const int64_t part = (j - begin) / kColumns;
     double* const to = turned.data() + part * known * kColumns + (j - begin) % kColumns;
@@ -83,7 +84,7 @@ void invert_upper(const std::vector<double>& r, std::vector<double>& u, int64_t 
   pool.parallel_for((n + kColumns - 1) / kColumns, [&](int64_t task, int) {
     const int64_t begin = task * kColumns;
     const int64_t end = std::min(n, begin + kColumns);
-    std::vector<double> known(static_cast<size_t>(end * kColumns));  // rows one behind the other
+    LineVector<double> known(static_cast<size_t>(end * kColumns));  // rows one behind the other
     for (int64_t i = end - 1; i >= 0; --i) {
       double sums[kColumns];
       const double* row = r.data() + i * n;

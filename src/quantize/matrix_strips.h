@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/line_vector.h"
 #include "base/thread_pool.h"
 #include "quantize/vector_math.h"
 
@@ -29,7 +30,7 @@ class MatrixStrips {
 
  private:
   int64_t rows_;
-  std::vector<float> values_;
+  LineVector<float> values_;
 };
 
 }  // namespace ruvllm
