@@ -10,6 +10,17 @@ namespace ruvllm::kernels {
 
 enum class UnaryFunction : uint8_t { kSilu, kGeluTanh, kGeluErf, kRelu, kExp, kTanh };
 
+// What becomes of a row of products: y = residual + scale * ((sums + delta) + bias), in this order
+// and each step rounded; a null term is left out.
+struct FinishRow {
+  const float* sums;
+  const float* delta;
+  const float* bias;
+  const float* residual;
+  float scale;
+  float* y;
+};
+
 struct ElementwiseKernels {
   // y = f(x)
   void (*apply)(UnaryFunction f, const float* x, float* y, int64_t n);
@@ -21,6 +32,8 @@ struct ElementwiseKernels {
   void (*multiply)(const float* x, float scale, float* y, int64_t n);
   // x = cap * tanh(scale * x / cap), cap > 0
   void (*softcap)(float* x, float scale, float cap, int64_t n);
+  // n elements of a row.
+  void (*finish)(const FinishRow& row, int64_t n);
   // x = e^(x - max) / sum, n >= 1
   void (*softmax)(float* x, int64_t n);
 };

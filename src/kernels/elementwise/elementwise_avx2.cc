@@ -3,7 +3,7 @@
 
 namespace ruvllm::kernels::avx2 {
 
-const ElementwiseKernels kElementwise = {apply<V>,    apply_multiply<V>, add_scaled<V>,
-                                         multiply<V>, softcap<V>,        softmax<V>};
+const ElementwiseKernels kElementwise = {apply<V>,   apply_multiply<V>, add_scaled<V>, multiply<V>,
+                                         softcap<V>, finish<V>,         softmax<V>};
 
 }  // namespace ruvllm::kernels::avx2

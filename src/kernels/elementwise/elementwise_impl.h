@@ -79,6 +79,35 @@ void softcap(float* x, float scale, float cap, int64_t n) {
   });
 }
 
+template <class V, bool kDelta, bool kBias, bool kResidual>
+void finish_terms(const FinishRow& row, int64_t n) {
+  const auto scale = V::set1(row.scale);
+  for_each_vector<V>(n, row.y, [&](int64_t i, auto load) {
+    auto v = load(row.sums + i);
+    if constexpr (kDelta) v = V::add(v, load(row.delta + i));
+    if constexpr (kBias) v = V::add(v, load(row.bias + i));
+    v = V::mul(v, scale);
+    if constexpr (kResidual) v = V::add(load(row.residual + i), v);
+    return v;
+  });
+}
+
+template <class V, bool kDelta, bool kBias>
+void finish_sums(const FinishRow& row, int64_t n) {
+  row.residual != nullptr ? finish_terms<V, kDelta, kBias, true>(row, n)
+                          : finish_terms<V, kDelta, kBias, false>(row, n);
+}
+
+template <class V>
+void finish(const FinishRow& row, int64_t n) {
+  if (row.delta != nullptr) {
+    row.bias != nullptr ? finish_sums<V, true, true>(row, n) : finish_sums<V, true, false>(row, n);
+  } else {
+    row.bias != nullptr ? finish_sums<V, false, true>(row, n)
+                        : finish_sums<V, false, false>(row, n);
+  }
+}
+
 template <class V>
 void softmax(float* x, int64_t n) {
   using F = typename V::F;

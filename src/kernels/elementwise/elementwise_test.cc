@@ -178,6 +178,34 @@ TEST_P(ElementwiseTest, LinearOnes) {
   }
 }
 
+TEST_P(ElementwiseTest, FinishesProductsInOneOrder) {
+  test::Random random(5);
+  const ElementwiseKernels& k = kernels();
+  for (const int64_t n : {0, 1, 3, 4, 8, 15, 16, 17, 33, 100}) {
+    const std::vector<float> sums = random.vector(n, 2.0f);
+    const std::vector<float> delta = random.vector(n, 2.0f);
+    const std::vector<float> bias = random.vector(n, 2.0f);
+    const std::vector<float> residual = random.vector(n, 2.0f);
+    for (int terms = 0; terms < 8; ++terms) {
+      std::vector<float> y(static_cast<size_t>(n) + 1, 7.0f);
+      FinishRow row{sums.data(), nullptr, nullptr, nullptr, 0.3f, y.data()};
+      if ((terms & 1) != 0) row.delta = delta.data();
+      if ((terms & 2) != 0) row.bias = bias.data();
+      if ((terms & 4) != 0) row.residual = residual.data();
+      k.finish(row, n);
+      for (size_t i = 0; i < sums.size(); ++i) {
+        float expected = sums[i];
+        if (row.delta != nullptr) expected += delta[i];
+        if (row.bias != nullptr) expected += bias[i];
+        expected *= 0.3f;
+        if (row.residual != nullptr) expected = residual[i] + expected;
+        ASSERT_EQ(y[i], expected) << n << " " << terms << " " << i;
+      }
+      ASSERT_EQ(y.back(), 7.0f) << n;
+    }
+  }
+}
+
 TEST_P(ElementwiseTest, Softmax) {
   test::Random random(3);
   const ElementwiseKernels& k = kernels();

@@ -58,20 +58,29 @@ struct DotForm {
   static constexpr int kZeroLog2 = kBorrowed ? 4 : kSigned ? -1 : Fmt::kZeroLog2;
   // With neither, dots begin at 0.
   static constexpr bool kAdds128 = kSigned && Fmt::kZeroLog2 != 7;
-  // One or two rows of x: panels pass as fast as memory gives them, kStreams of them at a time.
-  // Measured on Zen 3 beside the read roof: 8-bit codes reach 95-100 % in four streams when only
-  // the hardware's prefetchers work (71-83 % with the panels after these fetched, as more rows want
-  // it). Narrower ones are computed for most of the time that they take to read, which one stream,
-  // with the lines this far ahead fetched into the first level, overlaps better than four: 4 bits
-  // 92-95 % (73-83), 3 bits 79 % (50), 2 bits 91 % (60). Where there is a dot product nothing was
-  // measured yet.
-  static constexpr bool kFetchesPanels = S::kHasDot;
-  static constexpr int kLinesAhead = kNarrow ? 2048 : 0;
-  static constexpr int kStreams = kNarrow ? 1 : 4;
+  // Few rows of x: panels pass as fast as memory gives them, kStreams of them at a time, with what
+  // lies bytes_ahead(rows) further on fetched into the first level.
+  // Without a dot product, measured on Zen 3 beside the read roof: 8-bit codes reach 95-100 % in
+  // four streams when only the hardware's prefetchers work. Narrower ones are computed for most of
+  // the time that they take to read, which one stream with lines fetched ahead overlaps better than
+  // four: 4 bits 92-95 % (73-83), 3 bits 79 % (50), 2 bits 91 % (60).
+  // With one, on Zen 4: one or two rows 99-102 % in one stream without fetching (4 streams 73-87 %,
+  // lines fetched 87-97 %); 4 rows 95-99 % in one stream with it (two streams 74-82 %); 8 rows,
+  // which computing bounds, 20 % faster than two streams with 8-bit codes, 10 % with 4.
+  static constexpr int kStreams = kNarrow || S::kHasDot ? 1 : 4;
+  static constexpr int kStreamRows = S::kHasDot ? S::kTileX : 2;
+  static constexpr int bytes_ahead(int rows) {
+    return rows <= 2 ? (kNarrow ? 2048 : 0) : S::kHasDot ? 2048 : 0;
+  }
+  // Rows of a tile whose dots are computed at a time. With a dot product, scaling some of them
+  // while the next begin keeps the multipliers busier than a long queue of both; narrow codes are
+  // unpacked once more for it. Zen 4, 512 rows, 4 against 8 at a time: Q4_K +3 %, Q6_K +8 %, Q8_0
+  // and Q4_0 equal; 2: Q4_K +1 %, Q6_K -16 %.
+  static constexpr int kRowsAtOnce = S::kHasDot ? 4 : 8;
 };
 
-// Integer dots of one tile and group: [MX][NV].
-template <class S, class Fmt, int MX, int NV>
+// Integer dots of NR rows of a tile and group: [NR][NV]. x: the first row's words, MX apart.
+template <class S, class Fmt, int MX, int NV, int NR = MX>
 struct GroupDot {
   using I = typename S::I;
   using Form = DotForm<S, Fmt>;
@@ -97,7 +106,7 @@ struct GroupDot {
   }
 
   static RUVLLM_INLINE void run_wide(const uint8_t* const* codes, const uint32_t* x,
-                                     I (&dot)[MX][NV]) {
+                                     I (&dot)[NR][NV]) {
 #pragma GCC unroll 16
     for (int step = 0; step < 16; ++step) {
       I w[NV];
@@ -107,7 +116,7 @@ struct GroupDot {
         w[n] = step % 2 == 0 ? S::even_bytes(four) : S::odd_bytes(four);
       }
 #pragma GCC unroll 8
-      for (int t = 0; t < MX; ++t) {
+      for (int t = 0; t < NR; ++t) {
         const I pair = S::broadcast_4(x + step * MX + t);
 #pragma GCC unroll 4
         for (int n = 0; n < NV; ++n) {
@@ -121,8 +130,8 @@ struct GroupDot {
   // 2-bit codes of one panel: every other one is multiplied where it stands, as four times itself,
   // and the sum of those shifted once. It fits: 4 pairs of 2 * 12 * 127 are 12,192.
   static RUVLLM_INLINE void run_twos(const uint8_t* const* codes, const uint32_t* x,
-                                     I (&dot)[MX][NV]) {
-    I fours[MX];
+                                     I (&dot)[NR][NV]) {
+    I fours[NR];
 #pragma GCC unroll 4
     for (int pair = 0; pair < 4; ++pair) {
       const I plane = S::load(codes[0] + pair / 2 * S::kRows * 4);
@@ -130,7 +139,7 @@ struct GroupDot {
       const I low = S::and_bytes(both, 3);
       const I high = S::and_bytes(both, 12);
 #pragma GCC unroll 2
-      for (int t = 0; t < MX; ++t) {
+      for (int t = 0; t < NR; ++t) {
         if (pair == 0) {
           dot[t][0] = S::dot_pairs_8(low, S::broadcast_4(x + t));
           fours[t] = S::dot_pairs_8(high, S::broadcast_4(x + MX + t));
@@ -141,7 +150,7 @@ struct GroupDot {
       }
     }
 #pragma GCC unroll 2
-    for (int t = 0; t < MX; ++t) {
+    for (int t = 0; t < NR; ++t) {
       dot[t][0] = S::widen_pairs(S::add_16(dot[t][0], S::shift_right_signed_16(fours[t], 2)));
     }
   }
@@ -149,7 +158,7 @@ struct GroupDot {
   // run() where the instruction set multiplies two rows of w by two of x.
   template <int kFirst, int kCount, int kHalf>
   static RUVLLM_INLINE void run_pairs(const uint8_t* const* high, const uint8_t* const* codes,
-                                      const uint32_t* x, I (&dot)[MX][NV]) {
+                                      const uint32_t* x, I (&dot)[NR][NV]) {
     typename S::Squares sums[NV];
 #pragma GCC unroll 4
     for (int n = 0; n < NV; ++n) S::clear(sums[n]);
@@ -165,7 +174,7 @@ struct GroupDot {
       }
     }
 #pragma GCC unroll 8
-    for (int t = 0; t < MX; ++t) {
+    for (int t = 0; t < NR; ++t) {
 #pragma GCC unroll 4
       for (int n = 0; n < NV; ++n) {
         dot[t][n] = S::row_of(sums[n], t);
@@ -177,10 +186,10 @@ struct GroupDot {
   // The fours [kFirst, kFirst + kCount) of the columns; half as in lanes().
   template <int kFirst, int kCount, int kHalf>
   static RUVLLM_INLINE void run(const uint8_t* const* high, const uint8_t* const* codes,
-                                const uint32_t* x, I (&dot)[MX][NV]) {
+                                const uint32_t* x, I (&dot)[NR][NV]) {
     if constexpr (Form::kWide) return run_wide(codes, x, dot);
     if constexpr (Form::kNarrow && Fmt::kBits == 2 && NV == 1) return run_twos(codes, x, dot);
-    if constexpr (S::kPairsOfRows && MX == 4) {
+    if constexpr (S::kPairsOfRows && NR == 4) {
       return run_pairs<kFirst, kCount, kHalf>(high, codes, x, dot);
     }
     constexpr bool kPairs = Fmt::kBits >= 4 && NV == 1 && kCount == 8;
@@ -192,7 +201,7 @@ struct GroupDot {
 #pragma GCC unroll 4
       for (int n = 0; n < NV; ++n) w[n] = load_codes<S, Fmt>(high[n], codes[n], j);
 #pragma GCC unroll 8
-      for (int t = 0; t < MX; ++t) {
+      for (int t = 0; t < NR; ++t) {
         const I four = S::broadcast_4(x + j * MX + t);
 #pragma GCC unroll 4
         for (int n = 0; n < NV; ++n) {
@@ -214,7 +223,7 @@ struct GroupDot {
     }
     if constexpr (Form::kNarrow) {
 #pragma GCC unroll 8
-      for (int t = 0; t < MX; ++t) {
+      for (int t = 0; t < NR; ++t) {
 #pragma GCC unroll 4
         for (int n = 0; n < NV; ++n) {
           dot[t][n] = S::widen_pairs(dot[t][n]);
@@ -238,15 +247,16 @@ template <class S, class Fmt, int MX, int NV>
 struct PanelTile {
   using I = typename S::I;
   using F = typename S::F;
-  using Dot = GroupDot<S, Fmt, MX, NV>;
   using Form = DotForm<S, Fmt>;
   static constexpr int kRows = S::kRows;
+  static constexpr int kAtOnce = MX < Form::kRowsAtOnce ? MX : Form::kRowsAtOnce;
+  using Dot = GroupDot<S, Fmt, MX, NV, kAtOnce>;
 
-  // sums[t][n] += dot * (scale * scale_x).
-  static RUVLLM_INLINE void add_scaled(I (&dot)[MX][NV], const F (&scale)[NV], const uint32_t* x,
-                                       float* sums) {
+  // sums[t][n] += dot * (scale * scale_x), of kAtOnce rows.
+  static RUVLLM_INLINE void add_scaled(I (&dot)[kAtOnce][NV], const F (&scale)[NV],
+                                       const uint32_t* x, float* sums) {
 #pragma GCC unroll 8
-    for (int t = 0; t < MX; ++t) {
+    for (int t = 0; t < kAtOnce; ++t) {
       const F scale_x = S::broadcast_f32(x + Form::kCodeWords * MX + t);
 #pragma GCC unroll 4
       for (int n = 0; n < NV; ++n) {
@@ -270,14 +280,14 @@ struct PanelTile {
     }
   }
 
-  // Into the first level: what lies kLinesAhead after one group of the panels, a group's bytes of
-  // it.
+  // Into the first level: what lies some way after one group of the panels, a group's bytes of it.
   static RUVLLM_INLINE void fetch_ahead(const uint8_t* const (&w)[NV]) {
-    if constexpr (MX <= 2 && Form::kLinesAhead > 0) {
+    constexpr int kAhead = Form::bytes_ahead(MX);
+    if constexpr (MX <= Form::kStreamRows && NV == Form::kStreams && kAhead > 0) {
 #pragma GCC unroll 4
       for (int n = 0; n < NV; ++n) {
         for (int byte = 0; byte < Fmt::group_bytes(kRows); byte += 64) {
-          __builtin_prefetch(w[n] + Form::kLinesAhead + byte, 0, 3);
+          __builtin_prefetch(w[n] + kAhead + byte, 0, 3);
         }
       }
     }
@@ -299,23 +309,26 @@ struct PanelTile {
       codes[n] = w[n] + kCodes;
       w[n] += Fmt::group_bytes(kRows);
     }
-    I dot[MX][NV];
+    I dot[kAtOnce][NV];
     F scale[NV];
     if constexpr (Fmt::kHalves) {
 #pragma GCC unroll 2
       for (int half = 0; half < 2; ++half) {
-        if (half == 0) {
-          Dot::template run<0, 4, 0>(high, codes, x, dot);
-        } else {
-          Dot::template run<4, 4, 1>(high, codes, x, dot);
-        }
 #pragma GCC unroll 4
         for (int n = 0; n < NV; ++n) scale[n] = S::mul(d[n], S::load_i8(scales[n] + half * kRows));
-        add_scaled(dot, scale, x, sums);
+#pragma GCC unroll 4
+        for (int t = 0; t < MX; t += kAtOnce) {
+          if (half == 0) {
+            Dot::template run<0, 4, 0>(high, codes, x + t, dot);
+          } else {
+            Dot::template run<4, 4, 1>(high, codes, x + t, dot);
+          }
+          add_scaled(dot, scale, x + t, sums + t * NV * kRows);
+          if constexpr (kAtOnce < MX) __asm__ volatile("" ::: "memory");
+        }
       }
       return;
     }
-    Dot::template run<0, 8, 2>(high, codes, x, dot);
 #pragma GCC unroll 4
     for (int n = 0; n < NV; ++n) {
       if constexpr (Fmt::kTwoLevel) {
@@ -324,7 +337,12 @@ struct PanelTile {
         scale[n] = S::load_f16(scales[n]);
       }
     }
-    add_scaled(dot, scale, x, sums);
+#pragma GCC unroll 4
+    for (int t = 0; t < MX; t += kAtOnce) {
+      Dot::template run<0, 8, 2>(high, codes, x + t, dot);
+      add_scaled(dot, scale, x + t, sums + t * NV * kRows);
+      if constexpr (kAtOnce < MX) __asm__ volatile("" ::: "memory");  // in this order
+    }
     if constexpr (Fmt::kMinimum) {
       F minimum[NV];
 #pragma GCC unroll 4
@@ -351,21 +369,25 @@ struct PanelTile {
       codes[n] = w[n] + (Fmt::kBits == 3 ? kRows * 4 : 0);
       w[n] += Fmt::group_bytes(kRows);
     }
-    I dot[MX][NV];
-    Dot::template run<0, 8, 2>(high, codes, x, dot);
 #pragma GCC unroll 4
     for (int n = 0; n < NV; ++n) zero[n] = S::load_i16(head[n] + 4 * kRows);
-#pragma GCC unroll 8
-    for (int t = 0; t < MX; ++t) {
-      const uint32_t* scale_x = x + Form::kCodeWords * MX + t;
-      const I sum_x = S::broadcast_4(scale_x + MX);
 #pragma GCC unroll 4
-      for (int n = 0; n < NV; ++n) {
-        float* part = parts + (t * NV + n) * kRows;
-        const I counted = S::sub_32(dot[t][n], S::dot_pairs_16(zero[n], sum_x));
-        S::store_f32(part,
-                     S::fma(S::to_f32(counted), S::broadcast_f32(scale_x), S::load_f32(part)));
+    for (int first = 0; first < MX; first += kAtOnce) {
+      I dot[kAtOnce][NV];
+      Dot::template run<0, 8, 2>(high, codes, x + first, dot);
+#pragma GCC unroll 8
+      for (int t = 0; t < kAtOnce; ++t) {
+        const uint32_t* scale_x = x + Form::kCodeWords * MX + first + t;
+        const I sum_x = S::broadcast_4(scale_x + MX);
+#pragma GCC unroll 4
+        for (int n = 0; n < NV; ++n) {
+          float* part = parts + ((first + t) * NV + n) * kRows;
+          const I counted = S::sub_32(dot[t][n], S::dot_pairs_16(zero[n], sum_x));
+          S::store_f32(part,
+                       S::fma(S::to_f32(counted), S::broadcast_f32(scale_x), S::load_f32(part)));
+        }
       }
+      if constexpr (kAtOnce < MX) __asm__ volatile("" ::: "memory");
     }
   }
 

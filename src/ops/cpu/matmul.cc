@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "kernels/kernel_lists.h"
 #include "ops/cpu/cpu_weight.h"
 #include "ops/cpu/matmul_state.h"
 #include "ops/cpu/matmul_tasks.h"
@@ -37,51 +38,48 @@ struct Sums {
 // Writes products to y: per element ((sum + delta) + bias) * branch_scale, then + residual.
 struct Epilogue {
   const MatmulArgs& args;
-  int64_t first_x = 0;
+  int64_t first_x;
+  const kernels::ElementwiseKernels& kernels;
+
+  // Whether y is nothing but the products, which may be written to it at once then.
+  bool adds_nothing() const {
+    return args.delta.empty() && args.bias == nullptr && args.residual.empty() &&
+           args.branch_scale == 1.0f;
+  }
 
   void apply(const Sums& sums, int64_t num_x, int64_t first_w, int64_t num_w) const {
-    for (int64_t t = 0; t < num_x; ++t) {
-      for (int64_t n = 0; n < num_w; n += kRowsAtATime) {
-        apply_row(sums.data + t * sums.x_stride + n * sums.w_stride, sums.w_stride, first_x + t,
-                  first_w + n, std::min(kRowsAtATime, num_w - n));
+    if (sums.w_stride == 1) {
+      for (int64_t t = 0; t < num_x; ++t) {
+        finish(sums.data + t * sums.x_stride, first_x + t, first_w, num_w);
+      }
+      return;
+    }
+    // Turned round in squares that the first level holds.
+    float rows[kRowsTurned][kRowsAtATime];
+    for (int64_t n = 0; n < num_w; n += kRowsAtATime) {
+      const int64_t count = std::min(kRowsAtATime, num_w - n);
+      for (int64_t t = 0; t < num_x; t += kRowsTurned) {
+        const int64_t turned = std::min(kRowsTurned, num_x - t);
+        for (int64_t i = 0; i < count; ++i) {
+          const float* from = sums.data + t * sums.x_stride + (n + i) * sums.w_stride;
+          for (int64_t r = 0; r < turned; ++r) rows[r][i] = from[r * sums.x_stride];
+        }
+        for (int64_t r = 0; r < turned; ++r) finish(rows[r], first_x + t + r, first_w + n, count);
       }
     }
   }
 
  private:
-  void apply_row(const float* sums, int64_t stride, int64_t row, int64_t first_w,
-                 int64_t count) const {
-    float gathered[kRowsAtATime];
-    if (stride != 1) {
-      for (int64_t n = 0; n < count; ++n) gathered[n] = sums[n * stride];
-      sums = gathered;
-    }
-    const float* delta = args.delta.empty() ? nullptr : args.delta.row(row) + first_w;
-    const float* bias = args.bias == nullptr ? nullptr : args.bias + first_w;
-    const float* residual = args.residual.empty() ? nullptr : args.residual.row(row) + first_w;
-    float* y = args.y.row(row) + first_w;
-    int64_t n = 0;
-    for (; n + 8 <= count; n += 8) finish<8>(sums, delta, bias, residual, n, y);
-    for (; n < count; ++n) finish<1>(sums, delta, bias, residual, n, y);
-  }
+  static constexpr int64_t kRowsTurned = 16;
 
-  // Loop by loop over a fixed number: each is one that compilers make vectors of.
-  template <int kCount>
-  void finish(const float* sums, const float* delta, const float* bias, const float* residual,
-              int64_t n, float* y) const {
-    float v[kCount];
-    for (int i = 0; i < kCount; ++i) v[i] = sums[n + i];
-    if (delta != nullptr) {
-      for (int i = 0; i < kCount; ++i) v[i] += delta[n + i];
-    }
-    if (bias != nullptr) {
-      for (int i = 0; i < kCount; ++i) v[i] += bias[n + i];
-    }
-    for (int i = 0; i < kCount; ++i) v[i] *= args.branch_scale;
-    if (residual != nullptr) {
-      for (int i = 0; i < kCount; ++i) v[i] = residual[n + i] + v[i];
-    }
-    for (int i = 0; i < kCount; ++i) y[n + i] = v[i];
+  void finish(const float* sums, int64_t row, int64_t first_w, int64_t count) const {
+    kernels.finish({.sums = sums,
+                    .delta = args.delta.empty() ? nullptr : args.delta.row(row) + first_w,
+                    .bias = args.bias == nullptr ? nullptr : args.bias + first_w,
+                    .residual = args.residual.empty() ? nullptr : args.residual.row(row) + first_w,
+                    .scale = args.branch_scale,
+                    .y = args.y.row(row) + first_w},
+                   count);
   }
 };
 
@@ -311,7 +309,7 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
     pool_.read_ahead(next.begin, next.stride, kReadAheadBytes);
   }
   const auto num_tasks = count == 1 ? static_cast<int64_t>(streams.size()) : tiles.num_tasks();
-  const Epilogue epilogue{args, first};
+  const Epilogue epilogue{args, first, kernels::elementwise_kernels(isa_)};
   pool_.parallel_for(num_tasks, [&](int64_t index, int worker_index) {
     const auto [part, first_w, num_w] =
         count == 1 ? streams[static_cast<size_t>(index)] : tiles.task(index);
@@ -320,9 +318,11 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
     Sums sums{nullptr, 1, count == 1 ? 1 : round_up(count, 32) + 16};
     if (part->form == PartForm::kQuantPanels) {
       const int64_t panels = (num_w + part->panel_rows - 1) / part->panel_rows;
-      sums.x_stride = panels * part->panel_rows;
+      const bool at_once = epilogue.adds_nothing() && num_w == panels * part->panel_rows;
       sums.w_stride = 1;
-      sums.data = worker.sums.get<float>(count * sums.x_stride);
+      sums.x_stride = at_once ? args.y.row_stride : panels * part->panel_rows;
+      sums.data = at_once ? args.y.row(first) + part->first_row + first_w
+                          : worker.sums.get<float>(count * sums.x_stride);
       const auto& entry = matmul_->quant_panel.formats[static_cast<size_t>(part->format)];
       const auto& inputs = matmul_->quantized_x[static_cast<size_t>(part->transform + 1)];
       const kernels::QuantPanelArgs product{part->panel(first_w / part->panel_rows),
@@ -335,6 +335,7 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
                                             sums.x_stride,
                                             part->scale_groups};
       entry.product(&product);
+      if (at_once) return;
     } else if (part->form == PartForm::kBf16Rows) {
       sums.data = worker.sums.get<float>(num_w * sums.w_stride);
       const kernels::Bf16DotArgs product{part->row(first_w),
