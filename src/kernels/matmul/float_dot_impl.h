@@ -35,6 +35,8 @@ inline typename V::F load_last(const void* p, int64_t n) {
   return S::load(padded);
 }
 
+using Four = float __attribute__((vector_size(16), aligned(4)));
+
 template <class V, int TX, int TW>
 inline void tile_product(const FloatTileArgs* args) {
   using F = typename V::F;
@@ -60,18 +62,37 @@ inline void tile_product(const FloatTileArgs* args) {
     x += TX * kLanes;
     w += TW * kLanes;
   }
+  const auto out = [args](int t, int n) { return args->sums + n * args->sums_stride + t; };
+  constexpr int kFours = TX / 4 * 4;
 #pragma GCC unroll 8
   for (int n = 0; n < TW; ++n) {
-    float column[(TX + 3) / 4 * 4];
-#pragma GCC unroll 8
-    for (int t = 0; t < TX; t += 4) {
-      const F none = V::zero();
-      V::reduce_add_4(sum[t][n], t + 1 < TX ? sum[t + 1 < TX ? t + 1 : t][n] : none,
-                      t + 2 < TX ? sum[t + 2 < TX ? t + 2 : t][n] : none,
-                      t + 3 < TX ? sum[t + 3 < TX ? t + 3 : t][n] : none, column + t);
+#pragma GCC unroll 2
+    for (int t = 0; t < kFours; t += 4) {
+      Four sums;
+      V::reduce_add_4(sum[t][n], sum[t + 1][n], sum[t + 2][n], sum[t + 3][n], (float*)&sums);
+      Four& to = *(Four*)out(t, n);
+      to = args->accumulate ? to + sums : sums;
     }
-    float* out = args->sums + n * args->sums_stride;
-    for (int t = 0; t < TX; ++t) out[t] = args->accumulate ? out[t] + column[t] : column[t];
+  }
+  // What is left of the rows of x: two with two rows of w, if they are two.
+  constexpr int kLeft = TX - kFours;
+  constexpr int kPairs = kLeft == 2 ? TW / 2 * 2 : 0;
+  const auto put = [args](float v, float* to) { *to = args->accumulate ? *to + v : v; };
+#pragma GCC unroll 8
+  for (int n = 0; n < kPairs; n += 2) {
+    constexpr int kNext = kLeft == 2 ? kFours + 1 : kFours - 1;
+    constexpr int kFirst = kNext - 1;
+    float sums[4];
+    V::reduce_add_4(sum[kFirst][n], sum[kNext][n], sum[kFirst][n + 1], sum[kNext][n + 1], sums);
+    for (int i = 0; i < 4; ++i) put(sums[i], out(kFirst + i % 2, n + i / 2));
+  }
+#pragma GCC unroll 8
+  for (int n = kPairs; n < (kLeft > 0 ? TW : 0); ++n) {
+    const F none = V::zero();
+    float sums[4];
+    V::reduce_add_4(sum[TX - kLeft][n], kLeft > 1 ? sum[TX - kLeft + 1][n] : none,
+                    kLeft > 2 ? sum[TX - 1][n] : none, none, sums);
+    for (int i = 0; i < kLeft; ++i) put(sums[i], out(kFours + i, n));
   }
 }
 

