@@ -31,11 +31,12 @@ constexpr KernelRow<RopeKernels> kRopeList[] = RUVLLM_KERNEL_ROWS(kRope);
 constexpr KernelRow<ElementwiseKernels> kElementwiseList[] = RUVLLM_KERNEL_ROWS(kElementwise);
 constexpr KernelRow<ConvertKernels> kConvertList[] = RUVLLM_KERNEL_ROWS(kConvert);
 constexpr KernelRow<AttentionKernels> kAttentionList[] = RUVLLM_KERNEL_ROWS(kAttention);
-// Eight lanes are part of the arithmetic: wider registers would gain nothing.
+// Eight lanes are part of the arithmetic: wider registers do two times eight at once.
 constexpr KernelRow<QuantizerKernels> kQuantizerList[] = {
     {IsaLevel::kGeneric, &generic::kQuantizer},
 #if defined(__x86_64__)
     {IsaLevel::kAvx2, &avx2::kQuantizer},
+    {IsaLevel::kAvx512, &avx512::kQuantizer},
 #endif
 };
 

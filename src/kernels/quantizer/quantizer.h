@@ -23,7 +23,7 @@ constexpr int kMostGridRanges = 32;
 // Columns of a strip: a part of a matrix whose rows lie one behind the other.
 constexpr int64_t kStripWidth = 32;
 constexpr int64_t kTermRows = 4;
-constexpr int64_t kLaneRows = 8;
+constexpr int64_t kLaneRows = 16;
 constexpr int64_t kProductTerms = 64;
 constexpr int64_t kF64Rows = 4;
 constexpr int64_t kF64Columns = 16;
@@ -170,6 +170,9 @@ namespace generic {
 extern const QuantizerKernels kQuantizer;
 }
 namespace avx2 {
+extern const QuantizerKernels kQuantizer;
+}
+namespace avx512 {
 extern const QuantizerKernels kQuantizer;
 }
 

@@ -18,7 +18,8 @@ inline float clamp(float x, float low, float high) {
 }
 
 // x becomes the whole number between low and high that is nearest to it.
-inline void round_between(Lanes& x, const Lanes& low, const Lanes& high) {
+template <class F>
+inline void round_between(F& x, const F& low, const F& high) {
   x = x > low ? x : low;
   x = x < high ? x : high;
   x = x + kShift - kShift;
@@ -46,9 +47,7 @@ void encode(const float* w, int64_t count, float scale, int32_t zero, int32_t ma
     Lanes x = lanes(w + k) / scale;
     round_between(x, low, high);
     const IntLanes code = __builtin_convertvector(x, IntLanes) + zero;
-    const auto bytes = (AllBytes)code;  // little endian: the lowest byte of each lane is the code
-    const ByteLanes low_bytes = __builtin_shufflevector(bytes, bytes, 0, 4, 8, 12, 16, 20, 24, 28);
-    *reinterpret_cast<ByteLanes*>(codes + k) = low_bytes;
+    store_bytes(code, codes + k);
   }
   for (; k < count; ++k) {
     const float x = clamp(w[k] / scale, lowest, highest) + kShift - kShift;
@@ -89,25 +88,6 @@ int64_t first_better_code(const GroupCodes& group) {
     }
   }
   return group.count;
-}
-
-void walk_columns(const ColumnWalk& walk) {
-  const auto most = static_cast<float>(walk.max_code);
-  for (int64_t j = 0; j < walk.num_rounded; ++j) {
-    const float* const factor = walk.factor + j * walk.stride;
-    const Lanes value = lanes(walk.w + j * kLaneRows), scale = lanes(walk.scales + j * kLaneRows);
-    const Lanes zero = lanes(walk.zeros + j * kLaneRows);
-    Lanes x = value / scale;
-    round_between(x, -zero, most - zero);
-    const auto bytes = (AllBytes) __builtin_convertvector(x + zero, IntLanes);
-    const ByteLanes codes = __builtin_shufflevector(bytes, bytes, 0, 4, 8, 12, 16, 20, 24, 28);
-    *reinterpret_cast<ByteLanes*>(walk.codes + j * kLaneRows) = codes;
-    const Lanes error = (value - x * scale) / factor[j];
-    lanes(walk.errors + j * kLaneRows) = error;
-    for (int64_t k = j + 1; k < walk.num_columns; ++k) {
-      lanes(walk.w + k * kLaneRows) -= error * factor[k];
-    }
-  }
 }
 
 inline void keep_less(Lanes& a, const Lanes& b) {

@@ -1,10 +1,16 @@
 // Eight lanes in the compilers' own vector notation: one 256-bit register or two of 128, whichever
-// the including file's flags allow. In an unnamed namespace: each instruction set's file gets its
-// own copies. (Vectors are passed by reference: by value they have another ABI where registers are
-// narrower.)
+// the including file's flags allow; with AVX-512 also sixteen, for two times eight at once. In an
+// unnamed namespace: each instruction set's file gets its own copies. (Vectors are passed by
+// reference: by value they have another ABI where registers are narrower.)
 #pragma once
 
 #include <stdint.h>
+
+// g++ 12 takes its own _mm_undefined_si128 (`__m128i y = y`) for a mistake wherever it is inlined.
+#if defined(__AVX512F__) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 
 #ifdef __AVX__
 #include <immintrin.h>
@@ -28,6 +34,13 @@ inline Lanes& lanes(float* p) {
   return *reinterpret_cast<Lanes*>(p);
 }
 
+// Of each number its lowest byte (the first: little endian).
+inline void store_bytes(const IntLanes& v, uint8_t* to) {
+  const auto bytes = (AllBytes)v;
+  *reinterpret_cast<ByteLanes*>(to) =
+      __builtin_shufflevector(bytes, bytes, 0, 4, 8, 12, 16, 20, 24, 28);
+}
+
 // `wide` becomes the four numbers. (g++ makes several instructions of __builtin_convertvector.)
 inline void widen(const HalfLanes& four, WideLanes& wide) {
 #ifdef __AVX__
@@ -36,6 +49,19 @@ inline void widen(const HalfLanes& four, WideLanes& wide) {
   wide = __builtin_convertvector(four, WideLanes);
 #endif
 }
+
+#ifdef __AVX512F__
+using Lanes16 = float __attribute__((vector_size(64), aligned(4)));
+using IntLanes16 = int32_t __attribute__((vector_size(64), aligned(4)));
+
+inline void store_bytes(const IntLanes16& v, uint8_t* to) {
+  _mm_storeu_si128((__m128i*)to, _mm512_cvtepi32_epi8((__m512i)v));
+}
+inline void halves(const Lanes16& v, Lanes& lower, Lanes& upper) {
+  lower = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7);
+  upper = __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+#endif
 
 // Adds each lane to a number of its own.
 inline void add_lanes(const Lanes& v, WideLanes& lower, WideLanes& upper) {
