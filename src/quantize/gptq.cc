@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "base/line_vector.h"
 #include "base/str.h"
 #include "quantize/inverse_factor.h"
 #include "quantize/matrix_strips.h"
@@ -139,9 +140,9 @@ class RowWalk {
   int64_t first_;
   int64_t count_;
   int64_t cols_;
-  int64_t stride_;        // of w_: rows of a power of two would meet in a few places of a cache
-  int64_t groups_;        // of kTermRows rows, the last filled up with zeros
-  std::vector<float> w_;  // [rows, K], columns in the plan's order
+  int64_t stride_;       // of w_: rows of a power of two would meet in a few places of a cache
+  int64_t groups_;       // of kTermRows rows, the last filled up with zeros
+  LineVector<float> w_;  // [rows, K], columns in the plan's order
   std::vector<float> errors_;  // [groups, kBlock, kTermRows]
   std::vector<float> importance_;
 };

@@ -3,14 +3,23 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/line_vector.h"
 #include "quantize/vector_math.h"
 
 namespace ruvllm {
 
 namespace {
 
-constexpr int64_t kSamplePadding = 16;
+constexpr int64_t kSamplePadding = 16;  // a cache line: rows of whole lines begin where one does
+
+// Columns of one row, a fixed number of them: loops that compilers make vectors of.
+template <int kCount>
+void add_moments(const float* row, float* max_abs, double* sum_abs, double* sum_square) {
+  float magnitude[kCount];
+  for (int i = 0; i < kCount; ++i) magnitude[i] = std::abs(row[i]);
+  for (int i = 0; i < kCount; ++i) max_abs[i] = std::max(max_abs[i], magnitude[i]);
+  for (int i = 0; i < kCount; ++i) sum_abs[i] += double{magnitude[i]};
+  for (int i = 0; i < kCount; ++i) sum_square[i] += double{magnitude[i]} * double{magnitude[i]};
+}
 
 }  // namespace
 
@@ -29,12 +38,14 @@ void InputStats::add(ConstMatrixF32 x, ThreadPool& pool) {
     const auto end = static_cast<size_t>(std::min((task + 1) * kColumns, cols_));
     for (int64_t t = 0; t < x.rows; ++t) {
       const float* row = x.row(t);
-      for (size_t k = begin; k < end; ++k) {
-        const float magnitude = std::abs(row[k]);
-        max_abs_[k] = std::max(max_abs_[k], magnitude);
-        sum_abs_[k] += double{magnitude};
-        sum_square_[k] += double{row[k]} * double{row[k]};
+      float* const max_abs = max_abs_.data();
+      double* const sum_abs = sum_abs_.data();
+      double* const sum_square = sum_square_.data();
+      size_t k = begin;
+      for (; k + 8 <= end; k += 8) {
+        add_moments<8>(row + k, max_abs + k, sum_abs + k, sum_square + k);
       }
+      for (; k < end; ++k) add_moments<1>(row + k, max_abs + k, sum_abs + k, sum_square + k);
     }
   });
   for (int64_t t = 0; t < x.rows; ++t) {
@@ -82,17 +93,19 @@ void pack_strips(ConstMatrixF32 x, float* packed, ThreadPool& pool) {
   });
 }
 
-// Strips of X^T X: rows those of one strip, columns those of some from it on.
+// Strips of X^T X: rows those of a few strips, which stay in the second-level cache, columns those
+// of some, each of which is read once for all of these rows.
 struct StripBlock {
-  int64_t row, first, last;
+  int64_t first_row, last_row, first, last;
 };
 
 std::vector<StripBlock> blocks_of_triangle(int64_t strips) {
-  constexpr int64_t kStrips = 8;
+  constexpr int64_t kRowStrips = 4, kStrips = 8;
   std::vector<StripBlock> out;
-  for (int64_t row = 0; row < strips; ++row) {
+  for (int64_t row = 0; row < strips; row += kRowStrips) {
     for (int64_t first = row; first < strips; first += kStrips) {
-      out.push_back({row, first, std::min(first + kStrips, strips)});
+      out.push_back(
+          {row, std::min(row + kRowStrips, strips), first, std::min(first + kStrips, strips)});
     }
   }
   return out;
@@ -113,7 +126,9 @@ void InputStats::add_products(ConstMatrixF32 x, ThreadPool& pool) {
     pool.parallel_for(static_cast<int64_t>(blocks.size()), [&](int64_t task, int) {
       const StripBlock& block = blocks[static_cast<size_t>(task)];
       for (int64_t col = block.first; col < block.last; ++col) {
-        add_strips(block.row, col, packed.data(), count);
+        for (int64_t row = block.first_row; row < std::min(block.last_row, col + 1); ++row) {
+          add_strips(row, col, packed.data(), count);
+        }
       }
     });
   }

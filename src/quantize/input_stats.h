@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/line_vector.h"
 #include "base/thread_pool.h"
 #include "tensor/tensor_view.h"
 
@@ -44,7 +45,7 @@ class InputStats {
   std::vector<double> sum_abs_;
   std::vector<double> sum_square_;
   std::vector<double> hessian_;
-  std::vector<float> sample_;
+  LineVector<float> sample_;
 };
 
 }  // namespace ruvllm

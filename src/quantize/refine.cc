@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "base/float_types.h"
+#include "base/line_vector.h"
 #include "quantize/matrix_strips.h"
 #include "quantize/vector_math.h"
 
@@ -306,7 +307,7 @@ class RowDescent {
   int64_t count_;
   int64_t cols_;
   std::vector<float> value_;          // [rows, K]
-  std::vector<float> gradient_;       // [blocks, rows, block]
+  LineVector<float> gradient_;        // [blocks, rows, block]
   std::vector<float> change_;         // [rows, block], of each row num_changed_ numbers
   std::vector<uint8_t> changed_;      // [rows, block], their columns within it
   std::vector<int64_t> num_changed_;  // [rows]
@@ -315,7 +316,7 @@ class RowDescent {
   std::vector<bool> many_changed_;    // [rows / kTermRows]
   std::vector<float> steps_;          // [rows, group]
   std::vector<float> slopes_;         // [group]
-  std::vector<float> diagonal_;       // [block, block]
+  LineVector<float> diagonal_;        // [block, block]
   std::vector<float> curvatures_;     // [block]: of the former its diagonal
 };
 

@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "base/function_ref.h"
+#include "base/line_vector.h"
 #include "quantize/grid.h"
 #include "quantize/vector_math.h"
 
@@ -43,9 +44,9 @@ std::vector<double> exact_outputs(ConstMatrixF32 w, ConstMatrixF32 x, ThreadPool
 }
 
 // t(X), rounded to int8 with one scale per row; its rows are as far apart as those of x.
-std::vector<float> rounded_inputs(const InputTransform& transform, ConstMatrixF32 x) {
+LineVector<float> rounded_inputs(const InputTransform& transform, ConstMatrixF32 x) {
   const auto cols = static_cast<size_t>(x.cols);
-  std::vector<float> rounded(static_cast<size_t>(x.rows * x.row_stride));
+  LineVector<float> rounded(static_cast<size_t>(x.rows * x.row_stride));
   for (int64_t t = 0; t < x.rows; ++t) {
     float* row = rounded.data() + t * x.row_stride;
     apply_transform(transform, x.row(t), row, x.cols);
@@ -130,7 +131,7 @@ QuantizedMatrix quantize_smooth(ConstMatrixF32 w, const SmoothScale& scale, Thre
 }
 
 double w8a8_error(ConstMatrixF32 w, const QuantizedMatrix& q, ConstMatrixF32 x, ThreadPool& pool) {
-  const std::vector<float> rounded = rounded_inputs(q.transform, x);
+  const LineVector<float> rounded = rounded_inputs(q.transform, x);
   return output_error(
       exact_outputs(w, x, pool), [&](int64_t n, float* out) { dequantize_codes(q, n, out); },
       {rounded.data(), x.rows, x.cols, x.row_stride}, pool);
@@ -147,7 +148,7 @@ SmoothScale search_smooth_scale(std::span<const ConstMatrixF32> weights, const I
   for (const double alpha : {0.0, 0.5, 0.6, 0.7, 0.8, 0.9}) {
     if (stop.raised() && !best.scale.empty()) break;
     SmoothScale candidate{alpha, scale_of(stats.max_abs(), max_w, alpha)};
-    const std::vector<float> rounded = rounded_inputs(transform_of(candidate), x);
+    const LineVector<float> rounded = rounded_inputs(transform_of(candidate), x);
     double error = 0.0;
     for (size_t i = 0; i < weights.size(); ++i) {
       // What quantize_smooth() gives, row by row.
