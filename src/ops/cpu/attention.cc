@@ -16,6 +16,7 @@ using attention::Plan;
 using attention::SequenceWork;
 using attention::Share;
 using attention::ShareTask;
+using attention::SplitTask;
 using attention::Tile;
 using kernels::AttentionState;
 using kernels::kKeySegment;
@@ -78,13 +79,10 @@ class Runner {
     const SequenceWork& work = attention::work_of_task(plan_, number);
     const int64_t task = number - work.first_task;
     if (work.task_segments == 0) return whole_tile(work, task, worker);
-    const int64_t index = task / work.task_segments;
-    const Tile tile = tile_at(plan_, work, index);
-    const int64_t segment = tile.first_segment + task % work.task_segments;
-    if (segment >= tile.end_segment) return;
-    attend_tile(tile, segment, split_state(work, index, tile, segment), scratch(worker));
-    std::atomic_ref<int32_t> left(plan_.counters[work.first_counter + index]);
-    if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) finish_split(work, index, tile, worker);
+    const SplitTask split = split_task_at(plan_, work, task);
+    for (int64_t i = split.first_tile; i < split.first_tile + split.count; ++i) {
+      split_segment(work, i, split.segment, worker);
+    }
   }
 
  private:
@@ -169,6 +167,14 @@ class Runner {
       kernels_.merge(state, next, tile.rows(), args_.kv.head_dim);
     }
     finish_tile(tile, state);
+  }
+
+  // One segment of a split tile.
+  void split_segment(const SequenceWork& work, int64_t index, int64_t segment, int worker) const {
+    const Tile tile = tile_at(plan_, work, index);
+    attend_tile(tile, segment, split_state(work, index, tile, segment), scratch(worker));
+    std::atomic_ref<int32_t> left(plan_.counters[work.first_counter + index]);
+    if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) finish_split(work, index, tile, worker);
   }
 
   void finish_split(const SequenceWork& work, int64_t index, const Tile& tile, int worker) const {

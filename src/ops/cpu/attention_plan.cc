@@ -14,7 +14,7 @@ using kernels::kKeySegment;
 constexpr int kMaxShareLevels = 4;
 // A tile of fewer rows takes as long as one of these: its keys have to come from memory.
 constexpr int64_t kCheapRows = 8;
-// Tiles above this part of a thread's work are split.
+// Tiles above this part of a thread's work are split, and tasks of split tiles stay below it.
 constexpr int64_t kTasksPerThread = 4;
 
 // Rows of a tile: enough to use each key many times, few enough that scores and sums stay in L2.
@@ -168,6 +168,21 @@ int64_t most_segments(const Plan& plan, const SequenceWork& work) {
                   (int64_t{plan.args->window} + plan.tile_tokens) / kKeySegment + 2);
 }
 
+// Tiles of the same tokens: of all key heads.
+int64_t tiles_side_by_side(const Plan& plan) {
+  return int64_t{plan.args->kv.num_kv_heads} * plan.parts;
+}
+
+// How many tasks each segment of tiles side by side is.
+int64_t split_groups(const Plan& plan, const SequenceWork& work) {
+  return (tiles_side_by_side(plan) + work.task_tiles - 1) / work.task_tiles;
+}
+
+int64_t num_split_tasks(const Plan& plan, const SequenceWork& work) {
+  return num_tiles(plan, work) / tiles_side_by_side(plan) * work.task_segments *
+         split_groups(plan, work);
+}
+
 // Splits the sequence's tiles into their segments if that is worth it and there is room.
 bool split(Plan& plan, SequenceWork& work, int32_t counters_used, int num_threads) {
   const int64_t tiles = num_tiles(plan, work);
@@ -179,6 +194,12 @@ bool split(Plan& plan, SequenceWork& work, int32_t counters_used, int num_thread
     return false;
   }
   work.task_segments = static_cast<int32_t>(segments);
+  const int64_t affordable =
+      plan.cost * segments / std::max<int64_t>(work.tile_cost * kTasksPerThread * num_threads, 1);
+  const int64_t side_by_side = tiles_side_by_side(plan);
+  const int64_t most = std::clamp<int64_t>(affordable, 1, side_by_side);
+  const int64_t groups = (side_by_side + most - 1) / most;
+  work.task_tiles = static_cast<int32_t>((side_by_side + groups - 1) / groups);
   work.first_counter = counters_used;
   work.first_float = plan.partial_floats;
   plan.partial_floats += floats;
@@ -234,12 +255,12 @@ int64_t split_state_floats(const Plan& plan, const SequenceWork& work) {
 int64_t num_tiles(const Plan& plan, const SequenceWork& work) {
   const SequenceSpan& sequence = plan.args->sequences[static_cast<size_t>(work.sequence)];
   const int64_t rows = (sequence.num_tokens + plan.tile_tokens - 1) / plan.tile_tokens;
-  return rows * plan.args->kv.num_kv_heads * plan.parts;
+  return rows * tiles_side_by_side(plan);
 }
 
 Tile tile_at(const Plan& plan, const SequenceWork& work, int64_t index) {
   const SequenceSpan& sequence = plan.args->sequences[static_cast<size_t>(work.sequence)];
-  const int64_t per_row = int64_t{plan.args->kv.num_kv_heads} * plan.parts;
+  const int64_t per_row = tiles_side_by_side(plan);
   const int64_t token_tile = num_tiles(plan, work) / per_row - 1 - index / per_row;
   const auto part = static_cast<int32_t>(index % plan.parts);
   Tile tile = {};
@@ -255,6 +276,21 @@ Tile tile_at(const Plan& plan, const SequenceWork& work, int64_t index) {
       std::max<int64_t>(oldest_key(*plan.args, first_position) / kKeySegment, work.shared_segments);
   tile.end_segment = (first_position + tile.tokens - 1) / kKeySegment + 1;
   return tile;
+}
+
+SplitTask split_task_at(const Plan& plan, const SequenceWork& work, int64_t task) {
+  const int64_t groups = split_groups(plan, work);
+  const int64_t per_row = tiles_side_by_side(plan);
+  const int64_t row = task / (work.task_segments * groups);
+  const int64_t first_in_row = task % groups * work.task_tiles;
+  SplitTask result = {};
+  result.first_tile = row * per_row + first_in_row;
+  const Tile tile = tile_at(plan, work, result.first_tile);
+  result.segment = tile.first_segment + task / groups % work.task_segments;
+  if (result.segment < tile.end_segment) {
+    result.count = static_cast<int32_t>(std::min<int64_t>(work.task_tiles, per_row - first_in_row));
+  }
+  return result;
 }
 
 ShareTask share_task_at(const Plan& plan, int64_t task) {
@@ -331,7 +367,7 @@ Plan make_plan(const AttentionArgs& args, int num_threads, ScratchBuffer& memory
     sequence.first_task = plan.num_tasks;
     if (num_threads > 1 && split(plan, sequence, counters_used, num_threads)) {
       counters_used += static_cast<int32_t>(tiles);
-      plan.num_tasks += tiles * sequence.task_segments;
+      plan.num_tasks += num_split_tasks(plan, sequence);
     } else {
       plan.num_tasks += tiles;
     }

@@ -5,7 +5,9 @@
 // whose states are merged in order (kernels/attention/attention.h), whoever computes them. So there
 // are three kinds of tasks, and which of them a row goes through changes none of its bits:
 //   a whole tile: all its segments, one after the other;
-//   a segment of a split tile: whoever completes the tile merges its segments;
+//   a segment of split tiles that lie side by side: key heads of one token tile, one after the
+//   other. Their pages lie side by side, too, so that what the processor fetches beyond the end of
+//   one head's is what the same thread reads next. Whoever completes a tile merges its segments;
 //   a segment of a share: rows of several sequences of one token whose block tables begin with the
 //     same blocks. Shares run first; their states are what the tiles of those sequences begin with.
 //
@@ -38,6 +40,7 @@ struct SequenceWork {
   int32_t member = 0;           // its place in Plan::members, if it is part of a share
   int32_t shared_segments = 0;  // segments that shares compute
   int32_t task_segments = 0;    // tasks of a tile: 0: one for all its segments; else one for each
+  int32_t task_tiles = 1;       // tiles in a task of one segment
   int32_t first_counter = 0;    // of its tiles, if they are split
   int64_t first_task = 0;
   int64_t first_float = 0;  // of its tiles' partial states, if they are split
@@ -75,6 +78,14 @@ struct Tile {
   int32_t rows() const { return tokens * heads; }
 };
 
+// One segment of `count` tiles from number first_tile on, which all have that segment. None: the
+// tiles end before it.
+struct SplitTask {
+  int64_t segment;
+  int64_t first_tile;
+  int32_t count;
+};
+
 // A tile's rows for one key head: of a segment of a share.
 struct ShareTask {
   const Share* share;
@@ -96,6 +107,8 @@ constexpr int64_t kMaxPartialFloats = int64_t{2} << 20;
 int64_t num_tiles(const Plan& plan, const SequenceWork& work);
 // The last tokens, which see most keys, come first.
 Tile tile_at(const Plan& plan, const SequenceWork& work, int64_t index);
+// Of split tiles; `task` is counted from the work's first.
+SplitTask split_task_at(const Plan& plan, const SequenceWork& work, int64_t task);
 ShareTask share_task_at(const Plan& plan, int64_t task);
 const SequenceWork& work_of_task(const Plan& plan, int64_t task);
 // Where the partial state of a share's segment begins; it has count * part_heads rows.

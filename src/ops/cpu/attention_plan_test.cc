@@ -74,19 +74,22 @@ int64_t check_cover(const Call& call, const Plan& plan) {
   for (int64_t task = 0; task < plan.num_tasks; ++task) {
     const SequenceWork& work = work_of_task(plan, task);
     const int64_t i = task - work.first_task;
-    const Tile tile = tile_at(plan, work, work.task_segments == 0 ? i : i / work.task_segments);
-    int64_t first = tile.first_segment;
-    int64_t end = tile.end_segment;
-    if (work.task_segments != 0) {
-      first += i % work.task_segments;
-      end = std::min(end, first + 1);
-    }
-    for (int64_t segment = first; segment < end; ++segment) {
-      for (int32_t t = 0; t < tile.tokens; ++t) {
-        compute(*tile.sequence, tile.first_token + t, tile.kv_head, segment);
+    const bool is_split = work.task_segments != 0;
+    const SplitTask split = is_split ? split_task_at(plan, work, i) : SplitTask{0, i, 1};
+    int64_t cost = 0;
+    for (int64_t index = split.first_tile; index < split.first_tile + split.count; ++index) {
+      const Tile tile = tile_at(plan, work, index);
+      const int64_t first = is_split ? split.segment : tile.first_segment;
+      const int64_t end = is_split ? first + 1 : tile.end_segment;
+      EXPECT_LE(end, tile.end_segment);
+      for (int64_t segment = first; segment < end; ++segment) {
+        for (int32_t t = 0; t < tile.tokens; ++t) {
+          compute(*tile.sequence, tile.first_token + t, tile.kv_head, segment);
+        }
       }
+      cost += (end - first) * kernels::kKeySegment * tile.rows();
     }
-    dearest = std::max(dearest, (end - first) * kernels::kKeySegment * tile.rows());
+    dearest = std::max(dearest, cost);
   }
   size_t expected = 0;
   for (const SequenceSpan& s : call.spans) {
@@ -114,6 +117,24 @@ TEST(AttentionPlan, OneLongSequenceBesideManyShortOnesIsSplit) {
       EXPECT_LE(dearest * 4 * threads, plan.cost);
     }
   }
+}
+
+// Neighbouring key heads go together as long as threads have enough tasks.
+TEST(AttentionPlan, SplitTasksTakeNeighbouringHeads) {
+  Call call;
+  call.add(1, 8191);
+  for (const auto& [threads, tiles, tasks] : {std::tuple{2, 4, 32}, {9, 2, 64}, {64, 1, 128}}) {
+    const Plan plan = call.plan(threads);
+    check_cover(call, plan);
+    EXPECT_EQ(plan.work[0].task_tiles, tiles);
+    EXPECT_EQ(plan.num_tasks, tasks);
+  }
+  // Rows of two tiles of tokens, which end in different segments.
+  Call chunk;
+  chunk.add(12, 8186);
+  const Plan plan = chunk.plan(2);
+  check_cover(chunk, plan);
+  EXPECT_GT(plan.work[0].task_tiles, 1);
 }
 
 TEST(AttentionPlan, ALongPromptIsNotSplit) {
