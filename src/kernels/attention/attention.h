@@ -31,6 +31,7 @@ namespace ruvllm::kernels {
 
 constexpr int32_t kKeySegment = 256;
 constexpr int32_t kMaxAttentionRows = 64;
+constexpr int32_t kKeysAhead = 128;
 
 // Tokens of a page whose keys stand side by side, element after element: [D, kKeyGroup]. The last
 // group of a page is narrower when the page's size is no multiple of it.
@@ -73,6 +74,9 @@ struct AttentionSegment {
   KvFormat format;
   int64_t key_begin;
   int64_t key_end;
+  // Or null: pages of keys like k_pages, of which kKeysAhead are what this thread will probably
+  // read next. They are fetched where nothing of the segment is left to fetch.
+  const void* const* next_k_pages;
 
   int32_t window;  // a row sees itself and window - 1 keys before it; 0: all before it
   float scale;     // > 0

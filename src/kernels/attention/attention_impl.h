@@ -168,13 +168,20 @@ void score_gathered(const Work& work) {
   }
 }
 
-// Rows from r on that see the same keys as that one.
-inline int rows_alike(const Work& work, int r) {
-  const RowView& first = work.views[r];
+// What a row sees of the keys [tile, tile + keys).
+inline KeyRange seen_of_tile(const RowView& view, int tile, int keys) {
+  const int begin = larger(view.begin, tile);
+  const int end = smaller(view.end, tile + keys);
+  return begin < end ? KeyRange{begin, end} : KeyRange{0, 0};
+}
+// Rows from r on that see the same of the tile as that one: of a tile that no row's end lies in all
+// that see it.
+inline int rows_alike(const RowView* views, int rows, int r, int tile, int keys) {
+  const KeyRange first = seen_of_tile(views[r], tile, keys);
   int n = 1;
-  while (r + n < work.rows && work.views[r + n].begin == first.begin &&
-         work.views[r + n].end == first.end) {
-    ++n;
+  for (; r + n < rows; ++n) {
+    const KeyRange seen = seen_of_tile(views[r + n], tile, keys);
+    if (seen.begin != first.begin || seen.end != first.end) break;
   }
   return n;
 }
@@ -186,12 +193,11 @@ void accumulate_all(const Work& work, int tile, const typename Read::Element* co
   const int64_t stride = attention_stride(work.segment.head_dim);
   const int vectors = (work.segment.head_dim + V::kLanes - 1) / V::kLanes;
   for (int r = 0; r < work.rows;) {
-    const int begin = larger(work.views[r].begin, tile);
-    const int end = smaller(work.views[r].end, tile + kValueTile);
-    const int alike = rows_alike(work, r);
-    if (begin < end) {
-      accumulate_rows<V, Read>(work.scores + r * kKeySegment, alike, values, next, vectors, begin,
-                               end, work.segment.state.out + r * stride, stride);
+    const KeyRange seen = seen_of_tile(work.views[r], tile, kValueTile);
+    const int alike = rows_alike(work.views, work.rows, r, tile, kValueTile);
+    if (seen.begin < seen.end) {
+      accumulate_rows<V, Read>(work.scores + r * kKeySegment, alike, values, next, vectors,
+                               seen.begin, seen.end, work.segment.state.out + r * stride, stride);
       next = nullptr;
     }
     r += alike;
@@ -205,11 +211,10 @@ void accumulate_values(const Work& work, bool in_place) {
   const Element* rows[kKeySegment + kValueTile];
   const KeyRange& range = work.range;
   value_rows(s, 0, range.begin, range.end, rows);
-  // A tile's rows may be more than those that follow it to be fetched.
-  for (int i = 0; i < kValueTile; ++i) rows[range.end + i] = rows[range.end - 1];
+  const bool more = rows_ahead(s, range.end, kValueTile, rows);
   for (int tile = range.begin / kValueTile * kValueTile; tile < range.end; tile += kValueTile) {
     if (in_place) {
-      const bool fetch_next = in_groups(s) && tile + kValueTile < range.end;
+      const bool fetch_next = in_groups(s) && (tile + kValueTile < range.end || more);
       accumulate_all<V, Read>(work, tile, rows, fetch_next ? rows + kValueTile : nullptr);
     } else {
       const float* values[kKeySegment];

@@ -175,6 +175,21 @@ void value_rows(const AttentionSegment& s, int tile, int begin, int end, const E
   }
 }
 
+// What tiles of `tile` values fetch beyond the row before `end`: for each key of the last one as
+// many bytes of the keys that are read next. False if nobody said which these are. A tile's rows
+// may be more than those that follow it, so there is something to fetch in any case.
+template <class Element>
+bool rows_ahead(const AttentionSegment& s, int end, int tile, const Element** values) {
+  for (int i = 0; i < tile; ++i) values[end + i] = values[end - 1];
+  if (s.next_k_pages == nullptr || !in_groups(s)) return false;
+  const int after = (end - 1) / tile * tile + tile;
+  for (int i = 0; i < tile; ++i) {
+    const void* group = group_of(s, s.next_k_pages, i / kKeyGroup);
+    values[after + i] = static_cast<const Element*>(group) + i % kKeyGroup * s.head_dim;
+  }
+  return true;
+}
+
 // The rows [begin, end) as f32, each filled up with zeros to whole vectors.
 template <class V, class Read>
 void widen_values(int head_dim, int begin, int end, const typename Read::Element* const* rows,

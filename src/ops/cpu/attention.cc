@@ -50,11 +50,21 @@ struct Rows {
   }
 };
 
+// A key head's segment, of the same sequence: what a thread will probably read next.
+struct Next {
+  int32_t kv_head;
+  int64_t segment;
+};
+
 // Runs one call of attention.
 class Runner {
  public:
-  Runner(const Plan& plan, const kernels::AttentionKernels& kernels, float* memory)
-      : plan_(plan), args_(*plan.args), kernels_(kernels), partials_(memory) {
+  Runner(const Plan& plan, const kernels::AttentionKernels& kernels, int num_threads, float* memory)
+      : plan_(plan),
+        args_(*plan.args),
+        kernels_(kernels),
+        num_threads_(num_threads),
+        partials_(memory) {
     state_floats_ = attention::state_floats(plan, plan.max_rows);
     workers_ = memory + plan.partial_floats;
   }
@@ -70,7 +80,7 @@ class Runner {
     for (int32_t i = 0; i < task.members; ++i) {
       rows.add(args_, sequence(members[i]), 0, task.first_head);
     }
-    attend(rows, sequence(members[0]), task.kv_head, task.heads, task.segment,
+    attend(rows, sequence(members[0]), task.kv_head, task.heads, task.segment, nullptr,
            share_state(*task.share, task.segment, task.first_head, task.heads, task.first_member),
            scratch(worker));
   }
@@ -80,8 +90,12 @@ class Runner {
     const int64_t task = number - work.first_task;
     if (work.task_segments == 0) return whole_tile(work, task, worker);
     const SplitTask split = split_task_at(plan_, work, task);
+    const SplitTask after = split_after(work, task);
     for (int64_t i = split.first_tile; i < split.first_tile + split.count; ++i) {
-      split_segment(work, i, split.segment, worker);
+      const bool last = i + 1 == split.first_tile + split.count;
+      const Tile coming = tile_at(plan_, work, last ? after.first_tile : i + 1);
+      const Next next = {coming.kv_head, last ? after.segment : split.segment};
+      split_segment(work, i, split.segment, last && after.count == 0 ? nullptr : &next, worker);
     }
   }
 
@@ -115,15 +129,25 @@ class Runner {
     return state_at(partials_ + first, tile.rows());
   }
 
+  // The task that a thread takes after this one, as long as all take as long: where that is wrong,
+  // another thread finds the lines in a cache instead of memory.
+  SplitTask split_after(const SequenceWork& work, int64_t task) const {
+    const int64_t after = task + num_threads_;
+    if (after >= num_split_tasks(plan_, work)) return {};
+    return split_task_at(plan_, work, after);
+  }
+
+  bool find_pages_ahead(const SequenceSpan& sequence, const Next& next, const void** pages) const;
+  // `next` may be null.
   void attend(const Rows& rows, const SequenceSpan& sequence, int32_t kv_head, int32_t heads,
-              int64_t segment, const AttentionState& state, float* scratch) const;
-  void attend_tile(const Tile& tile, int64_t segment, const AttentionState& state,
+              int64_t segment, const Next* next, const AttentionState& state, float* scratch) const;
+  void attend_tile(const Tile& tile, int64_t segment, const Next* next, const AttentionState& state,
                    float* scratch) const {
     Rows rows;
     for (int32_t t = 0; t < tile.tokens; ++t) {
       rows.add(args_, *tile.sequence, tile.first_token + t, tile.first_head);
     }
-    attend(rows, *tile.sequence, tile.kv_head, tile.heads, segment, state, scratch);
+    attend(rows, *tile.sequence, tile.kv_head, tile.heads, segment, next, state, scratch);
   }
 
   // state = all that the share and its parents computed for the sequence, in order.
@@ -155,24 +179,31 @@ class Runner {
   void whole_tile(const SequenceWork& work, int64_t index, int worker) const {
     const Tile tile = tile_at(plan_, work, index);
     const AttentionState state = state_at(worker_memory(worker), tile.rows());
-    const AttentionState next = state_at(worker_memory(worker) + state_floats_, tile.rows());
+    const AttentionState more = state_at(worker_memory(worker) + state_floats_, tile.rows());
     int64_t segment = tile.first_segment;
+    const auto attend_next = [&](const AttentionState& to) {
+      const Next next = {tile.kv_head, segment + 1};
+      attend_tile(tile, segment, segment + 1 < tile.end_segment ? &next : nullptr, to,
+                  scratch(worker));
+      ++segment;
+    };
     if (work.share >= 0) {
       begin_tile(work, tile, state);
     } else {
-      attend_tile(tile, segment++, state, scratch(worker));
+      attend_next(state);
     }
-    for (; segment < tile.end_segment; ++segment) {
-      attend_tile(tile, segment, next, scratch(worker));
-      kernels_.merge(state, next, tile.rows(), args_.kv.head_dim);
+    while (segment < tile.end_segment) {
+      attend_next(more);
+      kernels_.merge(state, more, tile.rows(), args_.kv.head_dim);
     }
     finish_tile(tile, state);
   }
 
   // One segment of a split tile.
-  void split_segment(const SequenceWork& work, int64_t index, int64_t segment, int worker) const {
+  void split_segment(const SequenceWork& work, int64_t index, int64_t segment, const Next* next,
+                     int worker) const {
     const Tile tile = tile_at(plan_, work, index);
-    attend_tile(tile, segment, split_state(work, index, tile, segment), scratch(worker));
+    attend_tile(tile, segment, next, split_state(work, index, tile, segment), scratch(worker));
     std::atomic_ref<int32_t> left(plan_.counters[work.first_counter + index]);
     if (left.fetch_sub(1, std::memory_order_acq_rel) == 1) finish_split(work, index, tile, worker);
   }
@@ -189,13 +220,35 @@ class Runner {
   const Plan& plan_;
   const AttentionArgs& args_;
   const kernels::AttentionKernels& kernels_;
+  int num_threads_;
   float* partials_;
   float* workers_;
   int64_t state_floats_;  // of a worker's state
 };
 
+// The pages of the first keys of a segment, where pages divide segments and hold whole groups of
+// keys; beyond the sequence's last the last again. False: they cannot be told.
+bool Runner::find_pages_ahead(const SequenceSpan& sequence, const Next& next,
+                              const void** pages) const {
+  const KvLayerView& kv = args_.kv;
+  const int32_t page_tokens = kv.block_tokens;
+  if (page_tokens % kernels::kKeyGroup != 0 || kKeySegment % page_tokens != 0) return false;
+  // Those that the window has left behind may be gone.
+  if (args_.window > 0 && next.segment * kKeySegment <= sequence.first_position - args_.window) {
+    return false;
+  }
+  const int64_t last = sequence.first_position + sequence.num_tokens - 1;
+  for (int32_t key = 0; key < kernels::kKeysAhead; key += page_tokens) {
+    const int64_t position = std::min(next.segment * kKeySegment + key, last);
+    pages[key / page_tokens] =
+        kv_head_page(kv, kv.k_offset_bytes, sequence.block_table, position, next.kv_head);
+  }
+  return true;
+}
+
 void Runner::attend(const Rows& rows, const SequenceSpan& sequence, int32_t kv_head, int32_t heads,
-                    int64_t segment, const AttentionState& state, float* scratch) const {
+                    int64_t segment, const Next* next, const AttentionState& state,
+                    float* scratch) const {
   const KvLayerView& kv = args_.kv;
   kernels::AttentionSegment work = {};
   work.q = rows.q;
@@ -227,6 +280,10 @@ void Runner::attend(const Rows& rows, const SequenceSpan& sequence, int32_t kv_h
   }
   work.k_pages = k_pages;
   work.v_pages = v_pages;
+  const void* next_k_pages[kernels::kKeysAhead + 1];
+  if (next != nullptr && find_pages_ahead(sequence, *next, next_k_pages)) {
+    work.next_k_pages = next_k_pages;
+  }
   kernels_.attend(work);
 }
 
@@ -258,7 +315,7 @@ void CpuOps::attention(const AttentionArgs& args) {
   const int64_t worker = Runner::worker_floats(attention::state_floats(plan, plan.max_rows),
                                                plan.max_rows, kv.head_dim);
   float* memory = attention_scratch_.get<float>(plan.partial_floats + num_threads * worker);
-  Runner runner(plan, kernels::attention_kernels(isa_, kv_format(kv.dtype)), memory);
+  Runner runner(plan, kernels::attention_kernels(isa_, kv_format(kv.dtype)), num_threads, memory);
   pool_.parallel_for(plan.num_share_tasks,
                      [&](int64_t task, int thread) { runner.run_share(task, thread); });
   if (plan.cost <= kSerialCost) {

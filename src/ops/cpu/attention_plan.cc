@@ -178,11 +178,6 @@ int64_t split_groups(const Plan& plan, const SequenceWork& work) {
   return (tiles_side_by_side(plan) + work.task_tiles - 1) / work.task_tiles;
 }
 
-int64_t num_split_tasks(const Plan& plan, const SequenceWork& work) {
-  return num_tiles(plan, work) / tiles_side_by_side(plan) * work.task_segments *
-         split_groups(plan, work);
-}
-
 // Splits the sequence's tiles into their segments if that is worth it and there is room.
 bool split(Plan& plan, SequenceWork& work, int32_t counters_used, int num_threads) {
   const int64_t tiles = num_tiles(plan, work);
@@ -276,6 +271,11 @@ Tile tile_at(const Plan& plan, const SequenceWork& work, int64_t index) {
       std::max<int64_t>(oldest_key(*plan.args, first_position) / kKeySegment, work.shared_segments);
   tile.end_segment = (first_position + tile.tokens - 1) / kKeySegment + 1;
   return tile;
+}
+
+int64_t num_split_tasks(const Plan& plan, const SequenceWork& work) {
+  return num_tiles(plan, work) / tiles_side_by_side(plan) * work.task_segments *
+         split_groups(plan, work);
 }
 
 SplitTask split_task_at(const Plan& plan, const SequenceWork& work, int64_t task) {

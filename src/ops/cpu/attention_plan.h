@@ -107,6 +107,7 @@ constexpr int64_t kMaxPartialFloats = int64_t{2} << 20;
 int64_t num_tiles(const Plan& plan, const SequenceWork& work);
 // The last tokens, which see most keys, come first.
 Tile tile_at(const Plan& plan, const SequenceWork& work, int64_t index);
+int64_t num_split_tasks(const Plan& plan, const SequenceWork& work);
 // Of split tiles; `task` is counted from the work's first.
 SplitTask split_task_at(const Plan& plan, const SequenceWork& work, int64_t task);
 ShareTask share_task_at(const Plan& plan, int64_t task);
