@@ -87,7 +87,12 @@ const AttentionKernels& attention_kernels(IsaLevel level) {
 }
 const AttentionKernels& attention_kernels(IsaLevel level, KvFormat format) {
 #if defined(__x86_64__)
-  if (format == KvFormat::kBf16 && isa_includes(level, IsaLevel::kAmx)) return amx::kAttention;
+  if (format == KvFormat::kBf16) {
+    if (isa_includes(level, IsaLevel::kAmx)) return amx::kAttention;
+    if (isa_includes(level, IsaLevel::kAvx512Bf16) && has_fast_bf16_dot()) {
+      return avx512bf16::kAttention;
+    }
+  }
 #endif
   static_cast<void>(format);
   return attention_kernels(level);

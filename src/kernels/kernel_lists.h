@@ -35,7 +35,8 @@ const RopeKernels& rope_kernels(IsaLevel level);
 const ElementwiseKernels& elementwise_kernels(IsaLevel level);
 const ConvertKernels& convert_kernels(IsaLevel level);
 const AttentionKernels& attention_kernels(IsaLevel level);
-// For a cache of that format, which one level more knows how to read: kAmx, bf16.
+// For a cache of that format: of bf16 kAmx has its own, and kAvx512Bf16 where its dot product is
+// fast.
 const AttentionKernels& attention_kernels(IsaLevel level, KvFormat format);
 const QuantizerKernels& quantizer_kernels(IsaLevel level);
 

@@ -6,6 +6,14 @@
 // multiples of it, and segments are merged in order. All f32; keys and values are used as stored.
 // Rows may be grouped in any way, also rows of several sequences, and pages may have any size.
 //
+// Lanes (avx512bf16::kAttention, of a bf16 cache only): q and the weights are rounded to bf16, and
+// both products are chains of pairs, subnormal inputs and results counting as zeros: from sum = 0,
+//   sum = fma(a of the odd one, b of the odd one, sum), then the same of the even one
+// over the pairs in increasing order. A score: the elements 2 i and 2 i + 1 of q (to nearest even)
+// and the key, D filled up with zeros. An element of `out`: the keys 2 i and 2 i + 1 of the
+// segment, the weight and value of an unseen one of the two counting as zeros. Weights, their sum
+// and all else as in Tiles.
+//
 // Tiles (amx::kAttention, of a bf16 cache only): q and the weights are rounded to bf16, and both
 // products are sums of tiles of 32 (simd/amx_tile.h has the instruction; subnormal inputs and
 // results count as zeros): from sum = 0, step after step, with even = odd = 0,
@@ -121,6 +129,9 @@ extern const AttentionKernels kAttention;
 }
 namespace avx512 {
 extern const AttentionKernels kAttention;
+}
+namespace avx512bf16 {
+extern const AttentionKernels kAttention;  // attend: kBf16 only
 }
 namespace amx {
 extern const AttentionKernels kAttention;  // attend: kBf16 only

@@ -85,17 +85,19 @@ struct Shape {
 };
 
 const int kRegistered = [] {
-  for (const IsaLevel isa :
-       {IsaLevel::kGeneric, IsaLevel::kAvx2, IsaLevel::kAvx512, IsaLevel::kAmx}) {
+  for (const IsaLevel isa : {IsaLevel::kGeneric, IsaLevel::kAvx2, IsaLevel::kAvx512,
+                             IsaLevel::kAvx512Bf16, IsaLevel::kAmx}) {
     if (!isa_supported(isa)) continue;
-    for (const Shape& s : {Shape{"decode_1_head", 1, 1, 64}, Shape{"decode_8_heads", 1, 8, 64},
-                           Shape{"prefill_64x1", 64, 1, 64}, Shape{"prefill_8x8", 8, 8, 64},
-                           Shape{"prefill_64x1_d128", 64, 1, 128}}) {
+    for (const Shape& s :
+         {Shape{"decode_1_head", 1, 1, 64}, Shape{"decode_4_heads", 1, 4, 64},
+          Shape{"decode_8_heads", 1, 8, 64}, Shape{"decode_4_heads_d128", 1, 4, 128},
+          Shape{"prefill_64x1", 64, 1, 64}, Shape{"prefill_8x8", 8, 8, 64},
+          Shape{"prefill_64x1_d128", 64, 1, 128}}) {
       for (const auto& [format, format_name] :
            {std::pair(KvFormat::kF32, "f32"), std::pair(KvFormat::kBf16, "bf16"),
             std::pair(KvFormat::kF16, "f16"), std::pair(KvFormat::kInt8, "int8")}) {
-        if (isa == IsaLevel::kAmx && format != KvFormat::kBf16) continue;  // as avx512
         const AttentionKernels* kernels = &attention_kernels(isa, format);
+        if (isa > IsaLevel::kAvx512 && kernels == &attention_kernels(IsaLevel::kAvx512)) continue;
         const std::string name =
             "attend/" + std::string(isa_name(isa)) + "/" + s.name + "/" + format_name;
         benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {

@@ -1,9 +1,6 @@
 // Attention over one segment of a bf16 cache on tiles of bf16 products; the contract, down to the
 // order of the additions, is in attention.h ("Tiles"). Over T, the tiles of simd/amx_tile.h, and
-// L, a vector type of 16 lanes (simd/vec_generic.h says what its functions mean) that also has
-//   weight(p, z, t)          0 where t < -126; else p * 2^n, rounded to bf16, ties up, with n from
-//                            z = n + 1.5 * 2^23
-//   store_pairs(to, a, b)    16 words: the upper halves of a's lanes below those of b's
+// L, lanes as in attention_bf16_impl.h, whose store_pairs() puts a's lanes below those of b's, with
 //   interleave(a, b, to)     16 words: a[i] below b[i]
 //   any_special(words)       whether one of 16 words holds an infinity or NaN
 // so that a model of both runs on any machine.
@@ -14,7 +11,7 @@
 // takes rows of the one before again, and finds the same.
 #pragma once
 
-#include "kernels/attention/attention_impl.h"
+#include "kernels/attention/attention_bf16_impl.h"
 #include "kernels/simd/amx_tile.h"
 
 namespace ruvllm::kernels {
@@ -134,16 +131,7 @@ class TileAttention {
   }
 
   void round_q() {
-    for (int r = 0; r < rows_; ++r) {
-      const float* row = s_.q[r / s_.group] + int64_t{r % s_.group} * s_.head_dim;
-      for (int d = 0; d < wide_; d += L::kLanes) {
-        const int left = s_.head_dim - d;
-        const typename L::F x = left >= L::kLanes ? L::load(row + d)
-                                : left > 0        ? L::load_first(row + d, left)
-                                                  : L::zero();
-        L::store_bf16(q_ + int64_t{r} * wide_ + d, x);
-      }
-    }
+    for (int r = 0; r < rows_; ++r) round_q_row<L>(s_, r, wide_, q_ + int64_t{r} * wide_);
   }
 
   // Keys: [group][pair of elements][key], the elements filled up with zeros.
@@ -211,66 +199,11 @@ class TileAttention {
     int block = 0;
     for (int i = 0; i < count; ++i) {
       prefetcher_->fetch(lines_of(s_, kAhead / 2) / rows_ + 1);
-      weigh_row(row + i, range);
+      weigh_row<L>(s_, row + i, views_[row + i], range, scores_ + (row + i) * kKeySegment);
       const int due = (i + 1) * kBlocks / count;
       if (more) score_blocks(first_row(tile + 1), next, block, due);
       block = due;
     }
-  }
-
-  // A row's scores become its weights, in their place: of each 32 keys the pairs of the i-th and
-  // the (16 + i)-th, in all steps that the tile needs.
-  void weigh_row(int r, const KeyRange& range) {
-    using F = typename L::F;
-    float* x = scores_ + r * kKeySegment;
-    auto* words = reinterpret_cast<uint32_t*>(x);
-    const RowView& view = views_[r];
-    const int first = range.begin / kStep * kStep;
-    const int last = (range.end + kStep - 1) / kStep * kStep;
-    if (view.begin >= view.end) {
-      for (int j = first; j < last; j += 2) words[j / 2] = 0;
-      return;
-    }
-    constexpr float kLog2E = 1.44269504f;
-    float factor = s_.scale * kLog2E;
-    if (s_.softcap != 0.0f) {
-      const F scale = L::set1(s_.scale);
-      const F cap = L::set1(s_.softcap);
-      for (int j = first; j < last; j += L::kLanes) {
-        const F score = L::mul(L::load(x + j), scale);
-        L::store(x + j, L::mul(cap, tanh_ps<L>(L::div(score, cap))));
-      }
-      factor = kLog2E;
-    }
-    for (int j = first; j < view.begin; ++j) x[j] = -__builtin_inff();
-    for (int j = view.end; j < last; ++j) x[j] = -__builtin_inff();
-    F largest = L::load(x + first);
-    for (int j = first + L::kLanes; j < last; j += L::kLanes) {
-      largest = L::max(largest, L::load(x + j));
-    }
-    const float max = L::reduce_max(largest);
-    s_.state.max[r] = s_.softcap != 0.0f ? max : max * s_.scale;
-    const F times = L::set1(factor);
-    const F offset = L::set1(max * factor);
-    F sums = L::zero();
-    for (int j = first; j < last; j += kStep) {
-      const F low = weight(L::sub(L::mul(L::load(x + j), times), offset));
-      const F high = weight(L::sub(L::mul(L::load(x + j + kSide), times), offset));
-      sums = L::add(L::add(sums, low), high);
-      L::store_pairs(words + j / 2, low, high);
-    }
-    s_.state.sum[r] = L::reduce_add(sums);
-  }
-  // 2^t for t <= 0, as bf16.
-  static typename L::F weight(typename L::F t) {
-    using F = typename L::F;
-    const F magic = L::set1(12582912.0f);  // 1.5 * 2^23: adding it rounds to an integer
-    const F z = L::add(t, magic);
-    const F r = L::sub(t, L::sub(z, magic));
-    F p = L::fma(r, L::set1(0.0550073353f), L::set1(0.242211186f));
-    p = L::fma(r, p, L::set1(0.693283124f));
-    p = L::fma(r, p, L::set1(1.0f));
-    return L::weight(p, z, t);
   }
 
   // Values of the keys of `range`, zeros for all others: [step][column of 16 elements][i][element],

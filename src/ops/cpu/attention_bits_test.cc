@@ -17,7 +17,7 @@ class AttentionBits : public AttentionTest {};
 
 INSTANTIATE_TEST_SUITE_P(Isa, AttentionBits,
                          testing::Values(IsaLevel::kGeneric, IsaLevel::kNeon, IsaLevel::kAvx2,
-                                         IsaLevel::kAvx512, IsaLevel::kAmx),
+                                         IsaLevel::kAvx512, IsaLevel::kAvx512Bf16, IsaLevel::kAmx),
                          [](const auto& info) {
                            return std::string(kernels::isa_name(info.param));
                          });

@@ -15,7 +15,7 @@ namespace {
 
 INSTANTIATE_TEST_SUITE_P(Isa, AttentionTest,
                          testing::Values(IsaLevel::kGeneric, IsaLevel::kNeon, IsaLevel::kAvx2,
-                                         IsaLevel::kAvx512, IsaLevel::kAmx),
+                                         IsaLevel::kAvx512, IsaLevel::kAvx512Bf16, IsaLevel::kAmx),
                          [](const auto& info) {
                            return std::string(kernels::isa_name(info.param));
                          });

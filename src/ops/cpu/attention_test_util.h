@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/float_types.h"
+#include "kernels/kernel_lists.h"
 #include "ops/cpu/cpu_ops.h"
 #include "ops/kv_layout.h"
 #include "tensor/dequantize.h"
@@ -206,7 +207,9 @@ class AttentionTest : public testing::TestWithParam<IsaLevel> {
     }
   }
   double tolerance(const Exact& exact, const Shape& shape) const {
-    const bool rounds = GetParam() == IsaLevel::kAmx && shape.dtype == DType::kBF16;
+    const bool rounds = shape.dtype == DType::kBF16 &&
+                        &kernels::attention_kernels(GetParam(), kernels::KvFormat::kBf16) !=
+                            &kernels::attention_kernels(GetParam());
     return rounds ? exact.bf16_tolerance : exact.tolerance;
   }
   std::unique_ptr<CpuOps> make_ops(int threads) const {
