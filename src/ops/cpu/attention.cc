@@ -16,8 +16,8 @@ using attention::Plan;
 using attention::SequenceWork;
 using attention::Share;
 using attention::ShareTask;
-using attention::SplitTask;
 using attention::Tile;
+using attention::TileTask;
 using kernels::AttentionState;
 using kernels::kKeySegment;
 
@@ -88,14 +88,14 @@ class Runner {
   void run(int64_t number, int worker) {
     const SequenceWork& work = attention::work_of_task(plan_, number);
     const int64_t task = number - work.first_task;
-    if (work.task_segments == 0) return whole_tile(work, task, worker);
-    const SplitTask split = split_task_at(plan_, work, task);
-    const SplitTask after = split_after(work, task);
-    for (int64_t i = split.first_tile; i < split.first_tile + split.count; ++i) {
-      const bool last = i + 1 == split.first_tile + split.count;
+    const TileTask tiles = tile_task_at(plan_, work, task);
+    if (work.task_segments == 0) return whole_tiles(work, tiles, worker);
+    const TileTask after = task_after(work, task);
+    for (int64_t i = tiles.first_tile; i < tiles.first_tile + tiles.count; ++i) {
+      const bool last = i + 1 == tiles.first_tile + tiles.count;
       const Tile coming = tile_at(plan_, work, last ? after.first_tile : i + 1);
-      const Next next = {coming.kv_head, last ? after.segment : split.segment};
-      split_segment(work, i, split.segment, last && after.count == 0 ? nullptr : &next, worker);
+      const Next next = {coming.kv_head, last ? after.segment : tiles.segment};
+      split_segment(work, i, tiles.segment, last && after.count == 0 ? nullptr : &next, worker);
     }
   }
 
@@ -131,10 +131,10 @@ class Runner {
 
   // The task that a thread takes after this one, as long as all take as long: where that is wrong,
   // another thread finds the lines in a cache instead of memory.
-  SplitTask split_after(const SequenceWork& work, int64_t task) const {
+  TileTask task_after(const SequenceWork& work, int64_t task) const {
     const int64_t after = task + num_threads_;
-    if (after >= num_split_tasks(plan_, work)) return {};
-    return split_task_at(plan_, work, after);
+    if (after >= num_tile_tasks(plan_, work)) return {};
+    return tile_task_at(plan_, work, after);
   }
 
   bool find_pages_ahead(const SequenceSpan& sequence, const Next& next, const void** pages) const;
@@ -175,28 +175,31 @@ class Runner {
     kernels_.finish(state, tile.tokens, tile.heads, args_.kv.head_dim, out, args_.out.row_stride);
   }
 
-  // All segments of a tile, one after the other.
-  void whole_tile(const SequenceWork& work, int64_t index, int worker) const {
-    const Tile tile = tile_at(plan_, work, index);
-    const AttentionState state = state_at(worker_memory(worker), tile.rows());
-    const AttentionState more = state_at(worker_memory(worker) + state_floats_, tile.rows());
-    int64_t segment = tile.first_segment;
-    const auto attend_next = [&](const AttentionState& to) {
-      const Next next = {tile.kv_head, segment + 1};
-      attend_tile(tile, segment, segment + 1 < tile.end_segment ? &next : nullptr, to,
-                  scratch(worker));
-      ++segment;
-    };
-    if (work.share >= 0) {
-      begin_tile(work, tile, state);
-    } else {
-      attend_next(state);
+  // All segments of tiles side by side, one after the other.
+  void whole_tiles(const SequenceWork& work, const TileTask& task, int worker) const {
+    Tile tiles[attention::kMaxTaskTiles];
+    AttentionState states[attention::kMaxTaskTiles];
+    const int64_t floats = task.count == 1 ? 0 : split_state_floats(plan_, work);
+    for (int32_t i = 0; i < task.count; ++i) {
+      tiles[i] = tile_at(plan_, work, task.first_tile + i);
+      states[i] = state_at(worker_memory(worker) + i * floats, tiles[i].rows());
+      if (work.share >= 0) begin_tile(work, tiles[i], states[i]);
     }
-    while (segment < tile.end_segment) {
-      attend_next(more);
-      kernels_.merge(state, more, tile.rows(), args_.kv.head_dim);
+    const int64_t first = tiles[0].first_segment;
+    const int64_t end = tiles[0].end_segment;
+    for (int64_t segment = first; segment < end; ++segment) {
+      for (int32_t i = 0; i < task.count; ++i) {
+        const bool last = i + 1 == task.count;
+        const Next next = {tiles[last ? 0 : i + 1].kv_head, last ? segment + 1 : segment};
+        const bool is_first = segment == first && work.share < 0;
+        const AttentionState more =
+            state_at(worker_memory(worker) + state_floats_, tiles[i].rows());
+        attend_tile(tiles[i], segment, next.segment < end ? &next : nullptr,
+                    is_first ? states[i] : more, scratch(worker));
+        if (!is_first) kernels_.merge(states[i], more, tiles[i].rows(), args_.kv.head_dim);
+      }
     }
-    finish_tile(tile, state);
+    for (int32_t i = 0; i < task.count; ++i) finish_tile(tiles[i], states[i]);
   }
 
   // One segment of a split tile.

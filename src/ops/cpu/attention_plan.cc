@@ -14,7 +14,7 @@ using kernels::kKeySegment;
 constexpr int kMaxShareLevels = 4;
 // A tile of fewer rows takes as long as one of these: its keys have to come from memory.
 constexpr int64_t kCheapRows = 8;
-// Tiles above this part of a thread's work are split, and tasks of split tiles stay below it.
+// Tiles above this part of a thread's work are split, and tasks of several tiles stay below it.
 constexpr int64_t kTasksPerThread = 4;
 
 // Rows of a tile: enough to use each key many times, few enough that scores and sums stay in L2.
@@ -173,9 +173,31 @@ int64_t tiles_side_by_side(const Plan& plan) {
   return int64_t{plan.args->kv.num_kv_heads} * plan.parts;
 }
 
-// How many tasks each segment of tiles side by side is.
-int64_t split_groups(const Plan& plan, const SequenceWork& work) {
+// How many tasks tiles side by side are, or each of their segments.
+int64_t task_groups(const Plan& plan, const SequenceWork& work) {
   return (tiles_side_by_side(plan) + work.task_tiles - 1) / work.task_tiles;
+}
+
+// Tiles side by side that go together if each task may take `most`, evenly.
+int32_t tiles_together(const Plan& plan, int64_t most) {
+  const int64_t all = tiles_side_by_side(plan);
+  const int64_t groups = (all + most - 1) / std::max<int64_t>(most, 1);
+  return most <= 1 ? 1 : static_cast<int32_t>((all + groups - 1) / groups);
+}
+
+// How many tiles a task may take that has the `parts`-th part of each.
+int64_t affordable_tiles(const Plan& plan, const SequenceWork& work, int64_t parts,
+                         int num_threads) {
+  return plan.cost * parts / std::max<int64_t>(work.tile_cost * kTasksPerThread * num_threads, 1);
+}
+
+// Whole tiles of one token go together as far as a worker has room for their states.
+void join_tiles(const Plan& plan, SequenceWork& work, int num_threads) {
+  const SequenceSpan& sequence = plan.args->sequences[static_cast<size_t>(work.sequence)];
+  if (sequence.num_tokens != 1) return;
+  const int64_t room = state_floats(plan, plan.max_rows) / split_state_floats(plan, work);
+  work.task_tiles = tiles_together(
+      plan, std::min({affordable_tiles(plan, work, 1, num_threads), room, int64_t{kMaxTaskTiles}}));
 }
 
 // Splits the sequence's tiles into their segments if that is worth it and there is room.
@@ -189,12 +211,7 @@ bool split(Plan& plan, SequenceWork& work, int32_t counters_used, int num_thread
     return false;
   }
   work.task_segments = static_cast<int32_t>(segments);
-  const int64_t affordable =
-      plan.cost * segments / std::max<int64_t>(work.tile_cost * kTasksPerThread * num_threads, 1);
-  const int64_t side_by_side = tiles_side_by_side(plan);
-  const int64_t most = std::clamp<int64_t>(affordable, 1, side_by_side);
-  const int64_t groups = (side_by_side + most - 1) / most;
-  work.task_tiles = static_cast<int32_t>((side_by_side + groups - 1) / groups);
+  work.task_tiles = tiles_together(plan, affordable_tiles(plan, work, segments, num_threads));
   work.first_counter = counters_used;
   work.first_float = plan.partial_floats;
   plan.partial_floats += floats;
@@ -273,21 +290,22 @@ Tile tile_at(const Plan& plan, const SequenceWork& work, int64_t index) {
   return tile;
 }
 
-int64_t num_split_tasks(const Plan& plan, const SequenceWork& work) {
-  return num_tiles(plan, work) / tiles_side_by_side(plan) * work.task_segments *
-         split_groups(plan, work);
+int64_t num_tile_tasks(const Plan& plan, const SequenceWork& work) {
+  return num_tiles(plan, work) / tiles_side_by_side(plan) *
+         std::max<int64_t>(work.task_segments, 1) * task_groups(plan, work);
 }
 
-SplitTask split_task_at(const Plan& plan, const SequenceWork& work, int64_t task) {
-  const int64_t groups = split_groups(plan, work);
+TileTask tile_task_at(const Plan& plan, const SequenceWork& work, int64_t task) {
+  const int64_t groups = task_groups(plan, work);
   const int64_t per_row = tiles_side_by_side(plan);
-  const int64_t row = task / (work.task_segments * groups);
+  const int64_t segments = std::max<int64_t>(work.task_segments, 1);
+  const int64_t row = task / (segments * groups);
   const int64_t first_in_row = task % groups * work.task_tiles;
-  SplitTask result = {};
+  TileTask result = {};
   result.first_tile = row * per_row + first_in_row;
   const Tile tile = tile_at(plan, work, result.first_tile);
-  result.segment = tile.first_segment + task / groups % work.task_segments;
-  if (result.segment < tile.end_segment) {
+  result.segment = tile.first_segment + task / groups % segments;
+  if (work.task_segments == 0 || result.segment < tile.end_segment) {
     result.count = static_cast<int32_t>(std::min<int64_t>(work.task_tiles, per_row - first_in_row));
   }
   return result;
@@ -363,14 +381,13 @@ Plan make_plan(const AttentionArgs& args, int num_threads, ScratchBuffer& memory
   }
   int32_t counters_used = 0;
   for (SequenceWork& sequence : plan.work) {
-    const int64_t tiles = num_tiles(plan, sequence);
     sequence.first_task = plan.num_tasks;
     if (num_threads > 1 && split(plan, sequence, counters_used, num_threads)) {
-      counters_used += static_cast<int32_t>(tiles);
-      plan.num_tasks += num_split_tasks(plan, sequence);
+      counters_used += static_cast<int32_t>(num_tiles(plan, sequence));
     } else {
-      plan.num_tasks += tiles;
+      join_tiles(plan, sequence, num_threads);
     }
+    plan.num_tasks += num_tile_tasks(plan, sequence);
   }
   return plan;
 }

@@ -4,12 +4,14 @@
 // Work comes in tiles: rows of one sequence that share a key head. A tile's keys come in segments
 // whose states are merged in order (kernels/attention/attention.h), whoever computes them. So there
 // are three kinds of tasks, and which of them a row goes through changes none of its bits:
-//   a whole tile: all its segments, one after the other;
-//   a segment of split tiles that lie side by side: key heads of one token tile, one after the
-//   other. Their pages lie side by side, too, so that what the processor fetches beyond the end of
-//   one head's is what the same thread reads next. Whoever completes a tile merges its segments;
+//   whole tiles: all their segments, one after the other;
+//   a segment of split tiles: whoever completes a tile merges its segments;
 //   a segment of a share: rows of several sequences of one token whose block tables begin with the
 //     same blocks. Shares run first; their states are what the tiles of those sequences begin with.
+//
+// A task of the first two kinds takes tiles that lie side by side, key heads of the same tokens,
+// one after the other segment by segment. Their pages lie side by side, too, so that what the
+// processor fetches beyond the end of one head's is what the same thread reads next.
 //
 // A plan lives in the memory of the ScratchBuffer that it was made in, until the next one.
 #pragma once
@@ -40,7 +42,7 @@ struct SequenceWork {
   int32_t member = 0;           // its place in Plan::members, if it is part of a share
   int32_t shared_segments = 0;  // segments that shares compute
   int32_t task_segments = 0;    // tasks of a tile: 0: one for all its segments; else one for each
-  int32_t task_tiles = 1;       // tiles in a task of one segment
+  int32_t task_tiles = 1;       // tiles side by side in a task
   int32_t first_counter = 0;    // of its tiles, if they are split
   int64_t first_task = 0;
   int64_t first_float = 0;  // of its tiles' partial states, if they are split
@@ -78,9 +80,9 @@ struct Tile {
   int32_t rows() const { return tokens * heads; }
 };
 
-// One segment of `count` tiles from number first_tile on, which all have that segment. None: the
-// tiles end before it.
-struct SplitTask {
+// `count` tiles from number first_tile on, which all have the same segments: all of these, or of
+// split tiles one. None: the tiles end before it.
+struct TileTask {
   int64_t segment;
   int64_t first_tile;
   int32_t count;
@@ -101,15 +103,18 @@ Plan make_plan(const AttentionArgs& args, int num_threads, ScratchBuffer& memory
 // Makes room for plans of so many sequences.
 void reserve_plan(int64_t max_sequences, int num_threads, ScratchBuffer& memory);
 
+// Whole tiles of one task at most.
+constexpr int32_t kMaxTaskTiles = 16;
+
 // Partial states of a plan never take more.
 constexpr int64_t kMaxPartialFloats = int64_t{2} << 20;
 
 int64_t num_tiles(const Plan& plan, const SequenceWork& work);
 // The last tokens, which see most keys, come first.
 Tile tile_at(const Plan& plan, const SequenceWork& work, int64_t index);
-int64_t num_split_tasks(const Plan& plan, const SequenceWork& work);
-// Of split tiles; `task` is counted from the work's first.
-SplitTask split_task_at(const Plan& plan, const SequenceWork& work, int64_t task);
+// Of the work's tiles; `task` is counted from its first.
+TileTask tile_task_at(const Plan& plan, const SequenceWork& work, int64_t task);
+int64_t num_tile_tasks(const Plan& plan, const SequenceWork& work);
 ShareTask share_task_at(const Plan& plan, int64_t task);
 const SequenceWork& work_of_task(const Plan& plan, int64_t task);
 // Where the partial state of a share's segment begins; it has count * part_heads rows.

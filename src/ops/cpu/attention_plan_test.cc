@@ -75,11 +75,11 @@ int64_t check_cover(const Call& call, const Plan& plan) {
     const SequenceWork& work = work_of_task(plan, task);
     const int64_t i = task - work.first_task;
     const bool is_split = work.task_segments != 0;
-    const SplitTask split = is_split ? split_task_at(plan, work, i) : SplitTask{0, i, 1};
+    const TileTask tiles = tile_task_at(plan, work, i);
     int64_t cost = 0;
-    for (int64_t index = split.first_tile; index < split.first_tile + split.count; ++index) {
+    for (int64_t index = tiles.first_tile; index < tiles.first_tile + tiles.count; ++index) {
       const Tile tile = tile_at(plan, work, index);
-      const int64_t first = is_split ? split.segment : tile.first_segment;
+      const int64_t first = is_split ? tiles.segment : tile.first_segment;
       const int64_t end = is_split ? first + 1 : tile.end_segment;
       EXPECT_LE(end, tile.end_segment);
       for (int64_t segment = first; segment < end; ++segment) {
@@ -135,6 +135,22 @@ TEST(AttentionPlan, SplitTasksTakeNeighbouringHeads) {
   const Plan plan = chunk.plan(2);
   check_cover(chunk, plan);
   EXPECT_GT(plan.work[0].task_tiles, 1);
+}
+
+// So do those of whole tiles, in a batch.
+TEST(AttentionPlan, WholeTilesOfSeveralHeadsGoTogether) {
+  Call call;
+  for (int i = 0; i < 32; ++i) call.add(1, 2000 + i);
+  call.add(16, 700);
+  for (const auto& [threads, tiles] : {std::pair{1, 4}, {2, 4}, {16, 2}, {32, 1}}) {
+    const Plan plan = call.plan(threads);
+    check_cover(call, plan);
+    for (const SequenceWork& work : plan.work) {
+      if (work.sequence == 32) continue;
+      EXPECT_EQ(work.task_segments, 0);
+      EXPECT_EQ(work.task_tiles, tiles) << threads;
+    }
+  }
 }
 
 TEST(AttentionPlan, ALongPromptIsNotSplit) {
