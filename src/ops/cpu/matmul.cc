@@ -317,16 +317,21 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
   const float* const packed_x = prepare_x(weight, args.x, first, count);
   const TileTasks tiles(weight.parts(), kernel.tile_w, pool_.num_threads());
   std::vector<MatmulTask>& streams = matmul_->stream_tasks;
-  if (count == 1) {
+  const bool passes_once =
+      count == 1 || (count <= matmul_->quant_panel.tile_rows &&
+                     std::ranges::all_of(weight.parts(), [](const WeightPart& part) {
+                       return part.form == PartForm::kQuantPanels;
+                     }));
+  if (passes_once) {
     list_stream_tasks(weight.parts(), pool_.num_threads(), streams);
     const WeightOrder::Streams next = matmul_->order.next_of(&weight, streams_of(streams));
     pool_.read_ahead(next.begin, next.stride, kReadAheadBytes);
   }
-  const auto num_tasks = count == 1 ? static_cast<int64_t>(streams.size()) : tiles.num_tasks();
+  const auto num_tasks = passes_once ? static_cast<int64_t>(streams.size()) : tiles.num_tasks();
   const Epilogue epilogue{args, first, kernels::elementwise_kernels(isa_)};
   pool_.parallel_for(num_tasks, [&](int64_t index, int worker_index) {
     const auto [part, first_w, num_w] =
-        count == 1 ? streams[static_cast<size_t>(index)] : tiles.task(index);
+        passes_once ? streams[static_cast<size_t>(index)] : tiles.task(index);
     MatmulState::Worker& worker = matmul_->workers[static_cast<size_t>(worker_index)];
     // Odd numbers of cache lines between the columns: powers of two would share few sets.
     Sums sums{nullptr, 1, count == 1 ? 1 : round_up(count, 32) + 16};
@@ -387,7 +392,7 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
   const int64_t panel_rows = matmul_->quant_panel.panel_rows;
   int64_t task_rows =
       std::max(kernel.tile_w * kFloatPanelsPerTask.most, panel_rows * kQuantPanelsPerTask.most);
-  int64_t stream_rows = kMostUnitsPerTask * panel_rows;
+  int64_t stream_rows = kMostUnitsPerTask * panel_rows * matmul_->quant_panel.tile_rows;
   if (matmul_->bf16_dot != nullptr) {
     matmul_->bf16_x.get<uint32_t>(kernels::bf16_packed_words(rows, limits.max_columns));
     task_rows = std::max(task_rows, kBf16TaskUnit * kBf16PanelsPerTask.most);

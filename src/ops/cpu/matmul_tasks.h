@@ -12,9 +12,10 @@
 
 namespace ruvllm {
 
-// A product with one row is cut into rounds of a task for each thread that together have half of
-// what is left, so that few tasks are short and yet the threads end together; but into no tasks
-// with fewer bytes of weights than are worth a stream.
+// A product with one row, or whose integer weights pass once for one tile of rows, is cut into
+// rounds of a task for each thread that together have half of what is left, so that few tasks are
+// short and yet the threads end together; but into no tasks with fewer bytes of weights than are
+// worth a stream.
 inline constexpr int64_t kLeastStreamBytes = 64 * 1024;
 // And at most this many panels, or eights of rows.
 inline constexpr int64_t kMostUnitsPerTask = 512;
@@ -109,7 +110,7 @@ class TileTasks {
   int num_threads_;
 };
 
-// The same for one row of x.
+// The same where the weights pass once.
 inline void list_stream_tasks(std::span<const WeightPart> parts, int num_threads,
                               std::vector<MatmulTask>& tasks) {
   tasks.clear();
