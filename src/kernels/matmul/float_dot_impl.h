@@ -78,10 +78,10 @@ inline void tile_product(const FloatTileArgs* args) {
   constexpr int kLeft = TX - kFours;
   constexpr int kPairs = kLeft == 2 ? TW / 2 * 2 : 0;
   const auto put = [args](float v, float* to) { *to = args->accumulate ? *to + v : v; };
+  constexpr int kFirst = kLeft == 2 ? kFours : 0;  // of the two
+  constexpr int kNext = kLeft == 2 ? kFours + 1 : 0;
 #pragma GCC unroll 8
   for (int n = 0; n < kPairs; n += 2) {
-    constexpr int kNext = kLeft == 2 ? kFours + 1 : kFours - 1;
-    constexpr int kFirst = kNext - 1;
     float sums[4];
     V::reduce_add_4(sum[kFirst][n], sum[kNext][n], sum[kFirst][n + 1], sum[kNext][n + 1], sums);
     for (int i = 0; i < 4; ++i) put(sums[i], out(kFirst + i % 2, n + i / 2));
