@@ -86,13 +86,15 @@ inline void tile_product(const FloatTileArgs* args) {
     V::reduce_add_4(sum[kFirst][n], sum[kNext][n], sum[kFirst][n + 1], sum[kNext][n + 1], sums);
     for (int i = 0; i < 4; ++i) put(sums[i], out(kFirst + i % 2, n + i / 2));
   }
+  if constexpr (kLeft > 0) {
 #pragma GCC unroll 8
-  for (int n = kPairs; n < (kLeft > 0 ? TW : 0); ++n) {
-    const F none = V::zero();
-    float sums[4];
-    V::reduce_add_4(sum[TX - kLeft][n], kLeft > 1 ? sum[TX - kLeft + 1][n] : none,
-                    kLeft > 2 ? sum[TX - 1][n] : none, none, sums);
-    for (int i = 0; i < kLeft; ++i) put(sums[i], out(kFours + i, n));
+    for (int n = kPairs; n < TW; ++n) {
+      const F none = V::zero();
+      float sums[4];
+      V::reduce_add_4(sum[TX - kLeft][n], kLeft > 1 ? sum[TX - kLeft + 1][n] : none,
+                      kLeft > 2 ? sum[TX - 1][n] : none, none, sums);
+      for (int i = 0; i < kLeft; ++i) put(sums[i], out(kFours + i, n));
+    }
   }
 }
 
