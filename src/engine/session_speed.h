@@ -32,7 +32,7 @@ Result<SessionRun> run_sessions(LlmBackend& backend, std::span<const TokenIds> p
 
 // Tokens per second of all sessions while all of them decode: from the last one's first token to
 // the first one's last. Session i is computed with adapters[i % size]; none: with what is the
-// default.
+// default. Sessions that never decode all at a time run again, up to five times in all.
 Result<double> decode_rate(LlmBackend& backend, std::span<const TokenIds> prompts, int64_t tokens,
                            std::span<const std::string> adapters);
 

@@ -392,7 +392,8 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
   const int64_t panel_rows = matmul_->quant_panel.panel_rows;
   int64_t task_rows =
       std::max(kernel.tile_w * kFloatPanelsPerTask.most, panel_rows * kQuantPanelsPerTask.most);
-  int64_t stream_rows = kMostUnitsPerTask * panel_rows * matmul_->quant_panel.tile_rows;
+  const int64_t streamed_x = std::min<int64_t>(rows, matmul_->quant_panel.tile_rows);
+  int64_t stream_rows = kMostUnitsPerTask * panel_rows * streamed_x;
   if (matmul_->bf16_dot != nullptr) {
     matmul_->bf16_x.get<uint32_t>(kernels::bf16_packed_words(rows, limits.max_columns));
     task_rows = std::max(task_rows, kBf16TaskUnit * kBf16PanelsPerTask.most);
