@@ -104,11 +104,11 @@ void load_keys(const typename Read::Element* const* groups, int d, int n, typena
 
 // Brings a cache line from memory. The products do this a line at a time for what follows: memory
 // answers about 24 misses of a core at once, so lines asked for in one go would wait for each other
-// and the products for them. To the second level where V has kFetchNear: a core's first waits for
+// and the products for them. To the second level where V has kFetchToL2: a core's first waits for
 // fewer lines at once than it takes to read at the memory's pace (Zen 4: 8-20 % of decode).
 template <class V>
 void fetch(const void* p) {
-  if constexpr (requires { V::kFetchNear; }) {
+  if constexpr (requires { V::kFetchToL2; }) {
     __builtin_prefetch(p, 0, 2);
   } else {
     __builtin_prefetch(p, 0, 3);

@@ -22,7 +22,7 @@ struct V {
   static constexpr int kDotGroups = 2;
   static constexpr int kKeyBlock = 8;
   static constexpr int kPvRows = 4;
-  static constexpr bool kFetchNear = true;
+  static constexpr bool kFetchToL2 = true;
 
   static F load(const float* p) { return _mm512_loadu_ps(p); }
   static void store(float* p, F v) { _mm512_storeu_ps(p, v); }
