@@ -47,8 +47,8 @@ Status SessionBench::run_adapter_cases(OpenBackend& bench, int64_t batch, int64_
   for (int32_t rep = 0; rep <= flags_.reps; ++rep) {  // the first warms up
     for (size_t i = 0; i < cases.size(); ++i) {
       const auto prompts = make_prompts(batch, 0, kPrompt, bench.info.vocab_size, ++series_);
-      const Result<double> rate =
-          decode_rate(*bench.backend, prompts, rep == 0 ? 4 : tokens, cases[i].adapters);
+      const Result<double> rate = decode_rate(*bench.backend, *bench.runner, prompts,
+                                              rep == 0 ? 4 : tokens, cases[i].adapters);
       if (rep == 0) continue;
       if (!rate) return std::unexpected(rate.error());
       rates[i].push_back(*rate);

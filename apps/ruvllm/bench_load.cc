@@ -54,7 +54,8 @@ Status SessionBench::run_shared_prefix(int64_t batch) {
                   open(BackendKind::kServing, config_for(batch, kOwn + tokens, prefix), true));
     const ModelRunner& runner = *bench.runner;
     const int32_t vocab = bench.info.vocab_size;
-    RUVLLM_TRY(run_sessions(*bench.backend, make_prompts(batch, 0, kOwn, vocab, ++series_), 8));
+    RUVLLM_TRY(run_sessions(*bench.backend, *bench.runner,
+                            make_prompts(batch, 0, kOwn, vocab, ++series_), 8));
     std::vector<double> shared, unshared, prefix_alone, steps;
     int64_t most_pages_used = 0;  // since it was last set to 0
     int64_t shared_pages = 0;     // the most while the sessions had the prefix in common
@@ -65,15 +66,16 @@ Status SessionBench::run_shared_prefix(int64_t batch) {
       bench.runner->take_steps();
       most_pages_used = 0;
       RUVLLM_ASSIGN(const SessionRun with,
-                    run_sessions(*bench.backend,
+                    run_sessions(*bench.backend, *bench.runner,
                                  make_prompts(batch, prefix, kOwn, vocab, ++series_), tokens));
       shared_pages = std::max(shared_pages, most_pages_used);
       steps.push_back(decode_steps(bench.runner->take_steps(), batch).seconds);
-      RUVLLM_ASSIGN(
-          const SessionRun without,
-          run_sessions(*bench.backend, make_prompts(batch, 0, kOwn, vocab, ++series_), tokens));
+      RUVLLM_ASSIGN(const SessionRun without,
+                    run_sessions(*bench.backend, *bench.runner,
+                                 make_prompts(batch, 0, kOwn, vocab, ++series_), tokens));
       RUVLLM_ASSIGN(const SessionRun prompt,
-                    run_sessions(*bench.backend, make_prompts(1, 0, prefix, vocab, ++series_), 1));
+                    run_sessions(*bench.backend, *bench.runner,
+                                 make_prompts(1, 0, prefix, vocab, ++series_), 1));
       shared.push_back(with.seconds);
       unshared.push_back(without.seconds);
       prefix_alone.push_back(prompt.seconds);
@@ -212,7 +214,8 @@ Status SessionBench::run_trace_file(int64_t batch) {
   }
   RUVLLM_ASSIGN(OpenBackend bench,
                 open(BackendKind::kServing, config_for(batch, longest, 0), true));
-  RUVLLM_TRY(run_sessions(*bench.backend, make_prompts(1, 0, 16, bench.info.vocab_size, ++series_),
+  RUVLLM_TRY(run_sessions(*bench.backend, *bench.runner,
+                          make_prompts(1, 0, 16, bench.info.vocab_size, ++series_),
                           8));  // warm-up
   RUVLLM_ASSIGN(const TraceRun run, run_trace(*bench.backend, requests, batch));
   const double rate = static_cast<double>(run.output_tokens) / run.seconds;

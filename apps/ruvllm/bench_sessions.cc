@@ -152,17 +152,13 @@ Status SessionBench::run_decode(std::vector<OpenBackend>& benches, int64_t batch
       // While the last prompts come in, the first sessions decode already.
       const int64_t extra = batch * prompt / bench.runner->max_step_rows() + 2;
       const int64_t rows = bench.rows_of_a_step(batch);
-      DecodeSteps steps;
-      // Short sessions may end before the last begins, where other programs hold this one up.
-      for (int attempt = 0; attempt < 5 && steps.count == 0; ++attempt) {
-        const auto prompts = make_prompts(batch, 0, prompt, bench.info.vocab_size, ++series_);
-        bench.runner->skip_below(prompt);
-        bench.runner->take_steps();
-        RUVLLM_TRY(run_sessions(*bench.backend, prompts, rep == 0 ? extra + 4 : tokens + extra));
-        bench.runner->skip_below(0);
-        if (rep == 0) break;
-        steps = decode_steps(bench.runner->take_steps(), rows);
-      }
+      const auto prompts = make_prompts(batch, 0, prompt, bench.info.vocab_size, ++series_);
+      bench.runner->skip_below(prompt);
+      bench.runner->take_steps();
+      RUVLLM_TRY(run_sessions(*bench.backend, *bench.runner, prompts,
+                              rep == 0 ? extra + 4 : tokens + extra));
+      bench.runner->skip_below(0);
+      const DecodeSteps steps = decode_steps(bench.runner->take_steps(), rows);
       if (rep == 0) continue;
       if (steps.count == 0) {
         return fail(ErrorCode::kInvalidArgument, concat("--tg ", tokens, " is too short: ", batch,

@@ -41,6 +41,18 @@ class Sessions {
     return {};
   }
 
+  // All, before the model computes more than a step of the first. Session i with adapters[i %
+  // size].
+  Status start_together(SpeedRunner& runner, std::span<const TokenIds> prompts, int64_t tokens,
+                        std::span<const std::string> adapters) {
+    const SpeedRunner::Hold hold(runner);
+    for (size_t i = 0; i < prompts.size(); ++i) {
+      RUVLLM_TRY(start(prompts[i], tokens,
+                       adapters.empty() ? std::string() : adapters[i % adapters.size()]));
+    }
+    return {};
+  }
+
   // Waits a little for an event of the first session that is open, then takes what the others have:
   // they may be the ones that advance.
   Status listen() {
@@ -138,10 +150,10 @@ std::vector<TokenIds> make_prompts(int64_t count, int64_t prefix, int64_t length
   return prompts;
 }
 
-Result<SessionRun> run_sessions(LlmBackend& backend, std::span<const TokenIds> prompts,
-                                int64_t tokens) {
+Result<SessionRun> run_sessions(LlmBackend& backend, SpeedRunner& runner,
+                                std::span<const TokenIds> prompts, int64_t tokens) {
   Sessions sessions(backend);
-  for (const TokenIds& prompt : prompts) RUVLLM_TRY(sessions.start(prompt, tokens));
+  RUVLLM_TRY(sessions.start_together(runner, prompts, tokens, {}));
   while (!sessions.all_have_ended()) RUVLLM_TRY(sessions.listen());
   SessionRun run;
   run.seconds = sessions.elapsed();
@@ -154,29 +166,24 @@ Result<SessionRun> run_sessions(LlmBackend& backend, std::span<const TokenIds> p
   return run;
 }
 
-Result<double> decode_rate(LlmBackend& backend, std::span<const TokenIds> prompts, int64_t tokens,
+Result<double> decode_rate(LlmBackend& backend, SpeedRunner& runner,
+                           std::span<const TokenIds> prompts, int64_t tokens,
                            std::span<const std::string> adapters) {
-  // Short sessions may end before the last begins, where other programs hold this one up.
-  for (int attempt = 0; attempt < 5; ++attempt) {
-    Sessions sessions(backend);
-    for (size_t i = 0; i < prompts.size(); ++i) {
-      RUVLLM_TRY(sessions.start(prompts[i], tokens,
-                                adapters.empty() ? std::string() : adapters[i % adapters.size()]));
-    }
-    while (!sessions.all_have_ended()) RUVLLM_TRY(sessions.listen());
-    double begin = 0.0;
-    double end = 1e300;
-    for (size_t i = 0; i < sessions.size(); ++i) {
-      if (sessions.times(i).size() < 2) return fail(ErrorCode::kInvalidArgument, "too few tokens");
-      begin = std::max(begin, sessions.times(i).front());
-      end = std::min(end, sessions.times(i).back());
-    }
-    int64_t count = 0;
-    for (size_t i = 0; i < sessions.size(); ++i) {
-      for (const double time : sessions.times(i)) count += time > begin && time <= end ? 1 : 0;
-    }
-    if (end > begin && count > 0) return static_cast<double>(count) / (end - begin);
+  Sessions sessions(backend);
+  RUVLLM_TRY(sessions.start_together(runner, prompts, tokens, adapters));
+  while (!sessions.all_have_ended()) RUVLLM_TRY(sessions.listen());
+  double begin = 0.0;
+  double end = 1e300;
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    if (sessions.times(i).size() < 2) return fail(ErrorCode::kInvalidArgument, "too few tokens");
+    begin = std::max(begin, sessions.times(i).front());
+    end = std::min(end, sessions.times(i).back());
   }
+  int64_t count = 0;
+  for (size_t i = 0; i < sessions.size(); ++i) {
+    for (const double time : sessions.times(i)) count += time > begin && time <= end ? 1 : 0;
+  }
+  if (end > begin && count > 0) return static_cast<double>(count) / (end - begin);
   return fail(ErrorCode::kInvalidArgument,
               concat("the sessions never decoded all at a time; ", tokens, " tokens are too few"));
 }

@@ -26,14 +26,16 @@ struct SessionRun {
   double first_token_seconds = 0.0;  // median over the sessions
   uint64_t preemptions = 0;
 };
-// One session per prompt, all at once, greedy, `tokens` new tokens each.
-Result<SessionRun> run_sessions(LlmBackend& backend, std::span<const TokenIds> prompts,
-                                int64_t tokens);
+// One session per prompt, all at once, greedy, `tokens` new tokens each. `runner`: the backend's.
+Result<SessionRun> run_sessions(LlmBackend& backend, SpeedRunner& runner,
+                                std::span<const TokenIds> prompts, int64_t tokens);
 
 // Tokens per second of all sessions while all of them decode: from the last one's first token to
 // the first one's last. Session i is computed with adapters[i % size]; none: with what is the
-// default. Sessions that never decode all at a time run again, up to five times in all.
-Result<double> decode_rate(LlmBackend& backend, std::span<const TokenIds> prompts, int64_t tokens,
+// default. `runner`: the backend's. Failure also where they never decode all at a time: prompts
+// that take more steps than there are `tokens`.
+Result<double> decode_rate(LlmBackend& backend, SpeedRunner& runner,
+                           std::span<const TokenIds> prompts, int64_t tokens,
                            std::span<const std::string> adapters);
 
 // Steps of exactly `rows` sequences that decode, each followed by another such one: the mean time

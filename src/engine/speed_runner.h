@@ -3,11 +3,13 @@
 // that sequences reach a depth, or a pool fills, without the time of their prompts; what stands in
 // those KV pages changes no speed.
 //
-// Threads: forward() from the loop, take_steps() from any; the setters while no request runs.
+// Threads: forward() from the loop, take_steps() and a Hold from any; the setters while no request
+// runs.
 #pragma once
 
 #include <algorithm>
 #include <chrono>
+#include <condition_variable>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -47,7 +49,21 @@ class SpeedRunner final : public ForwardingRunner {
     return std::exchange(steps_, {});
   }
 
+  // No step begins while one of these lives: however fast the model is, requests made meanwhile
+  // start together, all but the first one.
+  class Hold {
+   public:
+    explicit Hold(SpeedRunner& runner) : runner_(runner) { runner_.add_hold(1); }
+    ~Hold() { runner_.add_hold(-1); }
+    Hold(const Hold&) = delete;
+    Hold& operator=(const Hold&) = delete;
+
+   private:
+    SpeedRunner& runner_;
+  };
+
   ForwardOutput forward(const ForwardBatch& batch) override {
+    wait_for_holds();
     if (watch_) watch_();
     Step step;
     if (schedule_clock_) step.scheduled = schedule_clock_();
@@ -65,6 +81,15 @@ class SpeedRunner final : public ForwardingRunner {
   }
 
  private:
+  void add_hold(int32_t change) {
+    const std::scoped_lock lock(mutex_);
+    num_holds_ += change;
+    released_.notify_all();
+  }
+  void wait_for_holds() {
+    std::unique_lock lock(mutex_);
+    released_.wait(lock, [this] { return num_holds_ == 0; });
+  }
   static double now() {
     const auto time = std::chrono::steady_clock::now().time_since_epoch();
     return std::chrono::duration<double>(time).count();
@@ -80,8 +105,10 @@ class SpeedRunner final : public ForwardingRunner {
   int64_t skip_below_ = 0;
   std::function<void()> watch_;
   std::function<double()> schedule_clock_;
-  std::mutex mutex_;
-  std::vector<Step> steps_;  // guarded by mutex_
+  std::mutex mutex_;  // guards the next two
+  std::vector<Step> steps_;
+  int32_t num_holds_ = 0;
+  std::condition_variable released_;
   std::vector<float> logits_;
   std::vector<float> hidden_;
 };
