@@ -23,8 +23,10 @@
 //   sum = fma(float(dot), scale_w * scale_x, sum),  dot = the exact integer sum of (code - zero) *
 //   x
 // and, with minimums, then sum = fma(minimum, scale_x * float(sum of the codes of x), sum).
-// Grouped formats: for each scale's groups in order, from part = 0,
-//   part = fma(float(dot), scale_x, part), and after the last sum = fma(part, scale_w, sum).
+// Grouped formats: for each scale's blocks of groups (those of x: x_scale_groups()) in order, from
+// part = 0,
+//   part = fma(float(dot), scale_x, part), dot over the block; after the last
+//   sum = fma(part, scale_w, sum).
 // scale_w is d, or d * scale_code rounded to f32; the minimum is m, or -(m * min_code) rounded.
 #pragma once
 
@@ -75,6 +77,13 @@ struct QuantPanelKernel {
 };
 
 namespace {
+// Groups of x under one scale for a grouped format whose scales are over `scale_groups` of `groups`
+// groups: up to 4, in step with the weight's. Every other format has one.
+static inline int64_t x_scale_groups(int64_t scale_groups, int64_t groups) {
+  if (scale_groups % 4 == 0 || scale_groups >= groups) return 4;
+  return scale_groups % 2 == 0 ? 2 : 1;
+}
+
 // Rows of the next tile where `left` rows remain: 1, 2, 4 or `largest`.
 static inline int64_t next_tile_rows(int64_t left, int64_t largest) {
   if (left >= largest) return largest;

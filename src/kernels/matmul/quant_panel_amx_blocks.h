@@ -51,6 +51,12 @@ struct alignas(64) TileOfX {
   }
 };
 
+// The scale and zero points of 16 rows of w in grouped formats.
+struct alignas(64) ExpandedScales {
+  float scale[kTileSide];
+  int32_t zero[kTileSide];  // as in ExpandedPanel
+};
+
 // A chunk of one panel, whatever its format.
 struct alignas(64) ExpandedPanel {
   struct Group {
@@ -96,7 +102,29 @@ class PanelExpander {
       constexpr int kHigh = kMinimums + (Fmt::kMinimum ? kRows * (Fmt::kTwoLevel ? 1 : 2) : 0);
       constexpr int kCodes = kHigh + kRows * (Fmt::kBits == 5 ? 4 : Fmt::kBits == 6 ? 8 : 0);
       constexpr int kZero = Fmt::kZeroLog2 < 0 ? 0 : 1 << (Fmt::kZeroLog2 & 31);
-      fill_codes(w + kHigh, w + kCodes, S::set1_8(kZero), to.groups[g]);
+      fill_codes(w + kHigh, w + kCodes, S::set1_8(kZero), to.groups[g].codes);
+      w += Fmt::group_bytes(kRows);
+    }
+    return w;
+  }
+
+  // fill() of a grouped format into another form of a chunk (WidePanel).
+  template <class Wide>
+  const uint8_t* fill_wide(const uint8_t* w, int64_t first, int64_t count, int64_t scale_groups,
+                           Wide& to) {
+    to.zeros_done = true;
+    int64_t under = first % scale_groups;  // groups of the scale before this one
+    head_ = w - under * Fmt::group_bytes(kRows) - Fmt::header_bytes(kRows);
+    for (int64_t g = 0; g < count; ++g) {
+      if (under == 0) {
+        head_ = w;
+        w += Fmt::header_bytes(kRows);
+      }
+      if (under == 0 || g == 0) {
+        to.zeros_done &= fill_header(to.heads[g].scale, to.heads[g].zero);
+      }
+      if (++under == scale_groups) under = 0;
+      fill_codes(w, w + (Fmt::kBits == 3 ? kRows * 4 : 0), zero_, to.codes[g / 2][g % 2]);
       w += Fmt::group_bytes(kRows);
     }
     return w;
@@ -119,10 +147,10 @@ class PanelExpander {
   }
 
   static RUVLLM_INLINE void fill_codes(const uint8_t* high, const uint8_t* codes, I zero,
-                                       Group& to) {
+                                       int8_t (*to)[kTileSide][4]) {
 #pragma GCC unroll 8
     for (int j = 0; j < 8; ++j) {
-      S::store(to.codes[j], S::sub_8(load_codes<S, Fmt>(high, codes, j), zero));
+      S::store(to[j], S::sub_8(load_codes<S, Fmt>(high, codes, j), zero));
     }
   }
 
@@ -135,9 +163,10 @@ class PanelExpander {
         head_ = w;
         w += Fmt::header_bytes(kRows);
       }
-      if (under == 0 || g == 0) to.zeros_done &= fill_header(to.groups[g]);
+      Group& group = to.groups[g];
+      if (under == 0 || g == 0) to.zeros_done &= fill_header(group.scale[0], group.zero);
       if (++under == scale_groups) under = 0;
-      fill_codes(w, w + (Fmt::kBits == 3 ? kRows * 4 : 0), zero_, to.groups[g]);
+      fill_codes(w, w + (Fmt::kBits == 3 ? kRows * 4 : 0), zero_, group.codes);
       w += Fmt::group_bytes(kRows);
     }
     return w;
@@ -145,22 +174,22 @@ class PanelExpander {
 
   // Splits zero points into what is taken from the codes, all rows the same way, and the rest.
   // False: there is a rest.
-  RUVLLM_INLINE bool fill_header(Group& to) {
+  RUVLLM_INLINE bool fill_header(float* scale, int32_t* zero) {
     constexpr int kMost = (1 << Fmt::kBits) - 1;
     int16_t zeros[kRows];
     __builtin_memcpy(zeros, head_ + 4 * kRows, sizeof zeros);
     int outside = 0;
     for (int r = 0; r < kRows; ++r) outside |= (zeros[r] > 128) | (zeros[r] < kMost - 127);
-    S::store_f32(to.scale[0], S::load_f32((const float*)head_));
+    S::store_f32(scale, S::load_f32((const float*)head_));
     if (outside == 0) {
       const I low = S::shift_right_16(S::shift_left_16(S::load_i16(head_ + 4 * kRows), 8), 8);
       const I two = S::or_bits(low, S::shift_left_16(low, 8));
       zero_ = S::or_bits(two, S::shift_left_32(two, 16));
-      S::store(to.zero, S::zero());
+      S::store(zero, S::zero());
       return true;
     }
     constexpr int kCommon = Fmt::kBits == 8 ? 128 : 0;
-    for (int r = 0; r < kRows; ++r) to.zero[r] = (zeros[r] - kCommon) & 0xffff;
+    for (int r = 0; r < kRows; ++r) zero[r] = (zeros[r] - kCommon) & 0xffff;
     zero_ = S::set1_8(kCommon);
     return false;
   }

@@ -19,6 +19,7 @@
 
 #include "kernels/matmul/quant_panel.h"
 #include "kernels/matmul/quant_panel_amx_blocks.h"
+#include "kernels/matmul/quant_panel_amx_wide.h"
 #include "kernels/matmul/quant_panel_formats.h"
 #include "kernels/matmul/quant_panel_impl.h"
 #include "kernels/simd/amx_tile.h"
@@ -305,6 +306,13 @@ void stream_row(const QuantPanelArgs* args) {
 template <class T, class S, class Fmt>
 void amx_product(const QuantPanelArgs* args) {
   if (args->num_x == 1) return stream_row<S, Fmt>(args);
+  if constexpr (Fmt::kGrouped) {
+    if (x_scale_groups(args->scale_groups, args->groups) > 1) {
+      AmxWideBlock<T, S, Fmt> block;
+      block.args = args;
+      return block.run();
+    }
+  }
   AmxBlock<T, S, Fmt> block;
   block.args = args;
   block.run();

@@ -109,14 +109,19 @@ float grouped_row(const QuantPanelArgs& args, const uint8_t* w, int row, const A
     memcpy(&zero, w + 4 * kRows + 2 * row, sizeof zero);
     w += Fmt::header_bytes(kRows);
     float part = 0.0f;
-    for (int64_t g = begin; g < begin + args.scale_groups && g < args.groups; ++g) {
-      int32_t dot = 0;
+    int32_t dot = 0;
+    const int64_t left = args.groups - begin;
+    const int64_t end = begin + (args.scale_groups < left ? args.scale_groups : left);
+    const int64_t block = x_scale_groups(args.scale_groups, args.groups);
+    for (int64_t g = begin; g < end; ++g) {
       for (int k = 0; k < 32; ++k) {
         const int code = code_at<Fmt>(w, w + (Fmt::kBits == 3 ? kRows * 4 : 0), row, k);
         dot += (code - zero) * x[g].codes[k];
       }
-      part = __builtin_fmaf((float)dot, x[g].scale, part);
       w += Fmt::group_bytes(kRows);
+      if ((g + 1 - begin) % block != 0 && g + 1 < end) continue;
+      part = __builtin_fmaf((float)dot, x[g].scale, part);
+      dot = 0;
     }
     sum = __builtin_fmaf(part, scale, sum);
   }

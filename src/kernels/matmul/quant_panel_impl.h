@@ -70,15 +70,13 @@ struct PanelBlock {
     bool added = false;
     if constexpr (kWide && NV == 2) {
       if (widened != nullptr) {
-        widened->template add<MX>(x + first * Form::kWords * MX, last - first, args->scale_groups,
-                                  sums);
+        widened->template add<MX>(x + first * Form::kWords * MX, range(first, last), sums);
         added = true;
       }
     }
     if (!added) {
       const int64_t fetch = lines_left > 0 ? lines : 0;
-      PanelTile<S, Fmt, MX, NV>::run(panels, x, {first, last - first, args->scale_groups}, ahead,
-                                     fetch, sums);
+      PanelTile<S, Fmt, MX, NV>::run(panels, x, range(first, last), ahead, fetch, sums);
       ahead += fetch * (last - first) * 64;
       lines_left -= fetch * (last - first);
     }
@@ -87,6 +85,11 @@ struct PanelBlock {
         S::store_f32(out[n] + i * args->sums_stride, S::load_f32(sums + (i * NV + n) * kRows));
       }
     }
+  }
+
+  GroupRange range(int64_t first, int64_t last) const {
+    return {first, last - first, args->scale_groups,
+            Fmt::kGrouped ? x_scale_groups(args->scale_groups, args->groups) : 1};
   }
 
   // The panel p of the block; beyond the last: the last again.

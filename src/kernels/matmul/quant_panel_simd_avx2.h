@@ -35,6 +35,7 @@ struct Simd {
   static I sub_8(I a, I b) { return _mm256_sub_epi8(a, b); }
   static I add_16(I a, I b) { return _mm256_add_epi16(a, b); }
   static I sub_16(I a, I b) { return _mm256_sub_epi16(a, b); }
+  static I add_32(I a, I b) { return _mm256_add_epi32(a, b); }
   static I sub_32(I a, I b) { return _mm256_sub_epi32(a, b); }
   // Sums of products of neighbours: unsigned by signed bytes to 16 bits; 16-bit ones to 32 bits.
   static I dot_pairs_8(I w, I x) { return _mm256_maddubs_epi16(w, x); }
@@ -55,14 +56,26 @@ struct Simd {
   }
   // sum + the four products of unsigned and signed bytes of each lane.
 #if RUVLLM_SIMD_HAS_DOT
-  static I dot_fours(I sum, I w, I x) { return _mm256_dpbusd_avx_epi32(sum, w, x); }
+  static I dot_fours(I sum, I w, I x) {
+    return _mm256_dpbusd_avx_epi32(sum, w, x);
+  }
 #else
-  static I dot_fours(I sum, I, I) { return sum; }
+  static I dot_fours(I sum, I, I) {
+    return sum;
+  }
 #endif
-  static F to_f32(I a) { return _mm256_cvtepi32_ps(a); }
-  static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
-  static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
-  static F negate(F a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f)); }
+  static F to_f32(I a) {
+    return _mm256_cvtepi32_ps(a);
+  }
+  static F mul(F a, F b) {
+    return _mm256_mul_ps(a, b);
+  }
+  static F fma(F a, F b, F c) {
+    return _mm256_fmadd_ps(a, b, c);
+  }
+  static F negate(F a) {
+    return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f));
+  }
   // One number per lane.
   static F load_f16(const uint8_t* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
@@ -77,6 +90,10 @@ struct Simd {
   static I load_i16(const uint8_t* p) {
     return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p));
   }
-  static F load_f32(const float* p) { return _mm256_loadu_ps(p); }
-  static void store_f32(float* p, F v) { _mm256_storeu_ps(p, v); }
+  static F load_f32(const float* p) {
+    return _mm256_loadu_ps(p);
+  }
+  static void store_f32(float* p, F v) {
+    _mm256_storeu_ps(p, v);
+  }
 };

@@ -87,6 +87,9 @@ struct Simd {
       return bytes([&](int at) { return (a.lane[i] >> at) - (b.lane[i] >> at); });
     });
   }
+  static I add_32(I a, I b) {
+    return lanes<I>([&](int i) { return a.lane[i] + b.lane[i]; });
+  }
   static I sub_32(I a, I b) {
     return lanes<I>([&](int i) { return a.lane[i] - b.lane[i]; });
   }

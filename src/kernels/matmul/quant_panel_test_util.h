@@ -30,10 +30,10 @@ inline std::vector<PanelKernelToTest> panel_kernels_to_test() {
   return out;
 }
 
-// Rows [num_x, cols] as tiles of at most `tile_rows` rows.
+// Rows [num_x, cols] as tiles of at most `tile_rows` rows, `block` groups under a scale.
 inline std::vector<uint32_t> quantized(const QuantizeKernel& kernel, ActivationForm form,
                                        const std::vector<float>& x, int64_t num_x,
-                                       int64_t tile_rows) {
+                                       int64_t tile_rows, int64_t block = 1) {
   const bool wide = form == ActivationForm::kInt16;
   const int64_t cols = static_cast<int64_t>(x.size()) / num_x;
   const int64_t row_words = cols / 32 * (wide ? kInt16Words : kInt8Words);
@@ -43,7 +43,7 @@ inline std::vector<uint32_t> quantized(const QuantizeKernel& kernel, ActivationF
     const size_t begin = out.size();
     out.resize(begin + static_cast<size_t>(rows * row_words));
     for (int64_t i = 0; i < std::min(rows, num_x - t); ++i) {
-      (wide ? kernel.to_int16 : kernel.to_int8)(x.data() + (t + i) * cols, cols / 32, rows,
+      (wide ? kernel.to_int16 : kernel.to_int8)(x.data() + (t + i) * cols, cols / 32, block, rows,
                                                 out.data() + begin + i);
     }
     t += rows;
@@ -84,7 +84,8 @@ inline std::vector<float> grouped_product(const QuantPanelKernel& kernel,
     pack_grouped_panel(matrix, p * kernel.panel_rows, kernel.panel_rows,
                        packed.data() + p * args.panel_bytes);
   }
-  const auto tiles = quantized(generic::kQuantize, format.x_form, x, num_x, kernel.tile_rows);
+  const auto tiles = quantized(generic::kQuantize, format.x_form, x, num_x, kernel.tile_rows,
+                               x_scale_groups(scale_groups(matrix), groups));
   std::vector<float> sums(static_cast<size_t>(num_x * panels * kernel.panel_rows), 77.0f);
   args.panels = packed.data();
   args.num_panels = panels;

@@ -240,7 +240,9 @@ struct GroupDot {
 struct GroupRange {
   int64_t first;
   int64_t count;
-  int64_t scale_groups;  // grouped formats only
+  // Grouped formats only: groups under a scale of w, and of x.
+  int64_t scale_groups;
+  int64_t x_groups;
 };
 
 template <class S, class Fmt, int MX, int NV>
@@ -280,14 +282,15 @@ struct PanelTile {
     }
   }
 
-  // Into the first level: what lies some way after one group of the panels, a group's bytes of it.
-  static RUVLLM_INLINE void fetch_ahead(const uint8_t* const (&w)[NV]) {
+  // Into the first level: what lies some way after the group at w + offset of the panels, a group's
+  // bytes of it.
+  static RUVLLM_INLINE void fetch_ahead(const uint8_t* const (&w)[NV], int64_t offset) {
     constexpr int kAhead = Form::bytes_ahead(MX);
     if constexpr (MX <= Form::kStreamRows && NV == Form::kStreams && kAhead > 0) {
 #pragma GCC unroll 4
       for (int n = 0; n < NV; ++n) {
         for (int byte = 0; byte < Fmt::group_bytes(kRows); byte += 64) {
-          __builtin_prefetch(w[n] + kAhead + byte, 0, 3);
+          __builtin_prefetch(w[n] + offset + kAhead + byte, 0, 3);
         }
       }
     }
@@ -357,38 +360,61 @@ struct PanelTile {
     }
   }
 
-  // One group of a grouped format: adds to parts: [MX][NV][R]. head: the scales and zero points.
-  static RUVLLM_INLINE void add_part(const uint8_t* (&w)[NV], const uint8_t* const* head,
-                                     const uint32_t* x, float* parts) {
-    const uint8_t* high[NV];
-    const uint8_t* codes[NV];
+  // A block of `count` groups of a grouped format under one scale of x: adds to parts: [MX][NV][R].
+  // head: the scales and zero points.
+  static RUVLLM_INLINE void add_block(const uint8_t* (&w)[NV], const uint8_t* const* head,
+                                      const uint32_t* x, int64_t count, float* parts) {
+    constexpr int kLow = Fmt::kBits == 3 ? kRows * 4 : 0;  // bytes before them
     I zero[NV];
-#pragma GCC unroll 4
-    for (int n = 0; n < NV; ++n) {
-      high[n] = w[n];
-      codes[n] = w[n] + (Fmt::kBits == 3 ? kRows * 4 : 0);
-      w[n] += Fmt::group_bytes(kRows);
-    }
 #pragma GCC unroll 4
     for (int n = 0; n < NV; ++n) zero[n] = S::load_i16(head[n] + 4 * kRows);
 #pragma GCC unroll 4
     for (int first = 0; first < MX; first += kAtOnce) {
+      const uint8_t* high[NV];
+      const uint8_t* codes[NV];
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) {
+        high[n] = w[n];
+        codes[n] = w[n] + kLow;
+      }
       I dot[kAtOnce][NV];
-      Dot::template run<0, 8, 2>(high, codes, x + first, dot);
+      I sum_x[kAtOnce];
+      const uint32_t* at = x + first;
+      Dot::template run<0, 8, 2>(high, codes, at, dot);
 #pragma GCC unroll 8
       for (int t = 0; t < kAtOnce; ++t) {
-        const uint32_t* scale_x = x + Form::kCodeWords * MX + first + t;
-        const I sum_x = S::broadcast_4(scale_x + MX);
+        sum_x[t] = S::broadcast_4(at + (Form::kCodeWords + 1) * MX + t);
+      }
+      for (int64_t g = 1; g < count; ++g) {
+        at += Form::kWords * MX;
+#pragma GCC unroll 4
+        for (int n = 0; n < NV; ++n) {
+          high[n] += Fmt::group_bytes(kRows);
+          codes[n] += Fmt::group_bytes(kRows);
+        }
+        I more[kAtOnce][NV];
+        Dot::template run<0, 8, 2>(high, codes, at, more);
+#pragma GCC unroll 8
+        for (int t = 0; t < kAtOnce; ++t) {
+          sum_x[t] = S::add_32(sum_x[t], S::broadcast_4(at + (Form::kCodeWords + 1) * MX + t));
+#pragma GCC unroll 4
+          for (int n = 0; n < NV; ++n) dot[t][n] = S::add_32(dot[t][n], more[t][n]);
+        }
+      }
+#pragma GCC unroll 8
+      for (int t = 0; t < kAtOnce; ++t) {
+        const F scale_x = S::broadcast_f32(x + Form::kCodeWords * MX + first + t);
 #pragma GCC unroll 4
         for (int n = 0; n < NV; ++n) {
           float* part = parts + ((first + t) * NV + n) * kRows;
-          const I counted = S::sub_32(dot[t][n], S::dot_pairs_16(zero[n], sum_x));
-          S::store_f32(part,
-                       S::fma(S::to_f32(counted), S::broadcast_f32(scale_x), S::load_f32(part)));
+          const I counted = S::sub_32(dot[t][n], S::dot_pairs_16(zero[n], sum_x[t]));
+          S::store_f32(part, S::fma(S::to_f32(counted), scale_x, S::load_f32(part)));
         }
       }
       if constexpr (kAtOnce < MX) __asm__ volatile("" ::: "memory");
     }
+#pragma GCC unroll 4
+    for (int n = 0; n < NV; ++n) w[n] += count * Fmt::group_bytes(kRows);
   }
 
   // sums += parts * scale, and parts = 0.
@@ -415,20 +441,23 @@ struct PanelTile {
     for (int i = 0; i < MX * NV; ++i) S::store_f32(parts + i * kRows, S::zero_f32());
     x += range.first * Form::kWords * MX;
     int64_t left = 0;  // groups under the scale
-    for (int64_t g = 0; g < range.count; ++g) {
+    for (int64_t g = 0; g < range.count;) {
       if (left == 0) {
         for (int n = 0; n < NV; ++n) {
           head[n] = w[n];
           w[n] += Fmt::header_bytes(kRows);
         }
-        left = range.scale_groups;
+        left = range.scale_groups < range.count - g ? range.scale_groups : range.count - g;
       }
-      for (int64_t i = 0; i < lines; ++i, ahead += 64) __builtin_prefetch(ahead, 0, 2);
-      fetch_ahead(w);
-      add_part(w, head, x, parts);
-      x += Form::kWords * MX;
+      const int64_t block = range.x_groups < left ? range.x_groups : left;
+      for (int64_t i = 0; i < lines * block; ++i, ahead += 64) __builtin_prefetch(ahead, 0, 2);
+      for (int64_t i = 0; i < block; ++i) fetch_ahead(w, i * Fmt::group_bytes(kRows));
+      add_block(w, head, x, block, parts);
+      x += block * Form::kWords * MX;
       __asm__ volatile("" ::: "memory");
-      if (--left == 0 || g + 1 == range.count) end_scale(head, parts, sums);
+      g += block;
+      left -= block;
+      if (left == 0) end_scale(head, parts, sums);
     }
   }
 
@@ -461,7 +490,7 @@ struct PanelTile {
           }
         }
         for (int64_t i = 0; i < lines; ++i, ahead += 64) __builtin_prefetch(ahead, 0, 2);
-        fetch_ahead(w);
+        fetch_ahead(w, 0);
         group(w, d, m, x, sums);
         x += Form::kWords * MX;
         __asm__ volatile("" ::: "memory");  // the sums stay in memory

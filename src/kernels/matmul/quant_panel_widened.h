@@ -78,11 +78,12 @@ struct WidenedPair {
     }
   }
 
-  // Adds `count` groups to sums: [MX][2][R]. x: the tile, at the first of them.
+  // Adds the groups of the range, which are all here, to sums: [MX][2][R]. x: the tile, at the
+  // first of them.
   template <int MX>
-  void add(const uint32_t* x, int64_t count, int64_t scale_groups, float* sums) const {
-    if constexpr (Fmt::kGrouped) return add_grouped<MX>(x, count, scale_groups, sums);
-    for (int64_t g = 0; g < count; ++g, x += kWords * MX) {
+  void add(const uint32_t* x, const GroupRange& range, float* sums) const {
+    if constexpr (Fmt::kGrouped) return add_grouped<MX>(x, range, sums);
+    for (int64_t g = 0; g < range.count; ++g, x += kWords * MX) {
       I dot[MX][2];
       dots(groups[g], x, dot);
       const F scale[2] = {S::load_f32(groups[g].scale[0]), S::load_f32(groups[g].scale[1])};
@@ -101,29 +102,48 @@ struct WidenedPair {
   }
 
   template <int MX>
-  void add_grouped(const uint32_t* x, int64_t count, int64_t scale_groups, float* sums) const {
+  void add_grouped(const uint32_t* x, const GroupRange& range, float* sums) const {
     alignas(64) float parts[MX * 2 * kRows];
-    for (int64_t first = 0; first < count; first += scale_groups) {
-      const int64_t last = first + scale_groups < count ? first + scale_groups : count;
+    for (int64_t first = 0; first < range.count; first += range.scale_groups) {
+      const int64_t left = range.count - first;
+      const int64_t last = first + (range.scale_groups < left ? range.scale_groups : left);
       for (int i = 0; i < MX * 2; ++i) S::store_f32(parts + i * kRows, S::zero_f32());
-      for (int64_t g = first; g < last; ++g, x += kWords * MX) {
-        I dot[MX][2];
-        dots(groups[g], x, dot);
-#pragma GCC unroll 8
-        for (int t = 0; t < MX; ++t) {
-          const F scale_x = S::broadcast_f32(x + kPairs * MX + t);
-#pragma GCC unroll 2
-          for (int n = 0; n < 2; ++n) {
-            float* part = parts + (t * 2 + n) * kRows;
-            S::store_f32(part, S::fma(S::to_f32(dot[t][n]), scale_x, S::load_f32(part)));
-          }
-        }
+      for (int64_t g = first; g < last; g += range.x_groups) {
+        const int64_t block = range.x_groups < last - g ? range.x_groups : last - g;
+        add_block<MX>(&groups[g], x, block, parts);
+        x += block * kWords * MX;
         __asm__ volatile("" ::: "memory");
       }
       for (int i = 0; i < MX * 2; ++i) {
         const F scale = S::load_f32(groups[first].scale[i % 2]);
         float* sum = sums + i * kRows;
         S::store_f32(sum, S::fma(S::load_f32(parts + i * kRows), scale, S::load_f32(sum)));
+      }
+    }
+  }
+
+  // `count` groups under one scale of x.
+  template <int MX>
+  static RUVLLM_INLINE void add_block(const Group* w, const uint32_t* x, int64_t count,
+                                      float* parts) {
+    I dot[MX][2];
+    dots(*w, x, dot);
+    for (int64_t g = 1; g < count; ++g) {
+      I more[MX][2];
+      dots(w[g], x + g * kWords * MX, more);
+#pragma GCC unroll 8
+      for (int t = 0; t < MX; ++t) {
+        dot[t][0] = S::add_32(dot[t][0], more[t][0]);
+        dot[t][1] = S::add_32(dot[t][1], more[t][1]);
+      }
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < MX; ++t) {
+      const F scale_x = S::broadcast_f32(x + kPairs * MX + t);
+#pragma GCC unroll 2
+      for (int n = 0; n < 2; ++n) {
+        float* part = parts + (t * 2 + n) * kRows;
+        S::store_f32(part, S::fma(S::to_f32(dot[t][n]), scale_x, S::load_f32(part)));
       }
     }
   }

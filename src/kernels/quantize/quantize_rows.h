@@ -1,7 +1,7 @@
-// Activations to int8, one scale per row and group of 32 columns: the left side of products with
-// integer weights.
+// Activations to int8, one scale per row and block of groups of 32 columns: the left side of
+// products with integer weights.
 //
-// For each group: a = the largest magnitude. If a < 2^-100, all codes and the scale are 0. If a is
+// For each block: a = the largest magnitude. If a < 2^-100, all codes and the scale are 0. If a is
 // not finite, all codes are 0 and the scale is NaN. Otherwise scale = a / 127, and
 // code = x * (127 / a) rounded to the nearest integer, ties to even: in [-127, 127].
 // Every instruction set computes the same bits.
@@ -13,7 +13,7 @@
 //   columns
 //           4j and 4j + 2 in word 2j, 4j + 1 and 4j + 3 in word 2j + 1 (as a multiply-add of 16-bit
 //           pairs wants them beside 8-bit weights)
-//   scale   f32
+//   scale   f32, of its block
 //   sum     i32, of the codes
 //   lanes   one word for the first 16 columns, one for the last: two i16, minus the sum of the
 //   codes
@@ -32,10 +32,12 @@ enum class ActivationForm : uint8_t { kInt8, kInt16 };
 enum { kInt8Words = 12, kInt16Words = 20 };
 
 struct QuantizeKernel {
-  // `groups` groups of 32 elements of x, as row t of a tile of `tile_rows` rows; `words` points at
-  // word t of the tile.
-  void (*to_int8)(const float* x, int64_t groups, int64_t tile_rows, uint32_t* words);
-  void (*to_int16)(const float* x, int64_t groups, int64_t tile_rows, uint32_t* words);
+  // `groups` groups of 32 elements of x, `block` of them (the last ones: what is left) under a
+  // scale, as row t of a tile of `tile_rows` rows; `words` points at word t of the tile.
+  void (*to_int8)(const float* x, int64_t groups, int64_t block, int64_t tile_rows,
+                  uint32_t* words);
+  void (*to_int16)(const float* x, int64_t groups, int64_t block, int64_t tile_rows,
+                   uint32_t* words);
 };
 
 namespace generic {

@@ -5,33 +5,40 @@
 namespace ruvllm::kernels::avx2 {
 namespace {
 
-struct Codes {
-  __m256i v[4];  // 8 codes of 32 bits each
+struct Scale {
+  float inverse;  // 127 / a; 0: all codes are 0
   float scale;
 };
 
-Codes quantize_group(const float* x) {
+Scale scale_of(const float* x, int64_t groups) {
   const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
-  __m256 in[4];
-  __m256i largest = _mm256_setzero_si256();
-  for (int i = 0; i < 4; ++i) {
-    in[i] = _mm256_loadu_ps(x + 8 * i);
-    largest = _mm256_max_epu32(largest, _mm256_and_si256(_mm256_castps_si256(in[i]), magnitude));
+  __m256i largest[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
+  for (int64_t i = 0; i < 4 * groups; ++i) {
+    const __m256i bits = _mm256_loadu_si256((const __m256i*)(x + 8 * i));
+    largest[i % 2] = _mm256_max_epu32(largest[i % 2], _mm256_and_si256(bits, magnitude));
   }
-  __m128i most =
-      _mm_max_epu32(_mm256_castsi256_si128(largest), _mm256_extracti128_si256(largest, 1));
+  const __m256i both = _mm256_max_epu32(largest[0], largest[1]);
+  __m128i most = _mm_max_epu32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
   most = _mm_max_epu32(most, _mm_shuffle_epi32(most, 0x4e));
   most = _mm_max_epu32(most, _mm_shuffle_epi32(most, 0xb1));
   const float a = _mm_cvtss_f32(_mm_castsi128_ps(most));
-  Codes out;
   if (!(a >= 0x1p-100f && a < __builtin_inff())) {  // NaN too
-    for (int i = 0; i < 4; ++i) out.v[i] = _mm256_setzero_si256();
-    out.scale = a < 1.0f ? 0.0f : __builtin_nanf("");
-    return out;
+    return {0.0f, a < 1.0f ? 0.0f : __builtin_nanf("")};
   }
-  const __m256 inverse = _mm256_set1_ps(127.0f / a);
-  for (int i = 0; i < 4; ++i) out.v[i] = _mm256_cvtps_epi32(_mm256_mul_ps(in[i], inverse));
-  out.scale = a / 127.0f;
+  return {127.0f / a, a / 127.0f};
+}
+
+struct Codes {
+  __m256i v[4];  // 8 codes of 32 bits each
+};
+
+Codes quantize_group(const float* x, float inverse) {
+  Codes out;
+  for (int i = 0; i < 4; ++i) {
+    out.v[i] = inverse == 0.0f ? _mm256_setzero_si256()
+                               : _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x + 8 * i),
+                                                                  _mm256_set1_ps(inverse)));
+  }
   return out;
 }
 
@@ -70,18 +77,22 @@ __m256i in_order(const Codes& codes) {
                                      order);
 }
 
-void to_int8(const float* x, int64_t groups, int64_t tile_rows, uint32_t* words) {
+void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {
+  Scale scale = {};
   for (int64_t g = 0; g < groups; ++g, words += kInt8Words * tile_rows) {
-    const Codes codes = quantize_group(x + g * 32);
+    if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
+    const Codes codes = quantize_group(x + g * 32, scale.inverse);
     const __m256i bytes = in_order(codes);
     store_words(bytes, tile_rows, words);
-    finish(bytes, codes.scale, tile_rows, words + 8 * tile_rows);
+    finish(bytes, scale.scale, tile_rows, words + 8 * tile_rows);
   }
 }
 
-void to_int16(const float* x, int64_t groups, int64_t tile_rows, uint32_t* words) {
+void to_int16(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {
+  Scale scale = {};
   for (int64_t g = 0; g < groups; ++g, words += kInt16Words * tile_rows) {
-    const Codes codes = quantize_group(x + g * 32);
+    if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
+    const Codes codes = quantize_group(x + g * 32, scale.inverse);
     for (int i = 0; i < 2; ++i) {
       // Dwords 0, 2, 1, 3 of each four, then 16 bits of each.
       const __m256i low = _mm256_shuffle_epi32(codes.v[2 * i], 0xd8);
@@ -89,7 +100,7 @@ void to_int16(const float* x, int64_t groups, int64_t tile_rows, uint32_t* words
       store_words(_mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8), tile_rows,
                   words + 8 * i * tile_rows);
     }
-    finish(in_order(codes), codes.scale, tile_rows, words + 16 * tile_rows);
+    finish(in_order(codes), scale.scale, tile_rows, words + 16 * tile_rows);
   }
 }
 

@@ -5,24 +5,32 @@
 namespace ruvllm::kernels::generic {
 namespace {
 
-// Codes of 32 elements; returns the scale.
-float quantize_group(const float* x, int32_t* codes) {
+struct Scale {
+  float inverse;  // 127 / a; 0: all codes are 0
+  float scale;
+};
+
+Scale scale_of(const float* x, int64_t groups) {
   uint32_t largest = 0;  // magnitudes compare as their bits do
-  for (int i = 0; i < 32; ++i) {
+  for (int64_t i = 0; i < 32 * groups; ++i) {
     uint32_t bits;
     memcpy(&bits, x + i, sizeof bits);
     bits &= 0x7fffffffu;
     if (bits > largest) largest = bits;
   }
-  for (int i = 0; i < 32; ++i) codes[i] = 0;
-  if (largest >= 0x7f800000u) return __builtin_nanf("");
+  if (largest >= 0x7f800000u) return {0.0f, __builtin_nanf("")};
   float a;
   memcpy(&a, &largest, sizeof a);
-  if (a < 0x1p-100f) return 0.0f;
-  const float inverse = 127.0f / a;
+  if (a < 0x1p-100f) return {0.0f, 0.0f};
+  return {127.0f / a, a / 127.0f};
+}
+
+// Codes of 32 elements.
+void quantize_group(const float* x, float inverse, int32_t* codes) {
   const float magic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, ties to even
-  for (int i = 0; i < 32; ++i) codes[i] = (int32_t)((x[i] * inverse + magic) - magic);
-  return a / 127.0f;
+  for (int i = 0; i < 32; ++i) {
+    codes[i] = inverse == 0.0f ? 0 : (int32_t)((x[i] * inverse + magic) - magic);
+  }
 }
 
 uint32_t two(int32_t low, int32_t high) {
@@ -39,28 +47,32 @@ void finish(const int32_t* codes, float scale, int64_t stride, uint32_t* words) 
   words[3 * stride] = two(-lanes[1][0], -lanes[1][1]);
 }
 
-void to_int8(const float* x, int64_t groups, int64_t tile_rows, uint32_t* words) {
+void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {
   int32_t codes[32];
+  Scale scale = {};
   for (int64_t g = 0; g < groups; ++g, words += kInt8Words * tile_rows) {
-    const float scale = quantize_group(x + g * 32, codes);
+    if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
+    quantize_group(x + g * 32, scale.inverse, codes);
     for (int i = 0; i < 8; ++i) {
       uint32_t word = 0;
       for (int j = 0; j < 4; ++j) word |= (uint32_t)(uint8_t)codes[4 * i + j] << (8 * j);
       words[i * tile_rows] = word;
     }
-    finish(codes, scale, tile_rows, words + 8 * tile_rows);
+    finish(codes, scale.scale, tile_rows, words + 8 * tile_rows);
   }
 }
 
-void to_int16(const float* x, int64_t groups, int64_t tile_rows, uint32_t* words) {
+void to_int16(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {
   int32_t codes[32];
+  Scale scale = {};
   for (int64_t g = 0; g < groups; ++g, words += kInt16Words * tile_rows) {
-    const float scale = quantize_group(x + g * 32, codes);
+    if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
+    quantize_group(x + g * 32, scale.inverse, codes);
     for (int i = 0; i < 16; ++i) {
       const int32_t* pair = codes + i / 2 * 4 + i % 2;
       words[i * tile_rows] = two(pair[0], pair[2]);
     }
-    finish(codes, scale, tile_rows, words + 16 * tile_rows);
+    finish(codes, scale.scale, tile_rows, words + 16 * tile_rows);
   }
 }
 

@@ -19,6 +19,7 @@
 namespace ruvllm {
 
 class CpuWeight;
+struct WeightPart;
 
 class CpuOps final : public Ops {
  public:
@@ -59,8 +60,8 @@ class CpuOps final : public Ops {
   const float* prepare_x(const CpuWeight& weight, ConstMatrixF32 x, int64_t first, int64_t count);
   const float* pack_x(ConstMatrixF32 x, int64_t first, int64_t count);
   const uint32_t* pack_bf16_x(ConstMatrixF32 x, int64_t first, int64_t count);
-  const uint32_t* quantize_x(const CpuWeight& weight, int32_t transform, ConstMatrixF32 x,
-                             int64_t first, int64_t count, kernels::ActivationForm form);
+  const uint32_t* quantize_x(const CpuWeight& weight, const WeightPart& part, ConstMatrixF32 x,
+                             int64_t first, int64_t count);
   void reserve_matmul(const StepLimits& limits);
 
   // attention.cc: scratch of reserve()'s limits.

@@ -36,6 +36,7 @@ struct WeightPart {
   kernels::QuantFormat format = kernels::QuantFormat::kQ8_0;
   int64_t panel_rows = 0;
   int64_t panel_bytes = 0;
+  int64_t x_groups = 1;  // groups of 32 columns of x under one scale
   // Codes of a QuantizedMatrix only:
   int32_t bits = 0;
   int64_t scale_groups = 0;  // groups of 32 columns under one scale

@@ -251,16 +251,19 @@ const uint32_t* CpuOps::pack_bf16_x(ConstMatrixF32 x, int64_t first, int64_t cou
 }
 
 // Quantizes rows [first, first + count) of x for the integer kernels, in their tiles; before that,
-// with `transform` >= 0, applies this one of the weight.
-const uint32_t* CpuOps::quantize_x(const CpuWeight& weight, int32_t transform, ConstMatrixF32 x,
-                                   int64_t first, int64_t count, kernels::ActivationForm form) {
-  const bool wide = form == kernels::ActivationForm::kInt16;
+// where the part has a transform, applies it.
+const uint32_t* CpuOps::quantize_x(const CpuWeight& weight, const WeightPart& part,
+                                   ConstMatrixF32 x, int64_t first, int64_t count) {
+  const auto& entry = matmul_->quant_panel.formats[static_cast<size_t>(part.format)];
+  const bool wide = entry.x_form == kernels::ActivationForm::kInt16;
+  const int32_t transform = part.transform;
   const int64_t groups = x.cols / kQuantGroup;
   const int64_t row_words = groups * (wide ? kernels::kInt16Words : kernels::kInt8Words);
   const auto quantize = wide ? matmul_->quantize.to_int16 : matmul_->quantize.to_int8;
   const int64_t largest = matmul_->quant_panel.tile_rows;
   MatmulState::QuantizedX& buffers = matmul_->quantized_x[static_cast<size_t>(transform + 1)];
-  uint32_t* const words = buffers.words[wide].get<uint32_t>((count + largest) * row_words);
+  uint32_t* const words =
+      buffers.words[matmul_->x_form_of(part)].get<uint32_t>((count + largest) * row_words);
   pool_.parallel_for((count + largest - 1) / largest, [&](int64_t tile, int worker) {
     const int64_t t = tile * largest;
     const int64_t rows = kernels::next_tile_rows(count - t, largest);
@@ -275,7 +278,7 @@ const uint32_t* CpuOps::quantize_x(const CpuWeight& weight, int32_t transform, C
                         x.cols);
         row = transformed;
       }
-      quantize(row, groups, rows, begin + i);
+      quantize(row, groups, part.x_groups, rows, begin + i);
     }
   });
   return words;
@@ -289,7 +292,7 @@ const float* CpuOps::prepare_x(const CpuWeight& weight, ConstMatrixF32 x, int64_
   const float* packed = nullptr;
   matmul_->made_bf16_x = nullptr;
   for (MatmulState::QuantizedX& buffers : matmul_->quantized_x) {
-    buffers.made[0] = buffers.made[1] = nullptr;
+    std::ranges::fill(buffers.made, nullptr);
   }
   for (const WeightPart& part : weight.parts()) {
     if (part.form == PartForm::kBf16Rows) {
@@ -301,12 +304,10 @@ const float* CpuOps::prepare_x(const CpuWeight& weight, ConstMatrixF32 x, int64_
       if (packed == nullptr) packed = pack_x(x, first, count);
       continue;
     }
-    const kernels::ActivationForm form =
-        matmul_->quant_panel.formats[static_cast<size_t>(part.format)].x_form;
     MatmulState::QuantizedX& buffers =
         matmul_->quantized_x[static_cast<size_t>(part.transform + 1)];
-    const uint32_t*& made = buffers.made[static_cast<size_t>(form)];
-    if (made == nullptr) made = quantize_x(weight, part.transform, x, first, count, form);
+    const uint32_t*& made = buffers.made[matmul_->x_form_of(part)];
+    if (made == nullptr) made = quantize_x(weight, part, x, first, count);
   }
   return packed;
 }
@@ -348,7 +349,7 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
                                             panels,
                                             part->panel_bytes,
                                             weight.cols() / kQuantGroup,
-                                            inputs.made[static_cast<size_t>(entry.x_form)],
+                                            inputs.made[matmul_->x_form_of(*part)],
                                             count,
                                             sums.data,
                                             sums.x_stride,
@@ -386,8 +387,12 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
   matmul_->packed_x.get<float>(rows * round_up(limits.max_columns, kernel.lanes));
   const int64_t padded = rows + matmul_->quant_panel.tile_rows;
   for (MatmulState::QuantizedX& buffers : matmul_->quantized_x) {
-    buffers.words[0].get<uint32_t>(padded * groups * kernels::kInt8Words);
-    buffers.words[1].get<uint32_t>(padded * groups * kernels::kInt16Words);
+    for (size_t form = 0; form < MatmulState::kXForms; ++form) {
+      if (!matmul_->x_forms[form]) continue;
+      const bool wide = form >= MatmulState::x_form(kernels::ActivationForm::kInt16, 1);
+      buffers.words[form].get<uint32_t>(padded * groups *
+                                        (wide ? kernels::kInt16Words : kernels::kInt8Words));
+    }
   }
   const int64_t panel_rows = matmul_->quant_panel.panel_rows;
   int64_t task_rows =

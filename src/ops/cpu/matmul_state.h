@@ -1,6 +1,7 @@
 // What CpuOps::matmul keeps between calls: the kernels picked and its scratch. Private to ops/cpu.
 #pragma once
 
+#include <array>
 #include <deque>
 #include <memory>
 #include <vector>
@@ -27,6 +28,10 @@ struct CpuOps::MatmulState {
         bf16_dot(bf16 != nullptr ? bf16 : kernels::bf16_dot_kernel(isa)),
         workers(static_cast<size_t>(num_threads)) {}
 
+  size_t x_form_of(const WeightPart& part) const {
+    return x_form(quant_panel.formats[static_cast<size_t>(part.format)].x_form, part.x_groups);
+  }
+
   // Room for the inputs of a weight with so many transforms.
   void reserve_inputs(size_t transforms) {
     while (quantized_x.size() < transforms + 1) quantized_x.emplace_back();
@@ -47,11 +52,17 @@ struct CpuOps::MatmulState {
   ScratchBuffer packed_x;
   ScratchBuffer bf16_x;
   const uint32_t* made_bf16_x = nullptr;  // in the product under way
-  // One for plain x (the first), one for each transform of a weight: by ActivationForm.
+  // A form of quantized x: what kernels want, and how many groups are under one scale (1, 2, 4).
+  static constexpr size_t kXForms = 6;
+  static size_t x_form(kernels::ActivationForm form, int64_t x_groups) {
+    return 3 * static_cast<size_t>(form) + static_cast<size_t>(x_groups / 2);
+  }
+  // One for plain x (the first), one for each transform of a weight: by x_form().
   struct QuantizedX {
-    ScratchBuffer words[2];
-    const uint32_t* made[2] = {nullptr, nullptr};  // in the product under way
+    ScratchBuffer words[kXForms];
+    const uint32_t* made[kXForms] = {};  // in the product under way
   };
+  std::array<bool, kXForms> x_forms = {};  // those that weights want
   std::deque<QuantizedX> quantized_x = std::deque<QuantizedX>(1);
   std::vector<Worker> workers;
   // Of products with one row:

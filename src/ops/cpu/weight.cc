@@ -243,6 +243,7 @@ class WeightBuilder {
     part.format = kernels::grouped_format(form.bits);
     part.bits = form.bits;
     part.scale_groups = kernels::scale_groups(form);
+    part.x_groups = kernels::x_scale_groups(part.scale_groups, groups);
     part.panel_rows = code_panel_rows_;
     part.panel_bytes =
         kernels::grouped_panel_bytes(form.bits, code_panel_rows_, groups, part.scale_groups);
@@ -318,6 +319,9 @@ Result<std::unique_ptr<Weight>> CpuOps::make_weight(std::span<const WeightSource
   for (const WeightSource& source : sources) RUVLLM_TRY(builder.add(source));
   std::unique_ptr<CpuWeight> weight = builder.finish();
   if (!weight->transforms().empty()) matmul_->reserve_inputs(weight->transforms().size());
+  for (const WeightPart& part : weight->parts()) {
+    if (part.form == PartForm::kQuantPanels) matmul_->x_forms[matmul_->x_form_of(part)] = true;
+  }
   return weight;
 }
 

@@ -1,0 +1,350 @@
+// Grouped formats whose x has its scales over several groups (x_scale_groups()), on AMX-INT8: the
+// dots of a block are summed in tiles, over 64 columns a product, and scaled once.
+//
+// 32 rows of x by two panels take four tiles of sums, whose loads are shared: for a block of 128
+// columns 8 tiles loaded, 8 products, 4 tiles stored, 4 x 48 vector instructions. Tile loads,
+// products and stores take 16 cycles of one of the two vector ports each (measured on Emerald
+// Rapids), so that is 16 x 20 + 192 of them, 256 cycles of both: 512 multiply-adds a cycle, where a
+// scale per 32 columns allows 160. The dots of a block go through memory while the products of the
+// next are under way.
+#pragma once
+
+#include "kernels/matmul/quant_panel.h"
+#include "kernels/matmul/quant_panel_amx_blocks.h"
+#include "kernels/matmul/quant_panel_formats.h"
+#include "kernels/simd/amx_tile.h"
+
+namespace ruvllm::kernels {
+namespace {
+
+enum {
+  kWidePairs = kChunkGroups / 2,  // products of 64 columns in a chunk
+  kWideTiles = 16,                // of x, side by side: 148 KB
+  kWidePanels = 16,               // that keep their sums meanwhile
+};
+
+// `valid` rows of x of a chunk; in the others codes are zeros.
+struct alignas(64) WideTileOfX {
+  int8_t codes[kWidePairs][kTileSide][64];
+  // By block:
+  float scale[kWidePairs][kTileSide];
+  int32_t sum[kWidePairs][kTileSide];  // of the codes
+
+  void fill(const uint32_t* x, int64_t row_words, int64_t valid, int64_t count, int64_t x_groups) {
+    for (int64_t t = 0; t < valid; ++t) {
+      const uint32_t* record = x + t * row_words;
+      int64_t g = 0;
+      for (; g + 2 <= count; g += 2, record += 2 * kInt8Words) {
+        __builtin_memcpy(codes[g / 2][t], record, 32);
+        __builtin_memcpy(codes[g / 2][t] + 32, record + kInt8Words, 32);
+      }
+      if (g < count) {
+        __builtin_memcpy(codes[g / 2][t], record, 32);
+        __builtin_memset(codes[g / 2][t] + 32, 0, 32);
+      }
+    }
+    const int64_t block_words = x_groups * kInt8Words;
+    for (int64_t block = 0; block * x_groups < count; ++block) {
+      const uint32_t* record = x + block * block_words;
+      const int64_t left = count - block * x_groups;
+      for (int64_t t = 0; t < valid; ++t, record += row_words) {
+        uint32_t total = 0;
+        for (int64_t i = 0; i < x_groups && i < left; ++i) total += record[i * kInt8Words + 9];
+        __builtin_memcpy(&scale[block][t], record + 8, 4);
+        sum[block][t] = (int32_t)total;
+      }
+    }
+    for (int64_t t = valid; t < kTileSide; ++t) {
+      for (int64_t pair = 0; pair < kWidePairs; ++pair) {
+        __builtin_memset(codes[pair][t], 0, 64);
+        scale[pair][t] = 0.0f;
+        sum[pair][t] = 0;
+      }
+    }
+  }
+};
+
+// A chunk of a panel.
+struct alignas(64) WidePanel {
+  int8_t codes[kWidePairs][2][8][kTileSide][4];  // of a pair's groups, as in ExpandedPanel
+  ExpandedScales heads[kChunkGroups];            // by group; the first of a scale's in the chunk
+  bool zeros_done;
+};
+
+// The dots of a block and what is done with them, for one tile of x and one panel.
+struct WideDots {
+  const int32_t (*dots)[kTileSide];  // [16 rows of x][16 of w]
+  const float* scale_x;              // [16]
+  const int32_t* sum_x;
+  const ExpandedScales* head;
+  float* parts;  // [16][16], of a scale over several blocks
+  float* sums;   // [16][16]
+};
+
+// kFirst, kLast: whether a scale begins and ends with the block. kCount: zero points are left.
+template <class S, bool kFirst, bool kLast, bool kCount>
+void add_wide(const WideDots& tile) {
+  using I = typename S::I;
+  using F = typename S::F;
+  // Apart from what is written, so that they stay in registers.
+  const int32_t(*const dots)[kTileSide] = tile.dots;
+  const float* const scale_x = tile.scale_x;
+  const int32_t* const sum_x = tile.sum_x;
+  float* const parts = tile.parts;
+  float* const sums = tile.sums;
+  const F scale = S::load_f32(tile.head->scale);
+  I zero = S::zero();
+  if constexpr (kCount) zero = S::load((const uint8_t*)tile.head->zero);
+#pragma GCC unroll 16
+  for (int t = 0; t < kTileSide; ++t) {
+    I dot = S::load((const uint8_t*)dots[t]);
+    if constexpr (kCount) {
+      dot = S::sub_32(dot, S::dot_pairs_16(zero, S::broadcast_4(sum_x + t)));
+    }
+    const F before = kFirst ? S::zero_f32() : S::load_f32(parts + t * kTileSide);
+    const F part = S::fma(S::to_f32(dot), S::broadcast_f32(scale_x + t), before);
+    if constexpr (kLast) {
+      float* const sum = sums + t * kTileSide;
+      S::store_f32(sum, S::fma(part, scale, S::load_f32(sum)));
+    } else {
+      S::store_f32(parts + t * kTileSide, part);
+    }
+  }
+}
+
+template <class S, bool kCount>
+RUVLLM_INLINE void add_wide(const WideDots& tile, bool first, bool last) {
+  if (first) {
+    last ? add_wide<S, true, true, kCount>(tile) : add_wide<S, true, false, kCount>(tile);
+  } else {
+    last ? add_wide<S, false, true, kCount>(tile) : add_wide<S, false, false, kCount>(tile);
+  }
+}
+
+// Products of neighbouring panels, up to kWidePanels, with rows of x, up to kWideTiles tiles.
+template <class T, class S, class Fmt>
+struct AmxWideBlock {
+  static constexpr int64_t kSide = kTileSide;
+  static constexpr int kPanelsWithParts = 4;  // see parts
+
+  const QuantPanelArgs* args;
+  int64_t x_groups;
+  T tiles;
+  WideTileOfX x[kWideTiles];
+  WidePanel w[2];
+  // Tiles of dots of the block under way and the one before: [x][w].
+  alignas(64) int32_t dots[2][2][2][kTileSide][kTileSide];
+  alignas(64) float sums[kWidePanels][kWideTiles][kSide * kSide];
+  // Sums under a scale that goes on in the next chunk.
+  alignas(64) float parts[kPanelsWithParts][kWideTiles][kSide * kSide];
+
+  // Tiles: dots 2 i + j of tile i of x and panel j; x 4, 5; w 6, 7.
+  void configure() {
+    TileConfig shapes;
+    const int height = (int)(args->num_x < kSide ? args->num_x : kSide);
+    for (int i = 0; i < 4; ++i) shapes.set(i, height, 64);
+    for (int i = 4; i < 6; ++i) shapes.set(i, height, 64);
+    for (int i = 6; i < 8; ++i) shapes.set(i, kTileSide, 64);
+    tiles.configure(shapes);
+  }
+
+  // A chunk of kX tiles of x, from tile i on, by kW panels, from p on.
+  struct Chunk {
+    int64_t i, p;
+    int64_t first, count;  // groups
+  };
+  struct Block {
+    int64_t first, last;  // groups of the chunk
+  };
+  Block block_at(const Chunk& chunk, int64_t first) const {
+    // Never over a scale's end: that is a multiple of x_groups, or the row's.
+    const int64_t last = first + x_groups;
+    return {first, last < chunk.count ? last : chunk.count};
+  }
+
+  // Products of 64 columns.
+  template <int kX, int kW>
+  RUVLLM_INLINE void products(const Chunk& chunk, int64_t pair) {
+    tiles.template load<6>(w[0].codes[pair], 64);
+    tiles.template load<4>(x[chunk.i].codes[pair], 64);
+    tiles.template dot_ss<0, 4, 6>();
+    if constexpr (kW > 1) {
+      tiles.template load<7>(w[1].codes[pair], 64);
+      tiles.template dot_ss<1, 4, 7>();
+    }
+    if constexpr (kX > 1) {
+      tiles.template load<5>(x[chunk.i + 1].codes[pair], 64);
+      tiles.template dot_ss<2, 5, 6>();
+      if constexpr (kW > 1) tiles.template dot_ss<3, 5, 7>();
+    }
+  }
+
+  template <int kX, int kW>
+  RUVLLM_INLINE void begin(const Chunk& chunk, const Block& block) {
+    tiles.template zero<0>();
+    if constexpr (kW > 1) tiles.template zero<1>();
+    if constexpr (kX > 1) tiles.template zero<2>();
+    if constexpr (kX > 1 && kW > 1) tiles.template zero<3>();
+    for (int64_t pair = block.first / 2; 2 * pair < block.last; ++pair) {
+      products<kX, kW>(chunk, pair);
+    }
+    auto& to = dots[block.first / x_groups % 2];
+    tiles.template store<0>(to[0][0], 64);
+    if constexpr (kW > 1) tiles.template store<1>(to[0][1], 64);
+    if constexpr (kX > 1) tiles.template store<2>(to[1][0], 64);
+    if constexpr (kX > 1 && kW > 1) tiles.template store<3>(to[1][1], 64);
+  }
+
+  template <int kX, int kW>
+  RUVLLM_INLINE void finish(const Chunk& chunk, const Block& block) {
+    const int64_t begun = (chunk.first + block.first) % args->scale_groups;
+    const bool first = begun == 0;
+    const bool last = begun + block.last - block.first == args->scale_groups ||
+                      chunk.first + block.last == args->groups;
+    // The first group under the scale that the chunk has.
+    const int64_t head = block.first > begun ? block.first - begun : 0;
+    const int64_t number = block.first / x_groups;
+#pragma GCC unroll 2
+    for (int i = 0; i < kX; ++i) {
+#pragma GCC unroll 2
+      for (int j = 0; j < kW; ++j) {
+        const WideTileOfX& from = x[chunk.i + i];
+        const WideDots tile = {dots[number % 2][i][j],
+                               from.scale[number],
+                               from.sum[number],
+                               &w[j].heads[head],
+                               parts[(chunk.p + j) % kPanelsWithParts][chunk.i + i],
+                               sums[chunk.p + j][chunk.i + i]};
+        w[j].zeros_done ? add_wide<S, false>(tile, first, last)
+                        : add_wide<S, true>(tile, first, last);
+      }
+    }
+  }
+
+  template <int kX, int kW>
+  void multiply(const Chunk& chunk) {
+    Block block = block_at(chunk, 0);
+    begin<kX, kW>(chunk, block);
+    while (block.last < chunk.count) {
+      const Block next = block_at(chunk, block.last);
+      begin<kX, kW>(chunk, next);
+      finish<kX, kW>(chunk, block);
+      block = next;
+    }
+    finish<kX, kW>(chunk, block);
+  }
+
+  int64_t rows_of_tile(int64_t t) const {
+    return args->num_x - t < kSide ? args->num_x - t : kSide;
+  }
+
+  // Into the second level; what is beyond the end of something is nothing.
+  static void prefetch(const void* begin, int64_t bytes) {
+    const char* const from = (const char*)begin;
+    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
+  }
+
+  // What a call of panels() is about: tiles of x from row t on, panels [p, last_p) of args.
+  struct Part {
+    int64_t t, num_tiles;
+    int64_t p, last_p;
+    int64_t rows;
+  };
+  const uint32_t* x_records(int64_t row, int64_t group) const {
+    return args->x + (row * args->groups + group) * kInt8Words;
+  }
+
+  // All tiles of x by a pair of panels, or the last one; those are in w. next: what is multiplied
+  // afterwards, `bytes` of each panel.
+  void multiply_pair(const Part& part, Chunk chunk, int64_t panels_left, const uint8_t* next,
+                     int64_t bytes) {
+    for (int64_t i = 0; i < part.num_tiles; i += 2) {
+      const int64_t from = i * bytes / part.num_tiles;
+      const int64_t end =
+          (i + 2 < part.num_tiles ? i + 2 : part.num_tiles) * bytes / part.num_tiles;
+      prefetch(next + from, end - from);
+      prefetch(next + args->panel_bytes + from, end - from);
+      chunk.i = i;
+      if (part.num_tiles - i > 1) {
+        panels_left > 1 ? multiply<2, 2>(chunk) : multiply<2, 1>(chunk);
+      } else {
+        panels_left > 1 ? multiply<1, 2>(chunk) : multiply<1, 1>(chunk);
+      }
+    }
+  }
+
+  // Groups [first, first + count) of the columns, `offset` bytes into each panel; returns how many
+  // bytes of a panel they are.
+  int64_t multiply_chunk(const Part& part, int64_t first, int64_t count, int64_t offset) {
+    for (int64_t i = 0; i < part.num_tiles; ++i) {
+      const int64_t row = part.t + i * kSide;
+      x[i].fill(x_records(row, first), args->groups * kInt8Words, rows_of_tile(row), count,
+                x_groups);
+    }
+    int64_t bytes = 0;
+    int64_t fetched = 0;  // rows of x of the next chunk
+    for (int64_t n = part.p; n < part.last_p; n += 2) {
+      const int64_t left = part.last_p - n;
+      for (int64_t j = 0; j < 2 && j < left; ++j) {
+        const uint8_t* from = args->panels + (n + j) * args->panel_bytes + offset;
+        PanelExpander<S, Fmt> expander;
+        bytes = expander.fill_wide(from, first, count, args->scale_groups, w[j]) - from;
+      }
+      const int64_t due = part.rows * (n + 2 - part.p) / (part.last_p - part.p);
+      for (; fetched < due && fetched < part.rows; ++fetched) {
+        prefetch(x_records(part.t + fetched, first + count), count * kInt8Words * 4);
+      }
+      // The next pair's chunk, or the first pair's next one.
+      const uint8_t* const next = left > 2
+                                      ? args->panels + (n + 2) * args->panel_bytes + offset
+                                      : args->panels + part.p * args->panel_bytes + offset + bytes;
+      multiply_pair(part, {0, n - part.p, first, count}, left, next, bytes);
+    }
+    return bytes;
+  }
+
+  void panels(const Part& part, int64_t chunk_groups) {
+    __builtin_memset(sums, 0, sizeof sums[0] * (size_t)(part.last_p - part.p));
+    int64_t offset = 0;
+    for (int64_t first = 0; first < args->groups; first += chunk_groups) {
+      const int64_t left = args->groups - first;
+      offset += multiply_chunk(part, first, chunk_groups < left ? chunk_groups : left, offset);
+    }
+    constexpr int64_t kAhead = 4;  // rows that are made ready to be written
+    const int64_t row_bytes = (part.last_p - part.p) * kSide * 4;
+    for (int64_t row = 0; row < part.rows; ++row) {
+      float* const to = args->sums + (part.t + row) * args->sums_stride + part.p * kSide;
+      if (row + kAhead < part.rows) {
+        const char* const ahead = (const char*)(to + kAhead * args->sums_stride);
+        for (int64_t i = 0; i < row_bytes; i += 64) __builtin_prefetch(ahead + i, 1, 2);
+      }
+      for (int64_t n = 0; n < part.last_p - part.p; ++n) {
+        S::store_f32(to + n * kSide, S::load_f32(sums[n][row / kSide] + row % kSide * kSide));
+      }
+    }
+  }
+
+  void run() {
+    x_groups = x_scale_groups(args->scale_groups, args->groups);
+    int64_t chunk = kChunkGroups;
+    int64_t step = kWidePanels;
+    if (args->scale_groups <= chunk) {
+      chunk = chunk / args->scale_groups * args->scale_groups;
+    } else {
+      step = kPanelsWithParts;
+    }
+    configure();
+    for (int64_t t = 0; t < args->num_x; t += kWideTiles * kSide) {
+      const int64_t left = args->num_x - t;
+      const int64_t rows = left < kWideTiles * kSide ? left : kWideTiles * kSide;
+      for (int64_t p = 0; p < args->num_panels; p += step) {
+        const int64_t last_p = p + step < args->num_panels ? p + step : args->num_panels;
+        panels({t, (rows + kSide - 1) / kSide, p, last_p, rows}, chunk);
+      }
+    }
+    tiles.release();
+  }
+};
+
+}  // namespace
+}  // namespace ruvllm::kernels
