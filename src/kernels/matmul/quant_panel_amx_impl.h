@@ -286,21 +286,21 @@ struct AmxBlock {
   }
 };
 
-// One row of x: the panels from memory once, four at a time (quant_panel_impl.h).
+template <class S>
+struct FourStreams : S {
+  static constexpr bool kFourStreams = true;
+};
+
+// One row of x: the panels from memory once (quant_panel_impl.h).
 template <class S, class Fmt>
 void stream_row(const QuantPanelArgs* args) {
-  for (int64_t p = 0; p < args->num_panels; p += 4) {
-    const int64_t left = args->num_panels - p;
-    const int64_t next = left > 4 ? left - 4 : 0;
-    PanelBlock<S, Fmt> block;
-    block.args = args;
-    block.first_panel = p;
-    block.num_panels = left < 4 ? left : 4;
-    block.ahead = args->panels + (p + 4) * args->panel_bytes;
-    block.lines_left = (next < 4 ? next : 4) * args->panel_bytes / 64;
-    block.lines = (block.lines_left + args->groups - 1) / args->groups;
-    block.template tile<1, 4>(0, 0, 0, args->groups);
-  }
+  PanelBlock<FourStreams<S>, Fmt> block;
+  block.args = args;
+  block.first_panel = 0;
+  block.num_panels = args->num_panels;
+  block.ahead = nullptr;
+  block.lines_left = block.lines = 0;
+  block.stream();
 }
 
 template <class T, class S, class Fmt>

@@ -11,6 +11,7 @@ struct Simd {
       4;  // 4 x 2 sums, 2 weights, x, a product and a mask, of 16 registers
   static constexpr bool kHasDot = RUVLLM_SIMD_HAS_DOT;
   static constexpr bool kSignedCodes = false;
+  static constexpr bool kFourStreams = false;
   static constexpr bool kPairsOfRows = false;
   static I zero() { return _mm256_setzero_si256(); }
   static F zero_f32() { return _mm256_setzero_ps(); }
@@ -56,26 +57,14 @@ struct Simd {
   }
   // sum + the four products of unsigned and signed bytes of each lane.
 #if RUVLLM_SIMD_HAS_DOT
-  static I dot_fours(I sum, I w, I x) {
-    return _mm256_dpbusd_avx_epi32(sum, w, x);
-  }
+  static I dot_fours(I sum, I w, I x) { return _mm256_dpbusd_avx_epi32(sum, w, x); }
 #else
-  static I dot_fours(I sum, I, I) {
-    return sum;
-  }
+  static I dot_fours(I sum, I, I) { return sum; }
 #endif
-  static F to_f32(I a) {
-    return _mm256_cvtepi32_ps(a);
-  }
-  static F mul(F a, F b) {
-    return _mm256_mul_ps(a, b);
-  }
-  static F fma(F a, F b, F c) {
-    return _mm256_fmadd_ps(a, b, c);
-  }
-  static F negate(F a) {
-    return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f));
-  }
+  static F to_f32(I a) { return _mm256_cvtepi32_ps(a); }
+  static F mul(F a, F b) { return _mm256_mul_ps(a, b); }
+  static F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  static F negate(F a) { return _mm256_xor_ps(a, _mm256_set1_ps(-0.0f)); }
   // One number per lane.
   static F load_f16(const uint8_t* p) {
     return _mm256_cvtph_ps(_mm_loadu_si128((const __m128i*)p));
@@ -90,10 +79,6 @@ struct Simd {
   static I load_i16(const uint8_t* p) {
     return _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i*)p));
   }
-  static F load_f32(const float* p) {
-    return _mm256_loadu_ps(p);
-  }
-  static void store_f32(float* p, F v) {
-    _mm256_storeu_ps(p, v);
-  }
+  static F load_f32(const float* p) { return _mm256_loadu_ps(p); }
+  static void store_f32(float* p, F v) { _mm256_storeu_ps(p, v); }
 };

@@ -9,6 +9,7 @@ struct Simd {
   static constexpr int kTileX = 8;  // 8 x 2 sums, and what a dot needs beside them, of 32 registers
   static constexpr bool kHasDot = RUVLLM_SIMD_HAS_DOT;
   static constexpr bool kSignedCodes = false;
+  static constexpr bool kFourStreams = false;
   static constexpr bool kPairsOfRows = false;
   static I zero() { return _mm512_setzero_si512(); }
   static F zero_f32() { return _mm512_setzero_ps(); }
@@ -62,26 +63,14 @@ struct Simd {
   }
   // sum + the four products of unsigned and signed bytes of each lane.
 #if RUVLLM_SIMD_HAS_DOT
-  static I dot_fours(I sum, I w, I x) {
-    return _mm512_dpbusd_epi32(sum, w, x);
-  }
+  static I dot_fours(I sum, I w, I x) { return _mm512_dpbusd_epi32(sum, w, x); }
 #else
-  static I dot_fours(I sum, I, I) {
-    return sum;
-  }
+  static I dot_fours(I sum, I, I) { return sum; }
 #endif
-  static F to_f32(I a) {
-    return _mm512_cvtepi32_ps(a);
-  }
-  static F mul(F a, F b) {
-    return _mm512_mul_ps(a, b);
-  }
-  static F fma(F a, F b, F c) {
-    return _mm512_fmadd_ps(a, b, c);
-  }
-  static F negate(F a) {
-    return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f));
-  }
+  static F to_f32(I a) { return _mm512_cvtepi32_ps(a); }
+  static F mul(F a, F b) { return _mm512_mul_ps(a, b); }
+  static F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static F negate(F a) { return _mm512_xor_ps(a, _mm512_set1_ps(-0.0f)); }
   // One number per lane.
   static F load_f16(const uint8_t* p) {
     return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i*)p));
@@ -96,10 +85,6 @@ struct Simd {
   static I load_i16(const uint8_t* p) {
     return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p));
   }
-  static F load_f32(const float* p) {
-    return _mm512_loadu_ps(p);
-  }
-  static void store_f32(float* p, F v) {
-    _mm512_storeu_ps(p, v);
-  }
+  static F load_f32(const float* p) { return _mm512_loadu_ps(p); }
+  static void store_f32(float* p, F v) { _mm512_storeu_ps(p, v); }
 };

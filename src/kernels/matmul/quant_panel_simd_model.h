@@ -21,6 +21,7 @@ struct Simd {
   static constexpr int kTileX = 8;
   static constexpr bool kHasDot = true;
   static constexpr bool kSignedCodes = false;
+  static constexpr bool kFourStreams = false;
   static constexpr bool kPairsOfRows = false;
 
   template <class Vector>

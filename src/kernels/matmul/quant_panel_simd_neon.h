@@ -21,6 +21,7 @@ struct Simd {
   static constexpr int kTileX = 4;  // 4 x 2 sums, 2 weights and x, of 16 pairs
   static constexpr bool kHasDot = true;
   static constexpr bool kSignedCodes = RUVLLM_SIMD_NEON < 2;
+  static constexpr bool kFourStreams = false;
   static constexpr bool kPairsOfRows = RUVLLM_SIMD_NEON == 2;
   static int8x16_t bytes(int32x4_t a) { return vreinterpretq_s8_s32(a); }
   static int16x8_t halves(int32x4_t a) { return vreinterpretq_s16_s32(a); }
