@@ -52,7 +52,8 @@ enum class QuantFormat : uint8_t {
 enum { kNumQuantFormats = 12 };
 
 // Rows of x stand in tiles of quantize_rows.h, one after the other: as many as possible of
-// QuantPanelKernel::tile_rows, then one of next_tile_rows() of what is left, filled up with zeros.
+// QuantPanelKernel::tile_rows_of(num_x), then one of next_tile_rows() of what is left, filled up
+// with zeros.
 struct QuantPanelArgs {
   const uint8_t* panels;
   int64_t num_panels;
@@ -69,7 +70,12 @@ typedef void (*QuantPanelProduct)(const QuantPanelArgs*);
 
 struct QuantPanelKernel {
   int32_t panel_rows;  // R
-  int32_t tile_rows;   // the largest tile of x
+  int32_t tile_rows;   // the largest tile of x: products of so many rows read the weights once
+  int32_t tile_rows_of_more;  // the largest tile of products with more rows
+
+  int64_t tile_rows_of(int64_t num_x) const {
+    return num_x <= tile_rows ? tile_rows : tile_rows_of_more;
+  }
   struct {
     ActivationForm x_form;
     QuantPanelProduct product;

@@ -12,7 +12,8 @@
 // sums, two buffers), because neither a tile product (52 cycles) nor its store can be waited for.
 // VNNI takes 64 cycles of the vector ports for the same products before any scaling.
 //
-// One row of x streams the panels as the VNNI kernel does.
+// Up to 8 rows of x stream the panels as the VNNI kernel does: memory bounds them, and tiles would
+// first have to be made of everything.
 #pragma once
 
 #define RUVLLM_INLINE inline __attribute__((always_inline))
@@ -291,9 +292,9 @@ struct FourStreams : S {
   static constexpr bool kFourStreams = true;
 };
 
-// One row of x: the panels from memory once (quant_panel_impl.h).
+// Rows of x that are one tile of vectors: the panels from memory once (quant_panel_impl.h).
 template <class S, class Fmt>
-void stream_row(const QuantPanelArgs* args) {
+void stream_rows(const QuantPanelArgs* args) {
   PanelBlock<FourStreams<S>, Fmt> block;
   block.args = args;
   block.first_panel = 0;
@@ -305,7 +306,7 @@ void stream_row(const QuantPanelArgs* args) {
 
 template <class T, class S, class Fmt>
 void amx_product(const QuantPanelArgs* args) {
-  if (args->num_x == 1) return stream_row<S, Fmt>(args);
+  if (args->num_x <= S::kTileX) return stream_rows<S, Fmt>(args);
   if constexpr (Fmt::kGrouped) {
     if (x_scale_groups(args->scale_groups, args->groups) > 1) {
       AmxWideBlock<T, S, Fmt> block;
@@ -318,11 +319,12 @@ void amx_product(const QuantPanelArgs* args) {
   block.run();
 }
 
-// Rows of x stand one by one: tiles of any number of rows are made of them here.
+// More rows of x stand one by one: tiles of any number of rows are made of them here.
 template <class T, class S>
 constexpr QuantPanelKernel make_quant_panel_amx() {
   constexpr ActivationForm kForm = ActivationForm::kInt8;
   return {S::kRows,
+          S::kTileX,
           1,
           {{kForm, amx_product<T, S, Q8_0>},
            {kForm, amx_product<T, S, Q4_0>},

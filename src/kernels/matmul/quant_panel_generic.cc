@@ -145,6 +145,7 @@ void grouped_product(const QuantPanelArgs* args) {
 
 const QuantPanelKernel kQuantPanel = {kRows,
                                       1,
+                                      1,
                                       {{ActivationForm::kInt8, panel_product<Q8_0>},
                                        {ActivationForm::kInt8, panel_product<Q4_0>},
                                        {ActivationForm::kInt8, panel_product<Q4_1>},

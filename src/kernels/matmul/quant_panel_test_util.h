@@ -84,8 +84,9 @@ inline std::vector<float> grouped_product(const QuantPanelKernel& kernel,
     pack_grouped_panel(matrix, p * kernel.panel_rows, kernel.panel_rows,
                        packed.data() + p * args.panel_bytes);
   }
-  const auto tiles = quantized(generic::kQuantize, format.x_form, x, num_x, kernel.tile_rows,
-                               x_scale_groups(scale_groups(matrix), groups));
+  const auto tiles =
+      quantized(generic::kQuantize, format.x_form, x, num_x, kernel.tile_rows_of(num_x),
+                x_scale_groups(scale_groups(matrix), groups));
   std::vector<float> sums(static_cast<size_t>(num_x * panels * kernel.panel_rows), 77.0f);
   args.panels = packed.data();
   args.num_panels = panels;

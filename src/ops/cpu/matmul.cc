@@ -260,7 +260,7 @@ const uint32_t* CpuOps::quantize_x(const CpuWeight& weight, const WeightPart& pa
   const int64_t groups = x.cols / kQuantGroup;
   const int64_t row_words = groups * (wide ? kernels::kInt16Words : kernels::kInt8Words);
   const auto quantize = wide ? matmul_->quantize.to_int16 : matmul_->quantize.to_int8;
-  const int64_t largest = matmul_->quant_panel.tile_rows;
+  const int64_t largest = matmul_->quant_panel.tile_rows_of(count);
   MatmulState::QuantizedX& buffers = matmul_->quantized_x[static_cast<size_t>(transform + 1)];
   uint32_t* const words =
       buffers.words[matmul_->x_form_of(part)].get<uint32_t>((count + largest) * row_words);
