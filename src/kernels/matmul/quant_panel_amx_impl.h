@@ -59,6 +59,7 @@ struct TilePair {
   const TileOfX& x;
   const ExpandedPanel& w;
   Dots& dots;
+  Fetcher& fetcher;
 };
 
 template <class T, class S, class Scaling>
@@ -71,6 +72,7 @@ struct TileProduct {
   template <int kP>
   static RUVLLM_INLINE void begin(T& tiles, const TilePair& pair, int64_t u) {
     constexpr int kBytes = 32 / kParts;
+    pair.fetcher.step();
     const int64_t half = u % kParts;
     tiles.template zero<kP>();
     tiles.template load<2 + kP>(&pair.x.groups[u / kParts].codes[0][half * kBytes], 32);
@@ -205,11 +207,6 @@ struct AmxBlock {
   // Sums under a scale that goes on in the next chunk.
   alignas(64) float parts[Fmt::kGrouped ? kPanelsWithParts : 1][kMostTiles][kSide * kSide];
 
-  // What is fetched meanwhile.
-  static void prefetch(const uint8_t* from, int64_t bytes) {
-    for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
-  }
-
   int64_t rows_of_tile(int64_t t) const {
     return args->num_x - t < kSide ? args->num_x - t : kSide;
   }
@@ -217,13 +214,13 @@ struct AmxBlock {
   // The expanded chunk of panel p with the tiles of x from row t on. next: what comes after it.
   void chunk_of_panel(int64_t t, int64_t num_tiles, int64_t p, int64_t in_parts, TileSums sums,
                       const uint8_t* next, int64_t next_bytes) {
+    Fetcher fetcher(next, next_bytes, num_tiles * sums.count * (Fmt::kHalves ? 2 : 1));
     for (int64_t i = 0; i < num_tiles; ++i) {
-      prefetch(next + i * next_bytes / num_tiles, next_bytes / num_tiles);
       const int64_t row = t + i * kSide;
       sums.out = args->sums + row * args->sums_stride + p * kSide;
       sums.rows = rows_of_tile(row);
       sums.part = parts[in_parts][i];
-      const TilePair pair{x[i], w, dots};
+      const TilePair pair{x[i], w, dots, fetcher};
       if constexpr (Fmt::kGrouped) {
         if (!w.zeros_done) {
           add_chunk_of_rows<T, S, ScalingOf<false, false, true, true>>(tiles, pair, sums);

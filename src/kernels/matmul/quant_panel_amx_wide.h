@@ -132,6 +132,7 @@ struct AmxWideBlock {
   T tiles;
   WideTileOfX x[kWideTiles];
   WidePanel w[2];
+  Fetcher fetchers[2];  // of the panels that come next
   // Tiles of dots of the block under way and the one before: [x][w].
   alignas(64) int32_t dots[2][2][2][kTileSide][kTileSide];
   alignas(64) float sums[kWidePanels][kWideTiles][kSide * kSide];
@@ -181,6 +182,8 @@ struct AmxWideBlock {
 
   template <int kX, int kW>
   RUVLLM_INLINE void begin(const Chunk& chunk, const Block& block) {
+    fetchers[0].step();
+    fetchers[1].step();
     tiles.template zero<0>();
     if constexpr (kW > 1) tiles.template zero<1>();
     if constexpr (kX > 1) tiles.template zero<2>();
@@ -258,12 +261,10 @@ struct AmxWideBlock {
   // afterwards, `bytes` of each panel.
   void multiply_pair(const Part& part, Chunk chunk, int64_t panels_left, const uint8_t* next,
                      int64_t bytes) {
+    const int64_t steps = (part.num_tiles + 1) / 2 * ((chunk.count + x_groups - 1) / x_groups);
+    fetchers[0] = Fetcher(next, bytes, steps);
+    fetchers[1] = Fetcher(next + args->panel_bytes, bytes, steps);
     for (int64_t i = 0; i < part.num_tiles; i += 2) {
-      const int64_t from = i * bytes / part.num_tiles;
-      const int64_t end =
-          (i + 2 < part.num_tiles ? i + 2 : part.num_tiles) * bytes / part.num_tiles;
-      prefetch(next + from, end - from);
-      prefetch(next + args->panel_bytes + from, end - from);
       chunk.i = i;
       if (part.num_tiles - i > 1) {
         panels_left > 1 ? multiply<2, 2>(chunk) : multiply<2, 1>(chunk);
