@@ -305,7 +305,9 @@ struct AmxWideBlock {
   }
 
   void panels(const Part& part, int64_t chunk_groups) {
-    __builtin_memset(sums, 0, sizeof sums[0] * (size_t)(part.last_p - part.p));
+    for (int64_t n = 0; n < part.last_p - part.p; ++n) {
+      __builtin_memset(sums[n], 0, sizeof sums[n][0] * (size_t)part.num_tiles);
+    }
     int64_t offset = 0;
     for (int64_t first = 0; first < args->groups; first += chunk_groups) {
       const int64_t left = args->groups - first;
