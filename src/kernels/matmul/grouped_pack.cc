@@ -99,6 +99,14 @@ QuantFormat grouped_format(int32_t bits) {
   return QuantFormat::kI2;
 }
 
+int64_t x_groups(const QuantizedMatrix& matrix) {
+  const int64_t groups = matrix.cols / kQuantGroup;
+  const int64_t each = scale_groups(matrix);
+  const bool symmetric = matrix.bits == 8 && matrix.zeros.empty() && matrix.zero == 128;
+  const bool exact = symmetric && each >= groups && matrix.cols <= kMostExactColumns;
+  return exact && groups > kMostXGroups ? groups : x_scale_groups(each, groups);
+}
+
 int64_t scale_groups(const QuantizedMatrix& matrix) {
   return std::min(matrix.group_size, matrix.cols) / kQuantGroup;
 }

@@ -23,8 +23,8 @@
 //   sum = fma(float(dot), scale_w * scale_x, sum),  dot = the exact integer sum of (code - zero) *
 //   x
 // and, with minimums, then sum = fma(minimum, scale_x * float(sum of the codes of x), sum).
-// Grouped formats: for each scale's blocks of groups (those of x: x_scale_groups()) in order, from
-// part = 0,
+// Grouped formats: for each scale's blocks of groups (those of x: QuantPanelArgs::x_groups) in
+// order, from part = 0,
 //   part = fma(float(dot), scale_x, part), dot over the block; after the last
 //   sum = fma(part, scale_w, sum).
 // scale_w is d, or d * scale_code rounded to f32; the minimum is m, or -(m * min_code) rounded.
@@ -63,7 +63,10 @@ struct QuantPanelArgs {
   int64_t num_x;
   float* sums;  // [num_x][num_panels * R], rows sums_stride apart
   int64_t sums_stride;
-  int64_t scale_groups;  // grouped formats: groups under one scale
+  // Grouped formats: groups under one scale of w, and of x: x_scale_groups(), or all (more than
+  // kMostXGroups) with 8-bit codes, zero points of 128 and at most kMostExactColumns columns.
+  int64_t scale_groups;
+  int64_t x_groups;
 };
 
 typedef void (*QuantPanelProduct)(const QuantPanelArgs*);
@@ -82,9 +85,14 @@ struct QuantPanelKernel {
   } formats[kNumQuantFormats];
 };
 
+enum {
+  kMostXGroups = 4,
+  kMostExactColumns = 65536,  // whose sums of products of two bytes fit 32 bits
+};
+
 namespace {
 // Groups of x under one scale for a grouped format whose scales are over `scale_groups` of `groups`
-// groups: up to 4, in step with the weight's. Every other format has one.
+// groups: up to kMostXGroups, in step with the weight's. Every other format has one.
 static inline int64_t x_scale_groups(int64_t scale_groups, int64_t groups) {
   if (scale_groups % 4 == 0 || scale_groups >= groups) return 4;
   return scale_groups % 2 == 0 ? 2 : 1;

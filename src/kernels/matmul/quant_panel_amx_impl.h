@@ -305,7 +305,7 @@ template <class T, class S, class Fmt>
 void amx_product(const QuantPanelArgs* args) {
   if (args->num_x <= S::kTileX) return stream_rows<S, Fmt>(args);
   if constexpr (Fmt::kGrouped) {
-    if (x_scale_groups(args->scale_groups, args->groups) > 1) {
+    if (args->x_groups > 1) {
       AmxWideBlock<T, S, Fmt> block;
       block.args = args;
       return block.run();

@@ -67,6 +67,15 @@ TEST(AmxPanels, ScalesThatGoOnInTheNextChunk) {
   expect_equal_products(random_matrix(4, 16, 2400, 1056, {0, 16}, 13), 4, "scales of 33");
 }
 
+// One scale a row of w and of x, over an odd number of groups and several chunks.
+TEST(AmxPanels, OneScaleForARowOfX) {
+  QuantizedMatrix matrix = random_matrix(8, 100, 1440, 1440, {128, 129}, 16);
+  matrix.zeros.clear();
+  matrix.zero = 128;
+  ASSERT_EQ(x_groups(matrix), 45);
+  for (const int64_t num_x : {1, 5, 9, 18, 40}) expect_equal_products(matrix, num_x, "exact");
+}
+
 // More rows than stand side by side.
 TEST(AmxPanels, SeveralBlocksOfRows) {
   expect_equal_products(random_matrix(4, 33, 640, 128, {0, 16}, 14), 150, "blocks");

@@ -1,5 +1,5 @@
-// Grouped formats whose x has its scales over several groups (x_scale_groups()), on AMX-INT8: the
-// dots of a block are summed in tiles, over 64 columns a product, and scaled once.
+// Grouped formats whose x has its scales over several groups (QuantPanelArgs::x_groups), on
+// AMX-INT8: the dots of a block are summed in tiles, over 64 columns a product, and scaled once.
 //
 // 32 rows of x by two panels take four tiles of sums, whose loads are shared: for a block of 128
 // columns 8 tiles loaded, 8 products, 4 tiles stored, 4 x 48 vector instructions. Tile loads,
@@ -237,6 +237,57 @@ struct AmxWideBlock {
     finish<kX, kW>(chunk, block);
   }
 
+  // Where a row of x has one scale: the exact sums of all columns stay in tiles, or, from chunk to
+  // chunk, in `sums`.
+  template <int C>
+  RUVLLM_INLINE void begin_exact(const Chunk& chunk, const float* sum) {
+    if (chunk.first == 0) {
+      tiles.template zero<C>();
+    } else {
+      tiles.template load<C>(sum, 64);
+    }
+  }
+  template <int kX, int kW>
+  void multiply_exact(const Chunk& chunk) {
+    constexpr int kLastX = kX - 1;  // where there is no second tile, the first again, unused
+    constexpr int kLastW = kW - 1;
+    float* const to[2][2] = {
+        {sums[chunk.p][chunk.i], sums[chunk.p + kLastW][chunk.i]},
+        {sums[chunk.p][chunk.i + kLastX], sums[chunk.p + kLastW][chunk.i + kLastX]}};
+    begin_exact<0>(chunk, to[0][0]);
+    if constexpr (kW > 1) begin_exact<1>(chunk, to[0][1]);
+    if constexpr (kX > 1) begin_exact<2>(chunk, to[1][0]);
+    if constexpr (kX > 1 && kW > 1) begin_exact<3>(chunk, to[1][1]);
+    for (int64_t pair = 0; 2 * pair < chunk.count; ++pair) {
+      fetchers[0].step();
+      fetchers[1].step();
+      products<kX, kW>(chunk, pair);
+    }
+    tiles.template store<0>(to[0][0], 64);
+    if constexpr (kW > 1) tiles.template store<1>(to[0][1], 64);
+    if constexpr (kX > 1) tiles.template store<2>(to[1][0], 64);
+    if constexpr (kX > 1 && kW > 1) tiles.template store<3>(to[1][1], 64);
+    if (chunk.first + chunk.count < args->groups) return;
+    for (int i = 0; i < kX; ++i) {
+      for (int j = 0; j < kW; ++j) {
+        scale_exact(x[chunk.i + i].scale[0], w[j].heads[0].scale, to[i][j]);
+      }
+    }
+  }
+  // A tile of sums from integers to floats.
+  static void scale_exact(const float* scale_x, const float* scale_w, float* sum) {
+    using F = typename S::F;
+    const F scale = S::load_f32(scale_w);
+#pragma GCC unroll 16
+    for (int t = 0; t < kTileSide; ++t) {
+      float* const row = sum + t * kTileSide;
+      const F total = S::to_f32(S::load((const uint8_t*)row));
+      const F part = S::fma(total, S::broadcast_f32(scale_x + t), S::zero_f32());
+      S::store_f32(row, S::fma(part, scale, S::zero_f32()));
+    }
+  }
+  bool exact() const { return x_groups > kMostXGroups; }
+
   int64_t rows_of_tile(int64_t t) const {
     return args->num_x - t < kSide ? args->num_x - t : kSide;
   }
@@ -261,17 +312,24 @@ struct AmxWideBlock {
   // afterwards, `bytes` of each panel.
   void multiply_pair(const Part& part, Chunk chunk, int64_t panels_left, const uint8_t* next,
                      int64_t bytes) {
-    const int64_t steps = (part.num_tiles + 1) / 2 * ((chunk.count + x_groups - 1) / x_groups);
+    const int64_t each = exact() ? 2 : x_groups;  // groups between two steps of the fetchers
+    const int64_t steps = (part.num_tiles + 1) / 2 * ((chunk.count + each - 1) / each);
     fetchers[0] = Fetcher(next, bytes, steps);
     fetchers[1] = Fetcher(next + args->panel_bytes, bytes, steps);
     for (int64_t i = 0; i < part.num_tiles; i += 2) {
       chunk.i = i;
-      if (part.num_tiles - i > 1) {
-        panels_left > 1 ? multiply<2, 2>(chunk) : multiply<2, 1>(chunk);
+      const bool one_tile = part.num_tiles - i == 1;
+      const bool one_panel = panels_left == 1;
+      if (one_tile) {
+        one_panel ? multiply_tiles<1, 1>(chunk) : multiply_tiles<1, 2>(chunk);
       } else {
-        panels_left > 1 ? multiply<1, 2>(chunk) : multiply<1, 1>(chunk);
+        one_panel ? multiply_tiles<2, 1>(chunk) : multiply_tiles<2, 2>(chunk);
       }
     }
+  }
+  template <int kX, int kW>
+  void multiply_tiles(const Chunk& chunk) {
+    exact() ? multiply_exact<kX, kW>(chunk) : multiply<kX, kW>(chunk);
   }
 
   // Groups [first, first + count) of the columns, `offset` bytes into each panel; returns how many
@@ -328,12 +386,12 @@ struct AmxWideBlock {
   }
 
   void run() {
-    x_groups = x_scale_groups(args->scale_groups, args->groups);
+    x_groups = args->x_groups;
     int64_t chunk = kChunkGroups;
     int64_t step = kWidePanels;
     if (args->scale_groups <= chunk) {
       chunk = chunk / args->scale_groups * args->scale_groups;
-    } else {
+    } else if (!exact()) {
       step = kPanelsWithParts;
     }
     configure();

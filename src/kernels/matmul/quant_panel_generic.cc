@@ -112,7 +112,7 @@ float grouped_row(const QuantPanelArgs& args, const uint8_t* w, int row, const A
     int32_t dot = 0;
     const int64_t left = args.groups - begin;
     const int64_t end = begin + (args.scale_groups < left ? args.scale_groups : left);
-    const int64_t block = x_scale_groups(args.scale_groups, args.groups);
+    const int64_t block = args.x_groups;
     for (int64_t g = begin; g < end; ++g) {
       for (int k = 0; k < 32; ++k) {
         const int code = code_at<Fmt>(w, w + (Fmt::kBits == 3 ? kRows * 4 : 0), row, k);

@@ -88,8 +88,7 @@ struct PanelBlock {
   }
 
   GroupRange range(int64_t first, int64_t last) const {
-    return {first, last - first, args->scale_groups,
-            Fmt::kGrouped ? x_scale_groups(args->scale_groups, args->groups) : 1};
+    return {first, last - first, args->scale_groups, args->x_groups};
   }
 
   // The panel p of the block; beyond the last: the last again.

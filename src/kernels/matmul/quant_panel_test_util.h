@@ -84,9 +84,8 @@ inline std::vector<float> grouped_product(const QuantPanelKernel& kernel,
     pack_grouped_panel(matrix, p * kernel.panel_rows, kernel.panel_rows,
                        packed.data() + p * args.panel_bytes);
   }
-  const auto tiles =
-      quantized(generic::kQuantize, format.x_form, x, num_x, kernel.tile_rows_of(num_x),
-                x_scale_groups(scale_groups(matrix), groups));
+  const auto tiles = quantized(generic::kQuantize, format.x_form, x, num_x,
+                               kernel.tile_rows_of(num_x), x_groups(matrix));
   std::vector<float> sums(static_cast<size_t>(num_x * panels * kernel.panel_rows), 77.0f);
   args.panels = packed.data();
   args.num_panels = panels;
@@ -96,6 +95,7 @@ inline std::vector<float> grouped_product(const QuantPanelKernel& kernel,
   args.sums = sums.data();
   args.sums_stride = panels * kernel.panel_rows;
   args.scale_groups = scale_groups(matrix);
+  args.x_groups = x_groups(matrix);
   format.product(&args);
   std::vector<float> out;
   for (int64_t t = 0; t < num_x; ++t) {

@@ -365,7 +365,9 @@ struct PanelTile {
   }
 
   // A block of `count` groups of a grouped format under one scale of x: adds to parts: [MX][NV][R].
-  // head: the scales and zero points.
+  // head: the scales and zero points. kExact: the integer dots, to integers; count at most
+  // kMostXGroups.
+  template <bool kExact>
   static RUVLLM_INLINE void add_block(const uint8_t* (&w)[NV], const uint8_t* const* head,
                                       const uint32_t* x, int64_t count, float* parts) {
     constexpr int kLow = Fmt::kBits == 3 ? kRows * 4 : 0;  // bytes before them
@@ -412,6 +414,10 @@ struct PanelTile {
         for (int n = 0; n < NV; ++n) {
           float* part = parts + ((first + t) * NV + n) * kRows;
           const I counted = S::sub_32(dot[t][n], S::dot_pairs_16(zero[n], sum_x[t]));
+          if constexpr (kExact) {
+            S::store(part, S::add_32(S::load((const uint8_t*)part), counted));
+            continue;
+          }
           S::store_f32(part, S::fma(S::to_f32(counted), scale_x, S::load_f32(part)));
         }
       }
@@ -431,6 +437,18 @@ struct PanelTile {
     }
   }
 
+  // sums += (float(totals) * scale_x) * scale; x: a group of the tile.
+  static RUVLLM_INLINE void end_exact(const uint8_t* const* head, const uint32_t* x,
+                                      const float* totals, float* sums) {
+    for (int i = 0; i < MX * NV; ++i) {
+      const F scale_x = S::broadcast_f32(x + Form::kCodeWords * MX + i / NV);
+      const F total = S::to_f32(S::load((const uint8_t*)(totals + i * kRows)));
+      const F part = S::fma(total, scale_x, S::zero_f32());
+      const F scale = S::load_f32((const float*)head[i % NV]);
+      S::store_f32(sums + i * kRows, S::fma(part, scale, S::load_f32(sums + i * kRows)));
+    }
+  }
+
   // run() of grouped formats; `first` is a multiple of scale_groups.
   static void run_grouped(const uint8_t* const* panels, const uint32_t* x, const GroupRange& range,
                           const uint8_t* ahead, int64_t lines, float* sums) {
@@ -444,6 +462,8 @@ struct PanelTile {
     }
     for (int i = 0; i < MX * NV; ++i) S::store_f32(parts + i * kRows, S::zero_f32());
     x += range.first * Form::kWords * MX;
+    const bool exact = range.x_groups > kMostXGroups;  // then all is one scale's
+    const int64_t most = exact ? int64_t{kMostXGroups} : range.x_groups;
     int64_t left = 0;  // groups under the scale
     for (int64_t g = 0; g < range.count;) {
       if (left == 0) {
@@ -453,15 +473,17 @@ struct PanelTile {
         }
         left = range.scale_groups < range.count - g ? range.scale_groups : range.count - g;
       }
-      const int64_t block = range.x_groups < left ? range.x_groups : left;
+      const int64_t block = most < left ? most : left;
       for (int64_t i = 0; i < lines * block; ++i, ahead += 64) __builtin_prefetch(ahead, 0, 2);
       for (int64_t i = 0; i < block; ++i) fetch_ahead(w, i * Fmt::group_bytes(kRows));
-      add_block(w, head, x, block, parts);
+      exact ? add_block<true>(w, head, x, block, parts)
+            : add_block<false>(w, head, x, block, parts);
       x += block * Form::kWords * MX;
       __asm__ volatile("" ::: "memory");
       g += block;
       left -= block;
-      if (left == 0) end_scale(head, parts, sums);
+      if (left > 0) continue;
+      exact ? end_exact(head, x - Form::kWords * MX, parts, sums) : end_scale(head, parts, sums);
     }
   }
 

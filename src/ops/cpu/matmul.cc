@@ -353,7 +353,8 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
                                             count,
                                             sums.data,
                                             sums.x_stride,
-                                            part->scale_groups};
+                                            part->scale_groups,
+                                            part->x_groups};
       entry.product(&product);
       if (at_once) return;
     } else if (part->form == PartForm::kBf16Rows) {

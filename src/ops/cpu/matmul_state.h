@@ -52,10 +52,12 @@ struct CpuOps::MatmulState {
   ScratchBuffer packed_x;
   ScratchBuffer bf16_x;
   const uint32_t* made_bf16_x = nullptr;  // in the product under way
-  // A form of quantized x: what kernels want, and how many groups are under one scale (1, 2, 4).
-  static constexpr size_t kXForms = 6;
+  // A form of quantized x: what kernels want, and how many groups are under one scale: 1, 2, 4 or
+  // all.
+  static constexpr size_t kXForms = 8;
   static size_t x_form(kernels::ActivationForm form, int64_t x_groups) {
-    return 3 * static_cast<size_t>(form) + static_cast<size_t>(x_groups / 2);
+    const auto scales = static_cast<size_t>(x_groups > kernels::kMostXGroups ? 3 : x_groups / 2);
+    return 4 * static_cast<size_t>(form) + scales;
   }
   // One for plain x (the first), one for each transform of a weight: by x_form().
   struct QuantizedX {
