@@ -90,6 +90,10 @@ struct alignas(64) ExpandedPanel {
   // Grouped formats: whether all zero points were subtracted from the codes (those that leave
   // signed bytes are).
   bool zeros_done;
+
+  float* scale(int64_t g) { return groups[g].scale[0]; }
+  int32_t* zero(int64_t g) { return groups[g].zero; }
+  int8_t (*codes(int64_t g))[kTileSide][4] { return groups[g].codes; }
 };
 
 // Fills it, chunk after chunk of a panel. S: the vectors of quant_panel_simd_avx512.h.
@@ -106,7 +110,6 @@ class PanelExpander {
   // precedes it there. Returns where the next chunk begins.
   const uint8_t* fill(const uint8_t* w, int64_t first, int64_t count, int64_t scale_groups,
                       ExpandedPanel& to) {
-    to.zeros_done = true;
     if constexpr (Fmt::kGrouped) return fill_grouped(w, first, count, scale_groups, to);
     for (int64_t g = 0; g < count; ++g) {
       if constexpr (Fmt::kTwoLevel) {
@@ -127,10 +130,10 @@ class PanelExpander {
     return w;
   }
 
-  // fill() of a grouped format into another form of a chunk (WidePanel).
-  template <class Wide>
-  const uint8_t* fill_wide(const uint8_t* w, int64_t first, int64_t count, int64_t scale_groups,
-                           Wide& to) {
+  // fill() of a grouped format. Chunk: ExpandedPanel, or WidePanel.
+  template <class Chunk>
+  const uint8_t* fill_grouped(const uint8_t* w, int64_t first, int64_t count, int64_t scale_groups,
+                              Chunk& to) {
     to.zeros_done = true;
     int64_t under = first % scale_groups;  // groups of the scale before this one
     head_ = w - under * Fmt::group_bytes(kRows) - Fmt::header_bytes(kRows);
@@ -139,11 +142,9 @@ class PanelExpander {
         head_ = w;
         w += Fmt::header_bytes(kRows);
       }
-      if (under == 0 || g == 0) {
-        to.zeros_done &= fill_header(to.heads[g].scale, to.heads[g].zero);
-      }
+      if (under == 0 || g == 0) to.zeros_done &= fill_header(to.scale(g), to.zero(g));
       if (++under == scale_groups) under = 0;
-      fill_codes(w, w + (Fmt::kBits == 3 ? kRows * 4 : 0), zero_, to.codes[g / 2][g % 2]);
+      fill_codes(w, w + (Fmt::kBits == 3 ? kRows * 4 : 0), zero_, to.codes(g));
       w += Fmt::group_bytes(kRows);
     }
     return w;
@@ -171,24 +172,6 @@ class PanelExpander {
     for (int j = 0; j < 8; ++j) {
       S::store(to[j], S::sub_8(load_codes<S, Fmt>(high, codes, j), zero));
     }
-  }
-
-  const uint8_t* fill_grouped(const uint8_t* w, int64_t first, int64_t count, int64_t scale_groups,
-                              ExpandedPanel& to) {
-    int64_t under = first % scale_groups;  // groups of the scale before this one
-    head_ = w - under * Fmt::group_bytes(kRows) - Fmt::header_bytes(kRows);
-    for (int64_t g = 0; g < count; ++g) {
-      if (under == 0) {
-        head_ = w;
-        w += Fmt::header_bytes(kRows);
-      }
-      Group& group = to.groups[g];
-      if (under == 0 || g == 0) to.zeros_done &= fill_header(group.scale[0], group.zero);
-      if (++under == scale_groups) under = 0;
-      fill_codes(w, w + (Fmt::kBits == 3 ? kRows * 4 : 0), zero_, group.codes);
-      w += Fmt::group_bytes(kRows);
-    }
-    return w;
   }
 
   // Splits zero points into what is taken from the codes, all rows the same way, and the rest.

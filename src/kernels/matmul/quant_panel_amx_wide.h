@@ -66,9 +66,13 @@ struct alignas(64) WideTileOfX {
 
 // A chunk of a panel.
 struct alignas(64) WidePanel {
-  int8_t codes[kWidePairs][2][8][kTileSide][4];  // of a pair's groups, as in ExpandedPanel
+  int8_t pairs[kWidePairs][2][8][kTileSide][4];  // of a pair's groups, as in ExpandedPanel
   ExpandedScales heads[kChunkGroups];            // by group; the first of a scale's in the chunk
   bool zeros_done;
+
+  float* scale(int64_t g) { return heads[g].scale; }
+  int32_t* zero(int64_t g) { return heads[g].zero; }
+  int8_t (*codes(int64_t g))[kTileSide][4] { return pairs[g / 2][g % 2]; }
 };
 
 // The dots of a block and what is done with them, for one tile of x and one panel.
@@ -166,11 +170,11 @@ struct AmxWideBlock {
   // Products of 64 columns.
   template <int kX, int kW>
   RUVLLM_INLINE void products(const Chunk& chunk, int64_t pair) {
-    tiles.template load<6>(w[0].codes[pair], 64);
+    tiles.template load<6>(w[0].pairs[pair], 64);
     tiles.template load<4>(x[chunk.i].codes[pair], 64);
     tiles.template dot_ss<0, 4, 6>();
     if constexpr (kW > 1) {
-      tiles.template load<7>(w[1].codes[pair], 64);
+      tiles.template load<7>(w[1].pairs[pair], 64);
       tiles.template dot_ss<1, 4, 7>();
     }
     if constexpr (kX > 1) {
@@ -347,7 +351,7 @@ struct AmxWideBlock {
       for (int64_t j = 0; j < 2 && j < left; ++j) {
         const uint8_t* from = args->panels + (n + j) * args->panel_bytes + offset;
         PanelExpander<S, Fmt> expander;
-        bytes = expander.fill_wide(from, first, count, args->scale_groups, w[j]) - from;
+        bytes = expander.fill_grouped(from, first, count, args->scale_groups, w[j]) - from;
       }
       const int64_t due = part.rows * (n + 2 - part.p) / (part.last_p - part.p);
       for (; fetched < due && fetched < part.rows; ++fetched) {
