@@ -83,8 +83,9 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   set(RUVLLM_ISAS neon neon_dotprod neon_i8mm)
 endif()
 
-# Folders that run once per start and not per token: compiled for size.
+# Folders that run once per start or request and not per token: compiled for size.
 set(RUVLLM_COLD_MODULES formats lora)
+set(RUVLLM_COLD_SUBFOLDERS "/jinja/")
 
 # src/NAME becomes the static library ruvllm_NAME of all its *.cc (subfolders too), its *_test.cc
 # one GoogleTest program NAME_test, its *_fuzz.cc one libFuzzer program each, its *_bench.cc one
@@ -124,6 +125,10 @@ function(ruvllm_module name)
     endif()
     target_link_libraries(${lib} PRIVATE $<BUILD_INTERFACE:ruvllm_flags> PUBLIC ${libraries})
     foreach(source ${sources})
+      if(source MATCHES "${RUVLLM_COLD_SUBFOLDERS}")
+        set_source_files_properties(${source} PROPERTIES
+          COMPILE_OPTIONS $<$<CONFIG:Release>:-Os>)
+      endif()
       if(source MATCHES "_(avx2|avxvnni|avx512|avx512vnni|avx512bf16|amx|neon|neon_dotprod|neon_i8mm)\\.cc$")
         set(isa ${CMAKE_MATCH_1})
         if(isa IN_LIST RUVLLM_ISAS)

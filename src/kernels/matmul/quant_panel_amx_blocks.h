@@ -108,9 +108,7 @@ class PanelExpander {
  public:
   // w: group `first` of the panel or, with super-groups and scales over several groups, what
   // precedes it there. Returns where the next chunk begins.
-  const uint8_t* fill(const uint8_t* w, int64_t first, int64_t count, int64_t scale_groups,
-                      ExpandedPanel& to) {
-    if constexpr (Fmt::kGrouped) return fill_grouped(w, first, count, scale_groups, to);
+  const uint8_t* fill(const uint8_t* w, int64_t first, int64_t count, ExpandedPanel& to) {
     for (int64_t g = 0; g < count; ++g) {
       if constexpr (Fmt::kTwoLevel) {
         if ((first + g) % 8 == 0) {
@@ -201,6 +199,22 @@ class PanelExpander {
   const uint8_t* head_ = nullptr;
   I zero_ = S::zero();
 };
+
+// Makes groups [first, first + count) of a panel, from w on, a chunk; returns where the next
+// begins.
+template <class Chunk>
+using Expand = const uint8_t* (*)(const uint8_t* w, int64_t first, int64_t count,
+                                  int64_t scale_groups, Chunk& to);
+template <class S, class Fmt, class Chunk>
+const uint8_t* expand_panel(const uint8_t* w, int64_t first, int64_t count, int64_t scale_groups,
+                            Chunk& to) {
+  PanelExpander<S, Fmt> expander;
+  if constexpr (Fmt::kGrouped) {
+    return expander.fill_grouped(w, first, count, scale_groups, to);
+  } else {
+    return expander.fill(w, first, count, to);
+  }
+}
 
 }  // namespace
 }  // namespace ruvllm::kernels

@@ -193,19 +193,21 @@ void add_chunk_of_rows(T& tiles, const TilePair& pair, const TileSums& to) {
   add_chunk<T, S, Scaling, 16>(tiles, pair, to);
 }
 
-template <class T, class S, class Fmt>
+// Scaling: of the formats that share it, without the count of zero points.
+template <class T, class S, class Scaling>
 struct AmxBlock {
   static constexpr int kMostTiles = 8;        // of x, side by side: 90 KB
   static constexpr int kPanelsWithParts = 4;  // see parts
   static constexpr int64_t kSide = kTileSide;
 
   const QuantPanelArgs* args;
+  Expand<ExpandedPanel> expand;
   T tiles;
   TileOfX x[kMostTiles];
   ExpandedPanel w;
   Dots dots;
   // Sums under a scale that goes on in the next chunk.
-  alignas(64) float parts[Fmt::kGrouped ? kPanelsWithParts : 1][kMostTiles][kSide * kSide];
+  alignas(64) float parts[Scaling::kGrouped ? kPanelsWithParts : 1][kMostTiles][kSide * kSide];
 
   int64_t rows_of_tile(int64_t t) const {
     return args->num_x - t < kSide ? args->num_x - t : kSide;
@@ -214,21 +216,20 @@ struct AmxBlock {
   // The expanded chunk of panel p with the tiles of x from row t on. next: what comes after it.
   void chunk_of_panel(int64_t t, int64_t num_tiles, int64_t p, int64_t in_parts, TileSums sums,
                       const uint8_t* next, int64_t next_bytes) {
-    Fetcher fetcher(next, next_bytes, num_tiles * sums.count * (Fmt::kHalves ? 2 : 1));
+    Fetcher fetcher(next, next_bytes, num_tiles * sums.count * (Scaling::kHalves ? 2 : 1));
     for (int64_t i = 0; i < num_tiles; ++i) {
       const int64_t row = t + i * kSide;
       sums.out = args->sums + row * args->sums_stride + p * kSide;
       sums.rows = rows_of_tile(row);
       sums.part = parts[in_parts][i];
       const TilePair pair{x[i], w, dots, fetcher};
-      if constexpr (Fmt::kGrouped) {
+      if constexpr (Scaling::kGrouped) {
         if (!w.zeros_done) {
           add_chunk_of_rows<T, S, ScalingOf<false, false, true, true>>(tiles, pair, sums);
           continue;
         }
       }
-      add_chunk_of_rows<T, S, ScalingOf<Fmt::kHalves, Fmt::kMinimum, Fmt::kGrouped, false>>(
-          tiles, pair, sums);
+      add_chunk_of_rows<T, S, Scaling>(tiles, pair, sums);
     }
   }
 
@@ -250,14 +251,13 @@ struct AmxBlock {
       int64_t bytes = 0;
       for (int64_t n = p; n < last_p; ++n) {
         const uint8_t* from = args->panels + n * args->panel_bytes + offset;
-        PanelExpander<S, Fmt> expander;
-        bytes = expander.fill(from, first, count, args->scale_groups, w) - from;
+        bytes = expand(from, first, count, args->scale_groups, w) - from;
         // The next panel's chunk, or the first panel's next one.
         const uint8_t* next = n + 1 < last_p
                                   ? from + args->panel_bytes
                                   : args->panels + p * args->panel_bytes + offset + bytes;
-        chunk_of_panel(t, num_tiles, n, Fmt::kGrouped ? (n - p) % kPanelsWithParts : 0, sums, next,
-                       bytes);
+        chunk_of_panel(t, num_tiles, n, Scaling::kGrouped ? (n - p) % kPanelsWithParts : 0, sums,
+                       next, bytes);
       }
       offset += bytes;
     }
@@ -266,14 +266,14 @@ struct AmxBlock {
   void run() {
     int64_t chunk = kChunkGroups;
     int64_t step = args->num_panels;
-    if constexpr (Fmt::kGrouped) {
+    if constexpr (Scaling::kGrouped) {
       if (args->scale_groups <= chunk) {
         chunk = chunk / args->scale_groups * args->scale_groups;
       } else {
         step = kPanelsWithParts;
       }
     }
-    const TileConfig shapes = tile_shapes(Fmt::kHalves);
+    const TileConfig shapes = tile_shapes(Scaling::kHalves);
     tiles.configure(shapes);
     for (int64_t t = 0; t < args->num_x; t += kMostTiles * kSide) {
       for (int64_t p = 0; p < args->num_panels; p += step) {
@@ -301,19 +301,30 @@ void stream_rows(const QuantPanelArgs* args) {
   block.stream();
 }
 
+// Rows in tiles; formats that differ in their codes alone share all but the expansion.
+template <class T, class S, class Scaling>
+void tile_product(const QuantPanelArgs* args, Expand<ExpandedPanel> expand) {
+  AmxBlock<T, S, Scaling> block;
+  block.args = args;
+  block.expand = expand;
+  block.run();
+}
+template <class T, class S>
+void wide_product(const QuantPanelArgs* args, Expand<WidePanel> expand) {
+  AmxWideBlock<T, S> block;
+  block.args = args;
+  block.expand = expand;
+  block.run();
+}
+
 template <class T, class S, class Fmt>
 void amx_product(const QuantPanelArgs* args) {
   if (args->num_x <= S::kTileX) return stream_rows<S, Fmt>(args);
   if constexpr (Fmt::kGrouped) {
-    if (args->x_groups > 1) {
-      AmxWideBlock<T, S, Fmt> block;
-      block.args = args;
-      return block.run();
-    }
+    if (args->x_groups > 1) return wide_product<T, S>(args, expand_panel<S, Fmt, WidePanel>);
   }
-  AmxBlock<T, S, Fmt> block;
-  block.args = args;
-  block.run();
+  using Scaling = ScalingOf<Fmt::kHalves, Fmt::kMinimum, Fmt::kGrouped, false>;
+  tile_product<T, S, Scaling>(args, expand_panel<S, Fmt, ExpandedPanel>);
 }
 
 // More rows of x stand one by one: tiles of any number of rows are made of them here.

@@ -126,12 +126,13 @@ RUVLLM_INLINE void add_wide(const WideDots& tile, bool first, bool last) {
 }
 
 // Products of neighbouring panels, up to kWidePanels, with rows of x, up to kWideTiles tiles.
-template <class T, class S, class Fmt>
+template <class T, class S>
 struct AmxWideBlock {
   static constexpr int64_t kSide = kTileSide;
   static constexpr int kPanelsWithParts = 4;  // see parts
 
   const QuantPanelArgs* args;
+  Expand<WidePanel> expand;
   int64_t x_groups;
   T tiles;
   WideTileOfX x[kWideTiles];
@@ -350,8 +351,7 @@ struct AmxWideBlock {
       const int64_t left = part.last_p - n;
       for (int64_t j = 0; j < 2 && j < left; ++j) {
         const uint8_t* from = args->panels + (n + j) * args->panel_bytes + offset;
-        PanelExpander<S, Fmt> expander;
-        bytes = expander.fill_grouped(from, first, count, args->scale_groups, w[j]) - from;
+        bytes = expand(from, first, count, args->scale_groups, w[j]) - from;
       }
       const int64_t due = part.rows * (n + 2 - part.p) / (part.last_p - part.p);
       for (; fetched < due && fetched < part.rows; ++fetched) {

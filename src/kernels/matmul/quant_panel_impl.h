@@ -96,21 +96,16 @@ struct PanelBlock {
 
   // All rows, which are one tile of up to kStreamRows, with each panel after the other.
   void stream() {
-    constexpr int kStreams = Form::kStreams;
-    constexpr int kTileX = S::kTileX;
-    for (int64_t p = 0; p < num_panels; p += kStreams) {
-      if (args->num_x == 1) {
-        tile<1, kStreams>(0, p, 0, args->groups);
-      } else if (args->num_x == 2) {
-        tile<2, kStreams>(0, p, 0, args->groups);
-      } else if constexpr (Form::kStreamRows > 2) {
-        if (args->num_x <= 4) {
-          tile<4, kStreams>(0, p, 0, args->groups);
-        } else {
-          tile<kTileX, kStreams>(0, p, 0, args->groups);
-        }
-      }
+    if (args->num_x == 1) return stream_tile<1>(0);
+    if (args->num_x == 2) return stream_tile<2>(0);
+    if constexpr (Form::kStreamRows > 2) {
+      args->num_x <= 4 ? stream_tile<4>(0) : stream_tile<S::kTileX>(0);
     }
+  }
+  template <int MX>
+  void stream_tile(int64_t t) {
+    constexpr int kStreams = Form::streams(MX);
+    for (int64_t p = 0; p < num_panels; p += kStreams) tile<MX, kStreams>(t, p, 0, args->groups);
   }
 
   // The tiles of rows [t, last_t) with panels p and p + 1.
@@ -183,11 +178,8 @@ struct PanelBlock {
     // One or two rows that are left.
     const int64_t rest = args->num_x % S::kTileX;
     const int64_t whole = args->num_x - rest;
-    constexpr int kStreams = Form::kStreams;
-    for (int64_t p = 0; p < num_panels; p += kStreams) {
-      if (rest == 2) tile<2, kStreams>(whole, p, 0, args->groups);
-      if (rest == 1) tile<1, kStreams>(whole, p, 0, args->groups);
-    }
+    if (rest == 2) stream_tile<2>(whole);
+    if (rest == 1) stream_tile<1>(whole);
   }
 };
 

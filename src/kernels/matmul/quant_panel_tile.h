@@ -58,22 +58,24 @@ struct DotForm {
   static constexpr int kZeroLog2 = kBorrowed ? 4 : kSigned ? -1 : Fmt::kZeroLog2;
   // With neither, dots begin at 0.
   static constexpr bool kAdds128 = kSigned && Fmt::kZeroLog2 != 7;
-  // Few rows of x: panels pass as fast as memory gives them, kStreams of them at a time, with what
-  // lies bytes_ahead(rows) further on fetched into the first level.
-  // Without a dot product, measured on Zen 3 beside the read roof: 8-bit codes reach 95-100 % in
-  // four streams when only the hardware's prefetchers work. Narrower ones are computed for most of
-  // the time that they take to read, which one stream with lines fetched ahead overlaps better than
-  // four: 4 bits 92-95 % (73-83), 3 bits 79 % (50), 2 bits 91 % (60).
-  // With one, on Zen 4: one or two rows 99-102 % in one stream without fetching (4 streams 73-87 %,
-  // lines fetched 87-97 %); 4 rows 95-99 % in one stream with it (two streams 74-82 %); 8 rows,
-  // which computing bounds, 20 % faster than two streams with 8-bit codes, 10 % with 4.
-  // Intel's (S::kFourStreams, measured on Emerald Rapids, one row): four streams with 1 KB of each
-  // fetched ahead 105 % of the read loop with 8-bit codes, 106 % with 4; one stream 74 and 62 %,
-  // with 2 KB 87 and 82 %.
-  static constexpr int kStreams = S::kFourStreams ? 4 : kNarrow || S::kHasDot ? 1 : 4;
+  // Few rows of x: panels pass as fast as memory gives them, streams(rows) of them at a time, with
+  // what lies bytes_ahead(rows) further on fetched into the first level. Without a dot product,
+  // measured on Zen 3 beside the read roof: 8-bit codes reach 95-100 % in four streams when only
+  // the hardware's prefetchers work. Narrower ones are computed for most of the time that they take
+  // to read, which one stream with lines fetched ahead overlaps better than four: 4 bits 92-95 %
+  // (73-83), 3 bits 79 % (50), 2 bits 91 % (60). With one, on Zen 4: one or two rows 99-102 % in
+  // one stream without fetching (4 streams 73-87 %, lines fetched 87-97 %); 4 rows 95-99 % in one
+  // stream with it (two streams 74-82 %); 8 rows, which computing bounds, 20 % faster than two
+  // streams with 8-bit codes, 10 % with 4. Intel's (S::kFourStreams, measured on Emerald Rapids,
+  // one row): four streams with 1 KB of each fetched ahead 105 % of the read loop with 8-bit codes,
+  // 106 % with 4; one stream 74 and 62 %, with 2 KB 87 and 82 %.
+  static constexpr int streams(int rows) {
+    if constexpr (S::kFourStreams) return rows > 4 ? 2 : 4;
+    return kNarrow || S::kHasDot ? 1 : 4;
+  }
   static constexpr int kStreamRows = S::kHasDot ? S::kTileX : 2;
   static constexpr int bytes_ahead(int rows) {
-    if constexpr (S::kFourStreams) return 1024;
+    if constexpr (S::kFourStreams) return rows > 4 ? 2048 : 1024;
     return rows <= 2 ? (kNarrow ? 2048 : 0) : S::kHasDot ? 2048 : 0;
   }
   // Rows of a tile whose dots are computed at a time. With a dot product, scaling some of them
@@ -290,7 +292,7 @@ struct PanelTile {
   // bytes of it.
   static RUVLLM_INLINE void fetch_ahead(const uint8_t* const (&w)[NV], int64_t offset) {
     constexpr int kAhead = Form::bytes_ahead(MX);
-    if constexpr (MX <= Form::kStreamRows && NV == Form::kStreams && kAhead > 0) {
+    if constexpr (MX <= Form::kStreamRows && NV == Form::streams(MX) && kAhead > 0) {
 #pragma GCC unroll 4
       for (int n = 0; n < NV; ++n) {
         for (int byte = 0; byte < Fmt::group_bytes(kRows); byte += 64) {
@@ -365,60 +367,65 @@ struct PanelTile {
   }
 
   // A block of `count` groups of a grouped format under one scale of x: adds to parts: [MX][NV][R].
-  // head: the scales and zero points. kExact: the integer dots, to integers; count at most
+  // head: the scales and zero points. exact: the integer dots, to integers; count at most
   // kMostXGroups.
-  template <bool kExact>
   static RUVLLM_INLINE void add_block(const uint8_t* (&w)[NV], const uint8_t* const* head,
-                                      const uint32_t* x, int64_t count, float* parts) {
+                                      const uint32_t* x, int64_t count, bool exact, float* parts) {
     constexpr int kLow = Fmt::kBits == 3 ? kRows * 4 : 0;  // bytes before them
     I zero[NV];
 #pragma GCC unroll 4
     for (int n = 0; n < NV; ++n) zero[n] = S::load_i16(head[n] + 4 * kRows);
 #pragma GCC unroll 4
     for (int first = 0; first < MX; first += kAtOnce) {
-      const uint8_t* high[NV];
-      const uint8_t* codes[NV];
-#pragma GCC unroll 4
-      for (int n = 0; n < NV; ++n) {
-        high[n] = w[n];
-        codes[n] = w[n] + kLow;
-      }
-      I dot[kAtOnce][NV];
+      I sum[kAtOnce][NV];
       I sum_x[kAtOnce];
-      const uint32_t* at = x + first;
-      Dot::template run<0, 8, 2>(high, codes, at, dot);
 #pragma GCC unroll 8
       for (int t = 0; t < kAtOnce; ++t) {
-        sum_x[t] = S::broadcast_4(at + (Form::kCodeWords + 1) * MX + t);
+        sum_x[t] = S::zero();
+#pragma GCC unroll 4
+        for (int n = 0; n < NV; ++n) sum[t][n] = S::zero();
       }
-      for (int64_t g = 1; g < count; ++g) {
-        at += Form::kWords * MX;
+      const uint32_t* at = x + first;
+      for (int64_t g = 0; g < count; ++g, at += Form::kWords * MX) {
+        const uint8_t* high[NV];
+        const uint8_t* codes[NV];
 #pragma GCC unroll 4
         for (int n = 0; n < NV; ++n) {
-          high[n] += Fmt::group_bytes(kRows);
-          codes[n] += Fmt::group_bytes(kRows);
+          high[n] = w[n] + g * Fmt::group_bytes(kRows);
+          codes[n] = high[n] + kLow;
         }
-        I more[kAtOnce][NV];
-        Dot::template run<0, 8, 2>(high, codes, at, more);
+        I dot[kAtOnce][NV];
+        Dot::template run<0, 8, 2>(high, codes, at, dot);
 #pragma GCC unroll 8
         for (int t = 0; t < kAtOnce; ++t) {
           sum_x[t] = S::add_32(sum_x[t], S::broadcast_4(at + (Form::kCodeWords + 1) * MX + t));
 #pragma GCC unroll 4
-          for (int n = 0; n < NV; ++n) dot[t][n] = S::add_32(dot[t][n], more[t][n]);
+          for (int n = 0; n < NV; ++n) sum[t][n] = S::add_32(sum[t][n], dot[t][n]);
         }
       }
 #pragma GCC unroll 8
       for (int t = 0; t < kAtOnce; ++t) {
-        const F scale_x = S::broadcast_f32(x + Form::kCodeWords * MX + first + t);
 #pragma GCC unroll 4
         for (int n = 0; n < NV; ++n) {
-          float* part = parts + ((first + t) * NV + n) * kRows;
-          const I counted = S::sub_32(dot[t][n], S::dot_pairs_16(zero[n], sum_x[t]));
-          if constexpr (kExact) {
-            S::store(part, S::add_32(S::load((const uint8_t*)part), counted));
-            continue;
+          sum[t][n] = S::sub_32(sum[t][n], S::dot_pairs_16(zero[n], sum_x[t]));
+        }
+      }
+      float* const to = parts + first * NV * kRows;
+      if (exact) {
+#pragma GCC unroll 32
+        for (int i = 0; i < kAtOnce * NV; ++i) {
+          const I before = S::load((const uint8_t*)(to + i * kRows));
+          S::store(to + i * kRows, S::add_32(before, sum[i / NV][i % NV]));
+        }
+      } else {
+#pragma GCC unroll 8
+        for (int t = 0; t < kAtOnce; ++t) {
+          const F scale_x = S::broadcast_f32(x + Form::kCodeWords * MX + first + t);
+#pragma GCC unroll 4
+          for (int n = 0; n < NV; ++n) {
+            float* const part = to + (t * NV + n) * kRows;
+            S::store_f32(part, S::fma(S::to_f32(sum[t][n]), scale_x, S::load_f32(part)));
           }
-          S::store_f32(part, S::fma(S::to_f32(counted), scale_x, S::load_f32(part)));
         }
       }
       if constexpr (kAtOnce < MX) __asm__ volatile("" ::: "memory");
@@ -476,8 +483,7 @@ struct PanelTile {
       const int64_t block = most < left ? most : left;
       for (int64_t i = 0; i < lines * block; ++i, ahead += 64) __builtin_prefetch(ahead, 0, 2);
       for (int64_t i = 0; i < block; ++i) fetch_ahead(w, i * Fmt::group_bytes(kRows));
-      exact ? add_block<true>(w, head, x, block, parts)
-            : add_block<false>(w, head, x, block, parts);
+      add_block(w, head, x, block, exact, parts);
       x += block * Form::kWords * MX;
       __asm__ volatile("" ::: "memory");
       g += block;
