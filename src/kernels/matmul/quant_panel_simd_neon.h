@@ -35,6 +35,10 @@ struct Simd {
   static I load(const uint8_t* p) {
     return {vreinterpretq_s32_u8(vld1q_u8(p)), vreinterpretq_s32_u8(vld1q_u8(p + 16))};
   }
+  static void store(void* p, I v) {
+    vst1q_s32((int32_t*)p, v.low);
+    vst1q_s32((int32_t*)p + 4, v.high);
+  }
   static I broadcast_4(const void* p) {
     const int32x4_t four = vld1q_dup_s32((const int32_t*)p);
     return {four, four};
