@@ -15,12 +15,11 @@ namespace {
 
 inline void pack_lanes_of_x(const float* const* rows, int64_t num_rows, int64_t cols,
                             uint32_t* out) {
-  const int64_t pairs = bf16_packed_words(1, cols);
   for (int64_t t = 0; t < num_rows; ++t) {
-    for (int64_t i = 0; i < pairs; ++i) {
-      const uint32_t low = 2 * i < cols ? rounded_bf16(rows[t][2 * i]) : 0;
-      const uint32_t high = 2 * i + 1 < cols ? rounded_bf16(rows[t][2 * i + 1]) : 0;
-      out[(i / 16 * num_rows + t) * 16 + i % 16] = low | high << 16;
+    for (int64_t k = 0; k < cols; k += kBf16Step) {
+      const int64_t left = cols - k;
+      round_step_to_bf16(rows[t] + k, left < kBf16Step ? left : (int64_t)kBf16Step,
+                         out + (k / kBf16Step * num_rows + t) * 16);
     }
   }
 }

@@ -19,15 +19,13 @@ namespace {
 
 inline void pack_tiles_of_x(const float* const* rows, int64_t num_rows, int64_t cols,
                             uint32_t* out) {
-  const int64_t pairs = bf16_packed_words(1, cols);
   for (int64_t t = 0; t < num_rows; ++t) {
-    const float* row = rows[t];
     uint32_t* to = out + t;
-    for (int64_t i = 0; i < cols / 2; ++i, to += num_rows) {
-      *to = rounded_bf16(row[2 * i]) | rounded_bf16(row[2 * i + 1]) << 16;
-    }
-    for (int64_t i = cols / 2; i < pairs; ++i, to += num_rows) {
-      *to = 2 * i < cols ? rounded_bf16(row[2 * i]) : 0;
+    for (int64_t k = 0; k < cols; k += kBf16Step) {
+      const int64_t left = cols - k;
+      uint32_t step[16];
+      round_step_to_bf16(rows[t] + k, left < kBf16Step ? left : (int64_t)kBf16Step, step);
+      for (int i = 0; i < 16; ++i, to += num_rows) *to = step[i];
     }
   }
 }
