@@ -99,12 +99,9 @@ QuantFormat grouped_format(int32_t bits) {
   return QuantFormat::kI2;
 }
 
-int64_t x_groups(const QuantizedMatrix& matrix) {
-  const int64_t groups = matrix.cols / kQuantGroup;
-  const int64_t each = scale_groups(matrix);
+bool one_x_scale(const QuantizedMatrix& matrix) {
   const bool symmetric = matrix.bits == 8 && matrix.zeros.empty() && matrix.zero == 128;
-  const bool exact = symmetric && each >= groups && matrix.cols <= kMostExactColumns;
-  return exact && groups > kMostXGroups ? groups : x_scale_groups(each, groups);
+  return symmetric && matrix.group_size >= matrix.cols && matrix.cols <= kMostExactColumns;
 }
 
 int64_t scale_groups(const QuantizedMatrix& matrix) {

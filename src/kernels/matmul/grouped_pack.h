@@ -19,9 +19,9 @@ QuantFormat grouped_format(int32_t bits);
 // Groups of 32 columns under one scale.
 int64_t scale_groups(const QuantizedMatrix& matrix);
 
-// Groups of x under one scale in products with it: all where the matrix is symmetric, 8 bits wide
-// and has one scale a row (what is known as W8A8, one scale per token), else x_scale_groups().
-int64_t x_groups(const QuantizedMatrix& matrix);
+// Whether products with it take one scale a row of x (QuantPanelArgs::one_x_scale): the matrix is
+// symmetric, 8 bits wide and has one scale a row, what is known as W8A8 with one scale per token.
+bool one_x_scale(const QuantizedMatrix& matrix);
 
 // Bytes of a panel of `panel_rows` rows of `groups` groups.
 int64_t grouped_panel_bytes(int32_t bits, int64_t panel_rows, int64_t groups, int64_t scale_groups);

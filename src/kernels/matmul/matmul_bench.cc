@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "kernels/matmul/grouped_pack.h"
 #include "kernels/matmul/matmul_kernels.h"
 #include "kernels/matmul/quant_pack.h"
 #include "kernels/roofs/peak_loops.h"
@@ -58,23 +59,37 @@ void tile_f32(benchmark::State& state, const FloatDotKernel* kernel) {
   state.SetItemsProcessed(state.iterations() * kernel->tile_x * kernel->tile_w * kFloatBlock);
 }
 
-void quant(benchmark::State& state, const QuantPanelKernel* kernel, DType dtype, int64_t num_x,
+// Panels of one format; block formats and codes alike.
+struct Panels {
+  QuantFormat format;
+  int64_t panel_bytes;
+  int64_t scale_groups = 0;
+};
+
+void quant(benchmark::State& state, const QuantPanelKernel* kernel, Panels shape, int64_t num_x,
            int64_t bytes) {
-  const QuantLayout& layout = *quant_layout(dtype);
   const int64_t groups = kCols / kQuantGroup;
-  const int64_t panel_bytes = quant_panel_bytes(layout, kernel->panel_rows, groups);
-  const int64_t panels = bytes / panel_bytes;
-  const std::vector<uint8_t> w(static_cast<size_t>(panels * panel_bytes), 0x11);
+  const int64_t panels = bytes / shape.panel_bytes;
+  // Any codes; scales that are neither huge nor subnormal.
+  std::vector<uint8_t> storage(static_cast<size_t>(panels * shape.panel_bytes + 64), 0x1c);
+  const uint8_t* const w = storage.data() + (64 - reinterpret_cast<uintptr_t>(storage.data()) % 64);
   // Either form fits, and every word is a moderate scale (small ones would be slow).
   const std::vector<uint32_t> x(static_cast<size_t>((num_x + 8) * groups * kInt16Words),
                                 0x3c003c00);
   std::vector<float> sums(static_cast<size_t>(num_x * panels * kernel->panel_rows));
-  const QuantPanelArgs args{w.data(), panels, panel_bytes, groups,
-                            x.data(), num_x,  sums.data(), panels * kernel->panel_rows,
-                            0};
-  const auto product = kernel->formats[static_cast<size_t>(quant_format(layout))].product;
+  const QuantPanelArgs args{w,
+                            panels,
+                            shape.panel_bytes,
+                            groups,
+                            x.data(),
+                            num_x,
+                            sums.data(),
+                            panels * kernel->panel_rows,
+                            shape.scale_groups,
+                            false};
+  const auto product = kernel->formats[static_cast<size_t>(shape.format)].product;
   for (auto _ : state) product(&args);
-  state.SetBytesProcessed(state.iterations() * panels * panel_bytes);
+  state.SetBytesProcessed(state.iterations() * panels * shape.panel_bytes);
   state.SetItemsProcessed(state.iterations() * panels * kernel->panel_rows * kCols * num_x);
 }
 
@@ -98,12 +113,25 @@ bool register_all() {
     add(level, "stream_bf16", stream_bf16, kernel);
     add(level, "tile_f32", tile_f32, kernel);
   }
+  constexpr int64_t kGroups = kCols / kQuantGroup;
   for (const auto& [level, kernel] : quant_panel_kernels()) {
+    const auto add_quant = [&](const std::string& name, const Panels& panels) {
+      add(level, "stream_" + name, quant, kernel, panels, int64_t{1}, kStreamBytes);
+      add(level, "tile_" + name, quant, kernel, panels, int64_t{64}, int64_t{256} << 10);
+    };
+    const int64_t rows = kernel->panel_rows;
     for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
                               DType::kQ4_K, DType::kQ5_K, DType::kQ6_K}) {
-      const std::string name(dtype_info(dtype).name);
-      add(level, "stream_" + name, quant, kernel, dtype, int64_t{1}, kStreamBytes);
-      add(level, "tile_" + name, quant, kernel, dtype, int64_t{64}, int64_t{256} << 10);
+      const QuantLayout& layout = *quant_layout(dtype);
+      add_quant(std::string(dtype_info(dtype).name),
+                {quant_format(layout), quant_panel_bytes(layout, rows, kGroups)});
+    }
+    for (const int32_t bits : {8, 4, 3, 2}) {
+      for (const int64_t scale_groups : {1, 2, 4}) {
+        add_quant("I" + std::to_string(bits) + "_g" + std::to_string(32 * scale_groups),
+                  {grouped_format(bits), grouped_panel_bytes(bits, rows, kGroups, scale_groups),
+                   scale_groups});
+      }
     }
   }
   return true;

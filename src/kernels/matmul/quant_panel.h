@@ -18,16 +18,15 @@
 //               code of column 4j + i, then as 2 bits
 // One panel is one stream of memory. Rows beyond N are zeros.
 //
-// Arithmetic, the same on every instruction set bit for bit: for each output, in increasing order
-// of the groups (and halves, where scales are per half),
-//   sum = fma(float(dot), scale_w * scale_x, sum),  dot = the exact integer sum of (code - zero) *
-//   x
-// and, with minimums, then sum = fma(minimum, scale_x * float(sum of the codes of x), sum).
-// Grouped formats: for each scale's blocks of groups (those of x: QuantPanelArgs::x_groups) in
-// order, from part = 0,
-//   part = fma(float(dot), scale_x, part), dot over the block; after the last
-//   sum = fma(part, scale_w, sum).
+// Arithmetic, the same on every instruction set bit for bit. x has one scale for each kXBlock
+// groups (the last ones: what is left). A dot is the exact integer sum of (code - zero) * x over
+// the columns of the block that share a scale of w: a group, half of one (half scales), or, of
+// grouped formats, unit_groups(). For each output, over the blocks in increasing order,
+//   from part = 0, for each dot: part = fma(float(dot), scale_w, part)
+//     and, with minimums, then   part = fma(minimum, float(sum of the group's codes of x), part)
+//   sum = fma(part, scale_x, sum).
 // scale_w is d, or d * scale_code rounded to f32; the minimum is m, or -(m * min_code) rounded.
+// QuantPanelArgs::one_x_scale: all columns are one block, and one dot.
 #pragma once
 
 #include "kernels/quantize/quantize_rows.h"
@@ -63,10 +62,10 @@ struct QuantPanelArgs {
   int64_t num_x;
   float* sums;  // [num_x][num_panels * R], rows sums_stride apart
   int64_t sums_stride;
-  // Grouped formats: groups under one scale of w, and of x: x_scale_groups(), or all (more than
-  // kMostXGroups) with 8-bit codes, zero points of 128 and at most kMostExactColumns columns.
-  int64_t scale_groups;
-  int64_t x_groups;
+  int64_t scale_groups;  // grouped formats: groups under one scale of w
+  // Whether a row of x has one scale: codes of 8 bits, all zero points 128, one scale a row of w,
+  // at most kMostExactColumns columns.
+  bool one_x_scale;
 };
 
 typedef void (*QuantPanelProduct)(const QuantPanelArgs*);
@@ -86,15 +85,15 @@ struct QuantPanelKernel {
 };
 
 enum {
-  kMostXGroups = 4,
+  kXBlock = 4,                // groups of x under one scale
   kMostExactColumns = 65536,  // whose sums of products of two bytes fit 32 bits
 };
 
 namespace {
-// Groups of x under one scale for a grouped format whose scales are over `scale_groups` of `groups`
-// groups: up to kMostXGroups, in step with the weight's. Every other format has one.
-static inline int64_t x_scale_groups(int64_t scale_groups, int64_t groups) {
-  if (scale_groups % 4 == 0 || scale_groups >= groups) return 4;
+// Groups of a grouped format whose products are summed as integers: those that a scale over
+// `scale_groups` of all `groups` and one of x have in common wherever they begin.
+static inline int64_t unit_groups(int64_t scale_groups, int64_t groups) {
+  if (scale_groups % kXBlock == 0 || scale_groups >= groups) return kXBlock;
   return scale_groups % 2 == 0 ? 2 : 1;
 }
 

@@ -4,8 +4,9 @@
 #pragma once
 
 #include "kernels/matmul/quant_panel.h"
+#include "kernels/matmul/quant_panel_dot.h"
+#include "kernels/matmul/quant_panel_fetch.h"
 #include "kernels/matmul/quant_panel_formats.h"
-#include "kernels/matmul/quant_panel_tile.h"
 
 namespace ruvllm::kernels {
 namespace {
@@ -15,32 +16,12 @@ enum {
   kChunkGroups = 16,  // 10 KB of w and 10 KB of x a tile: together in L1
 };
 
-// What is read next comes into the second level meanwhile, a few lines at a time: many at once
-// would wait for each other, and all else for them.
-class Fetcher {
- public:
-  Fetcher() = default;
-  // `bytes` from `at` on, in so many steps.
-  Fetcher(const uint8_t* at, int64_t bytes, int64_t steps)
-      : at_(at), end_(at + bytes), lines_((bytes / 64 + steps) / steps) {}
-
-  RUVLLM_INLINE void step() {
-    for (int64_t i = 0; i < lines_ && at_ < end_; ++i, at_ += 64) __builtin_prefetch(at_, 0, 2);
-  }
-
- private:
-  const uint8_t* at_ = nullptr;
-  const uint8_t* end_ = nullptr;
-  int64_t lines_ = 0;
-};
-
 // `valid` rows of x of a chunk; the others are zeros, scales too.
 struct alignas(64) TileOfX {
   struct Group {
     int8_t codes[kTileSide][32];
     float scale[kTileSide];
-    // scale * float(sum of the codes), for formats with a minimum; the sum itself, for those that
-    // count zero points apart.
+    // The sum of the codes: for formats with a minimum; for those that count zero points apart.
     float total[kTileSide];
     int32_t sum[kTileSide];
   };
@@ -55,7 +36,7 @@ struct alignas(64) TileOfX {
         __builtin_memcpy(to.codes[t], record, 32);
         __builtin_memcpy(&to.scale[t], record + 8, 4);
         __builtin_memcpy(&to.sum[t], record + 9, 4);
-        to.total[t] = to.scale[t] * (float)to.sum[t];
+        to.total[t] = (float)to.sum[t];
       }
     }
     if (valid == kTileSide) return;
@@ -82,13 +63,11 @@ struct alignas(64) ExpandedPanel {
     int8_t codes[8][kTileSide][4];  // columns 4j ... 4j + 3 at [j]: the right side of a product
     float scale[2][kTileSide];      // [1]: of the last 16 columns (half scales)
     float minimum[kTileSide];
-    // Grouped formats, in the first group under a scale: what must still be subtracted from each
-    // code, in the lower half of a lane.
+    // Grouped formats: what must still be subtracted from each code, in the lower half of a lane.
     int32_t zero[kTileSide];
   };
   Group groups[kChunkGroups];
-  // Grouped formats: whether all zero points were subtracted from the codes (those that leave
-  // signed bytes are).
+  // Whether all zero points were subtracted from the codes (those that leave signed bytes are).
   bool zeros_done;
 
   float* scale(int64_t g) { return groups[g].scale[0]; }
@@ -109,6 +88,7 @@ class PanelExpander {
   // w: group `first` of the panel or, with super-groups and scales over several groups, what
   // precedes it there. Returns where the next chunk begins.
   const uint8_t* fill(const uint8_t* w, int64_t first, int64_t count, ExpandedPanel& to) {
+    to.zeros_done = true;
     for (int64_t g = 0; g < count; ++g) {
       if constexpr (Fmt::kTwoLevel) {
         if ((first + g) % 8 == 0) {
@@ -140,7 +120,9 @@ class PanelExpander {
         head_ = w;
         w += Fmt::header_bytes(kRows);
       }
-      if (under == 0 || g == 0) to.zeros_done &= fill_header(to.scale(g), to.zero(g));
+      if (under == 0 || g == 0) to.zeros_done &= split_header();
+      S::store_f32(to.scale(g), scale_);
+      S::store(to.zero(g), rest_);
       if (++under == scale_groups) under = 0;
       fill_codes(w, w + (Fmt::kBits == 3 ? kRows * 4 : 0), zero_, to.codes(g));
       w += Fmt::group_bytes(kRows);
@@ -172,32 +154,37 @@ class PanelExpander {
     }
   }
 
-  // Splits zero points into what is taken from the codes, all rows the same way, and the rest.
-  // False: there is a rest.
-  RUVLLM_INLINE bool fill_header(float* scale, int32_t* zero) {
+  // Reads the scale and zero points at head_; these are split into what is taken from the codes,
+  // all rows the same way, and the rest. False: there is a rest.
+  RUVLLM_INLINE bool split_header() {
     constexpr int kMost = (1 << Fmt::kBits) - 1;
     int16_t zeros[kRows];
     __builtin_memcpy(zeros, head_ + 4 * kRows, sizeof zeros);
     int outside = 0;
     for (int r = 0; r < kRows; ++r) outside |= (zeros[r] > 128) | (zeros[r] < kMost - 127);
-    S::store_f32(scale, S::load_f32((const float*)head_));
+    scale_ = S::load_f32((const float*)head_);
     if (outside == 0) {
       const I low = S::shift_right_16(S::shift_left_16(S::load_i16(head_ + 4 * kRows), 8), 8);
       const I two = S::or_bits(low, S::shift_left_16(low, 8));
       zero_ = S::or_bits(two, S::shift_left_32(two, 16));
-      S::store(zero, S::zero());
+      rest_ = S::zero();
       return true;
     }
     constexpr int kCommon = Fmt::kBits == 8 ? 128 : 0;
-    for (int r = 0; r < kRows; ++r) zero[r] = (zeros[r] - kCommon) & 0xffff;
+    int32_t rest[kRows];
+    for (int r = 0; r < kRows; ++r) rest[r] = (zeros[r] - kCommon) & 0xffff;
+    rest_ = S::load((const uint8_t*)rest);
     zero_ = S::set1_8(kCommon);
     return false;
   }
 
   F super_scale_ = S::zero_f32();
   F super_minimum_ = S::zero_f32();
+  // Grouped formats, of the header at head_:
   const uint8_t* head_ = nullptr;
-  I zero_ = S::zero();
+  F scale_ = S::zero_f32();
+  I zero_ = S::zero();  // taken from each code
+  I rest_ = S::zero();
 };
 
 // Makes groups [first, first + count) of a panel, from w on, a chunk; returns where the next

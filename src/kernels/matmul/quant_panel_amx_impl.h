@@ -3,14 +3,12 @@
 // bit for bit: tiles give the exact integer dots, and what is done with them in f32 is what the
 // other kernels do, in their order.
 //
-// A group of 32 columns is one product of tiles, 16 rows of x by 16 rows of w: with a scale per
-// group of x no longer one can be. Its 256 dots go through memory to the vectors, where they are
-// scaled and added to sums that stay in 16 registers for a whole chunk of columns. That costs more
-// than the product: for 16 x 16 x 32 multiply-adds 48 instructions (32 with grouped formats, 64
-// with minimums) take one of the two vector ports, so 24 cycles, and 56 lines are loaded, 28
-// cycles; the product takes 16. The dots of the next group are under way meanwhile (two tiles of
-// sums, two buffers), because neither a tile product (52 cycles) nor its store can be waited for.
-// VNNI takes 64 cycles of the vector ports for the same products before any scaling.
+// Where w has a scale per group, a group of 32 columns is one product of tiles, 16 rows of x by 16
+// rows of w (half of one, with half scales). Its 256 dots go through memory to the vectors, where
+// they are scaled and added to parts that stay in 16 registers for a block of x. That costs more
+// than the product: for 16 x 16 x 32 multiply-adds 32 instructions (48 with minimums), and 12 where
+// a block ends. The dots of the next group are under way meanwhile (two tiles of sums, two
+// buffers), because neither a tile product (52 cycles) nor its store can be waited for.
 //
 // Up to 8 rows of x stream the panels as the VNNI kernel does: memory bounds them, and tiles would
 // first have to be made of everything.
@@ -30,11 +28,10 @@ namespace {
 
 // What is done with the dots; formats that agree in it share the kernels. kCount: zero points are
 // left to subtract (see ExpandedPanel).
-template <bool kHalvesV, bool kMinimumV, bool kGroupedV, bool kCountV>
+template <bool kHalvesV, bool kMinimumV, bool kCountV>
 struct ScalingOf {
   static constexpr bool kHalves = kHalvesV;
   static constexpr bool kMinimum = kMinimumV;
-  static constexpr bool kGrouped = kGroupedV;
   static constexpr bool kCount = kCountV;
   static constexpr int kParts = kHalvesV ? 2 : 1;  // products of a group
 };
@@ -81,52 +78,28 @@ struct TileProduct {
     tiles.template store<kP>(pair.dots.of[kP], 64);
   }
 
-  // Adds its dots to the sums of MX rows.
+  // Adds its dots, scaled, to the parts of MX rows.
   template <int kP, int MX>
-  static RUVLLM_INLINE void finish(const TilePair& pair, int64_t u, I zero, F (&sum)[MX]) {
+  static RUVLLM_INLINE void finish(const TilePair& pair, int64_t u, F (&part)[MX]) {
     const TileOfX::Group& x = pair.x.groups[u / kParts];
     const ExpandedPanel::Group& w = pair.w.groups[u / kParts];
     const int32_t(*const dots)[kTileSide] = pair.dots.of[kP];
-    if constexpr (Scaling::kGrouped) {
-#pragma GCC unroll 16
-      for (int t = 0; t < MX; ++t) {
-        I dot = S::load((const uint8_t*)dots[t]);
-        if constexpr (Scaling::kCount) {
-          dot = S::sub_32(dot, S::dot_pairs_16(zero, S::broadcast_4(&x.sum[t])));
-        }
-        sum[t] = S::fma(S::to_f32(dot), S::broadcast_f32(&x.scale[t]), sum[t]);
-      }
-      return;
-    }
     const F scale = S::load_f32(w.scale[u % kParts]);
     F minimum = S::zero_f32();
     if constexpr (Scaling::kMinimum) minimum = S::load_f32(w.minimum);
+    I zero = S::zero();
+    if constexpr (Scaling::kCount) zero = S::load((const uint8_t*)w.zero);
 #pragma GCC unroll 16
     for (int t = 0; t < MX; ++t) {
-      const F dot = S::to_f32(S::load((const uint8_t*)dots[t]));
-      sum[t] = S::fma(dot, S::mul(scale, S::broadcast_f32(&x.scale[t])), sum[t]);
+      I dot = S::load((const uint8_t*)dots[t]);
+      if constexpr (Scaling::kCount) {
+        dot = S::sub_32(dot, S::dot_pairs_16(zero, S::broadcast_4(&x.sum[t])));
+      }
+      part[t] = S::fma(S::to_f32(dot), scale, part[t]);
       if constexpr (Scaling::kMinimum) {
-        sum[t] = S::fma(minimum, S::broadcast_f32(&x.total[t]), sum[t]);
+        part[t] = S::fma(minimum, S::broadcast_f32(&x.total[t]), part[t]);
       }
     }
-  }
-
-  // Groups [first, last) of the chunk; of grouped formats, all under one scale.
-  template <int MX>
-  static RUVLLM_INLINE void run(T& tiles, const TilePair& pair, int64_t first, int64_t last,
-                                F (&sum)[MX]) {
-    I zero = S::zero();
-    if constexpr (Scaling::kCount) zero = S::load((const uint8_t*)pair.w.groups[first].zero);
-    const int64_t end = last * kParts;
-    int64_t u = first * kParts;
-    begin<0>(tiles, pair, u);
-    for (; u + 2 <= end; u += 2) {
-      begin<1>(tiles, pair, u + 1);
-      finish<0>(pair, u, zero, sum);
-      if (u + 2 < end) begin<0>(tiles, pair, u + 2);
-      finish<1>(pair, u + 1, zero, sum);
-    }
-    if (u < end) finish<0>(pair, u, zero, sum);
   }
 };
 
@@ -135,11 +108,8 @@ struct TileSums {
   float* out;  // rows `stride` apart
   int64_t stride;
   int64_t rows;   // beyond them nothing is read or written
-  float* part;    // grouped formats, under a scale that goes on in the next chunk: [rows][16]
   int64_t first;  // group
   int64_t count;
-  int64_t all;  // groups
-  int64_t scale_groups;
 };
 
 // Adds a chunk of columns to the sums, rows <= MX.
@@ -147,42 +117,33 @@ template <class T, class S, class Scaling, int MX>
 void add_chunk(T& tiles, const TilePair& pair, const TileSums& to) {
   using F = typename S::F;
   using Product = TileProduct<T, S, Scaling>;
-  F sum[MX];
-  if constexpr (!Scaling::kGrouped) {
+  constexpr int64_t kBlock = kXBlock * Scaling::kParts;  // products
+  F part[MX];
 #pragma GCC unroll 16
-    for (int i = 0; i < MX; ++i) {
-      sum[i] = to.first == 0 || i >= to.rows ? S::zero_f32() : S::load_f32(to.out + i * to.stride);
+  for (int t = 0; t < MX; ++t) part[t] = S::zero_f32();
+  const int64_t end = to.count * Scaling::kParts;
+  Product::template begin<0>(tiles, pair, 0);
+  for (int64_t u = 0; u < end; u += 2) {
+    const bool two = u + 1 < end;
+    if (two) Product::template begin<1>(tiles, pair, u + 1);
+    Product::template finish<0>(pair, u, part);
+    if (two) {
+      if (u + 2 < end) Product::template begin<0>(tiles, pair, u + 2);
+      Product::template finish<1>(pair, u + 1, part);
     }
-    Product::run(tiles, pair, 0, to.count, sum);
+    if ((u + 2) % kBlock != 0 && u + 2 < end) continue;
+    // A block of x ends.
+    const TileOfX::Group& x = pair.x.groups[u / Scaling::kParts];
+    const bool fresh = to.first == 0 && u < kBlock;
 #pragma GCC unroll 16
-    for (int i = 0; i < MX; ++i) {
-      if (i < to.rows) S::store_f32(to.out + i * to.stride, sum[i]);
-    }
-    return;
-  }
-  for (int64_t g = 0; g < to.count;) {
-    const int64_t begun = (to.first + g) % to.scale_groups;  // groups of this scale before
-    const int64_t left = to.scale_groups - begun;
-    const int64_t end = left < to.count - g ? g + left : to.count;
-#pragma GCC unroll 16
-    for (int i = 0; i < MX; ++i) {
-      sum[i] = begun == 0 ? S::zero_f32() : S::load_f32(to.part + i * kTileSide);
-    }
-    Product::run(tiles, pair, g, end, sum);
-    if (end - g == left || to.first + end == to.all) {
-      const F scale = S::load_f32(pair.w.groups[g].scale[0]);
-      const bool first_scale = to.first + g == begun;
-#pragma GCC unroll 16
-      for (int i = 0; i < MX; ++i) {
-        if (i >= to.rows) continue;
-        float* const out = to.out + i * to.stride;
-        S::store_f32(out, S::fma(sum[i], scale, first_scale ? S::zero_f32() : S::load_f32(out)));
+    for (int t = 0; t < MX; ++t) {
+      if (t < to.rows) {
+        float* const out = to.out + t * to.stride;
+        const F before = fresh ? S::zero_f32() : S::load_f32(out);
+        S::store_f32(out, S::fma(part[t], S::broadcast_f32(&x.scale[t]), before));
       }
-    } else {
-#pragma GCC unroll 16
-      for (int i = 0; i < MX; ++i) S::store_f32(to.part + i * kTileSide, sum[i]);
+      part[t] = S::zero_f32();
     }
-    g = end;
   }
 }
 
@@ -196,8 +157,7 @@ void add_chunk_of_rows(T& tiles, const TilePair& pair, const TileSums& to) {
 // Scaling: of the formats that share it, without the count of zero points.
 template <class T, class S, class Scaling>
 struct AmxBlock {
-  static constexpr int kMostTiles = 8;        // of x, side by side: 90 KB
-  static constexpr int kPanelsWithParts = 4;  // see parts
+  static constexpr int kMostTiles = 8;  // of x, side by side: 90 KB
   static constexpr int64_t kSide = kTileSide;
 
   const QuantPanelArgs* args;
@@ -206,26 +166,23 @@ struct AmxBlock {
   TileOfX x[kMostTiles];
   ExpandedPanel w;
   Dots dots;
-  // Sums under a scale that goes on in the next chunk.
-  alignas(64) float parts[Scaling::kGrouped ? kPanelsWithParts : 1][kMostTiles][kSide * kSide];
 
   int64_t rows_of_tile(int64_t t) const {
     return args->num_x - t < kSide ? args->num_x - t : kSide;
   }
 
   // The expanded chunk of panel p with the tiles of x from row t on. next: what comes after it.
-  void chunk_of_panel(int64_t t, int64_t num_tiles, int64_t p, int64_t in_parts, TileSums sums,
-                      const uint8_t* next, int64_t next_bytes) {
-    Fetcher fetcher(next, next_bytes, num_tiles * sums.count * (Scaling::kHalves ? 2 : 1));
+  void chunk_of_panel(int64_t t, int64_t num_tiles, int64_t p, TileSums sums, const uint8_t* next,
+                      int64_t next_bytes) {
+    Fetcher fetcher(next, next_bytes, num_tiles * sums.count * Scaling::kParts);
     for (int64_t i = 0; i < num_tiles; ++i) {
       const int64_t row = t + i * kSide;
       sums.out = args->sums + row * args->sums_stride + p * kSide;
       sums.rows = rows_of_tile(row);
-      sums.part = parts[in_parts][i];
       const TilePair pair{x[i], w, dots, fetcher};
-      if constexpr (Scaling::kGrouped) {
+      if constexpr (!Scaling::kHalves && !Scaling::kMinimum) {
         if (!w.zeros_done) {
-          add_chunk_of_rows<T, S, ScalingOf<false, false, true, true>>(tiles, pair, sums);
+          add_chunk_of_rows<T, S, ScalingOf<false, false, true>>(tiles, pair, sums);
           continue;
         }
       }
@@ -233,53 +190,38 @@ struct AmxBlock {
     }
   }
 
-  // Rows of x from row t on, as many as stand side by side, times panels [p, last_p).
-  void panels(int64_t t, int64_t p, int64_t last_p, int64_t chunk) {
+  // Rows of x from row t on, as many as stand side by side, times all panels.
+  void panels(int64_t t) {
     const int64_t left = (args->num_x - t + kSide - 1) / kSide;
     const int64_t num_tiles = left < kMostTiles ? left : kMostTiles;
     const int64_t row_words = args->groups * kInt8Words;
     int64_t offset = 0;  // of the chunk in each panel
-    for (int64_t first = 0; first < args->groups; first += chunk) {
-      const int64_t count = chunk < args->groups - first ? chunk : args->groups - first;
+    for (int64_t first = 0; first < args->groups; first += kChunkGroups) {
+      const int64_t rest = args->groups - first;
+      const int64_t count = kChunkGroups < rest ? int64_t{kChunkGroups} : rest;
       for (int64_t i = 0; i < num_tiles; ++i) {
         const int64_t row = t + i * kSide;
         x[i].fill(args->x + row * row_words + first * kInt8Words, row_words, rows_of_tile(row),
                   count);
       }
-      const TileSums sums{nullptr,      args->sums_stride, 0, nullptr, first, count,
-                          args->groups, args->scale_groups};
+      const TileSums sums{nullptr, args->sums_stride, 0, first, count};
       int64_t bytes = 0;
-      for (int64_t n = p; n < last_p; ++n) {
+      for (int64_t n = 0; n < args->num_panels; ++n) {
         const uint8_t* from = args->panels + n * args->panel_bytes + offset;
         bytes = expand(from, first, count, args->scale_groups, w) - from;
         // The next panel's chunk, or the first panel's next one.
-        const uint8_t* next = n + 1 < last_p
-                                  ? from + args->panel_bytes
-                                  : args->panels + p * args->panel_bytes + offset + bytes;
-        chunk_of_panel(t, num_tiles, n, Scaling::kGrouped ? (n - p) % kPanelsWithParts : 0, sums,
-                       next, bytes);
+        const uint8_t* next =
+            n + 1 < args->num_panels ? from + args->panel_bytes : args->panels + offset + bytes;
+        chunk_of_panel(t, num_tiles, n, sums, next, bytes);
       }
       offset += bytes;
     }
   }
 
   void run() {
-    int64_t chunk = kChunkGroups;
-    int64_t step = args->num_panels;
-    if constexpr (Scaling::kGrouped) {
-      if (args->scale_groups <= chunk) {
-        chunk = chunk / args->scale_groups * args->scale_groups;
-      } else {
-        step = kPanelsWithParts;
-      }
-    }
     const TileConfig shapes = tile_shapes(Scaling::kHalves);
     tiles.configure(shapes);
-    for (int64_t t = 0; t < args->num_x; t += kMostTiles * kSide) {
-      for (int64_t p = 0; p < args->num_panels; p += step) {
-        panels(t, p, p + step < args->num_panels ? p + step : args->num_panels, chunk);
-      }
-    }
+    for (int64_t t = 0; t < args->num_x; t += kMostTiles * kSide) panels(t);
     tiles.release();
   }
 };
@@ -296,8 +238,6 @@ void stream_rows(const QuantPanelArgs* args) {
   block.args = args;
   block.first_panel = 0;
   block.num_panels = args->num_panels;
-  block.ahead = nullptr;
-  block.lines_left = block.lines = 0;
   block.stream();
 }
 
@@ -321,9 +261,11 @@ template <class T, class S, class Fmt>
 void amx_product(const QuantPanelArgs* args) {
   if (args->num_x <= S::kTileX) return stream_rows<S, Fmt>(args);
   if constexpr (Fmt::kGrouped) {
-    if (args->x_groups > 1) return wide_product<T, S>(args, expand_panel<S, Fmt, WidePanel>);
+    if (args->one_x_scale || unit_groups(args->scale_groups, args->groups) > 1) {
+      return wide_product<T, S>(args, expand_panel<S, Fmt, WidePanel>);
+    }
   }
-  using Scaling = ScalingOf<Fmt::kHalves, Fmt::kMinimum, Fmt::kGrouped, false>;
+  using Scaling = ScalingOf<Fmt::kHalves, Fmt::kMinimum, false>;
   tile_product<T, S, Scaling>(args, expand_panel<S, Fmt, ExpandedPanel>);
 }
 

@@ -1,11 +1,11 @@
-// Grouped formats whose x has its scales over several groups (QuantPanelArgs::x_groups), on
-// AMX-INT8: the dots of a block are summed in tiles, over 64 columns a product, and scaled once.
+// Grouped formats with scales over several groups (unit_groups()), or one for a row, on AMX-INT8:
+// the dots of a unit are summed in tiles, over 64 columns a product, and scaled once.
 //
-// 32 rows of x by two panels take four tiles of sums, whose loads are shared: for a block of 128
+// 32 rows of x by two panels take four tiles of sums, whose loads are shared: for a unit of 128
 // columns 8 tiles loaded, 8 products, 4 tiles stored, 4 x 48 vector instructions. Tile loads,
 // products and stores take 16 cycles of one of the two vector ports each (measured on Emerald
 // Rapids), so that is 16 x 20 + 192 of them, 256 cycles of both: 512 multiply-adds a cycle, where a
-// scale per 32 columns allows 160. The dots of a block go through memory while the products of the
+// scale per 32 columns allows 175. The dots of a unit go through memory while the products of the
 // next are under way.
 #pragma once
 
@@ -19,18 +19,20 @@ namespace {
 
 enum {
   kWidePairs = kChunkGroups / 2,  // products of 64 columns in a chunk
+  kWideBlocks = 4,                // of x in a chunk
   kWideTiles = 16,                // of x, side by side: 148 KB
   kWidePanels = 16,               // that keep their sums meanwhile
 };
 
+static_assert(int{kWideBlocks} * int{kXBlock} == int{kChunkGroups});
+
 // `valid` rows of x of a chunk; in the others codes are zeros.
 struct alignas(64) WideTileOfX {
   int8_t codes[kWidePairs][kTileSide][64];
-  // By block:
-  float scale[kWidePairs][kTileSide];
-  int32_t sum[kWidePairs][kTileSide];  // of the codes
+  float scale[kWideBlocks][kTileSide];  // by block
+  int32_t sum[kWidePairs][kTileSide];   // of the codes, by unit
 
-  void fill(const uint32_t* x, int64_t row_words, int64_t valid, int64_t count, int64_t x_groups) {
+  void fill(const uint32_t* x, int64_t row_words, int64_t valid, int64_t count, int64_t unit) {
     for (int64_t t = 0; t < valid; ++t) {
       const uint32_t* record = x + t * row_words;
       int64_t g = 0;
@@ -43,23 +45,20 @@ struct alignas(64) WideTileOfX {
         __builtin_memset(codes[g / 2][t] + 32, 0, 32);
       }
     }
-    const int64_t block_words = x_groups * kInt8Words;
-    for (int64_t block = 0; block * x_groups < count; ++block) {
-      const uint32_t* record = x + block * block_words;
-      const int64_t left = count - block * x_groups;
-      for (int64_t t = 0; t < valid; ++t, record += row_words) {
-        uint32_t total = 0;
-        for (int64_t i = 0; i < x_groups && i < left; ++i) total += record[i * kInt8Words + 9];
-        __builtin_memcpy(&scale[block][t], record + 8, 4);
-        sum[block][t] = (int32_t)total;
+    for (int64_t t = 0; t < valid; ++t) {
+      const uint32_t* record = x + t * row_words;
+      for (int64_t n = 0; n < kWidePairs; ++n) sum[n][t] = 0;
+      for (int64_t g = 0; g < count; ++g, record += kInt8Words) {
+        if (g % kXBlock == 0) __builtin_memcpy(&scale[g / kXBlock][t], record + 8, 4);
+        sum[g / unit][t] += (int32_t)record[9];
       }
     }
     for (int64_t t = valid; t < kTileSide; ++t) {
       for (int64_t pair = 0; pair < kWidePairs; ++pair) {
         __builtin_memset(codes[pair][t], 0, 64);
-        scale[pair][t] = 0.0f;
         sum[pair][t] = 0;
       }
+      for (auto& of_block : scale) of_block[t] = 0.0f;
     }
   }
 };
@@ -67,7 +66,7 @@ struct alignas(64) WideTileOfX {
 // A chunk of a panel.
 struct alignas(64) WidePanel {
   int8_t pairs[kWidePairs][2][8][kTileSide][4];  // of a pair's groups, as in ExpandedPanel
-  ExpandedScales heads[kChunkGroups];            // by group; the first of a scale's in the chunk
+  ExpandedScales heads[kChunkGroups];            // by group
   bool zeros_done;
 
   float* scale(int64_t g) { return heads[g].scale; }
@@ -75,17 +74,17 @@ struct alignas(64) WidePanel {
   int8_t (*codes(int64_t g))[kTileSide][4] { return pairs[g / 2][g % 2]; }
 };
 
-// The dots of a block and what is done with them, for one tile of x and one panel.
+// The dots of a unit and what is done with them, for one tile of x and one panel.
 struct WideDots {
   const int32_t (*dots)[kTileSide];  // [16 rows of x][16 of w]
   const float* scale_x;              // [16]
   const int32_t* sum_x;
   const ExpandedScales* head;
-  float* parts;  // [16][16], of a scale over several blocks
+  float* parts;  // [16][16], of a block of several units
   float* sums;   // [16][16]
 };
 
-// kFirst, kLast: whether a scale begins and ends with the block. kCount: zero points are left.
+// kFirst, kLast: whether a block begins and ends with the unit. kCount: zero points are left.
 template <class S, bool kFirst, bool kLast, bool kCount>
 void add_wide(const WideDots& tile) {
   using I = typename S::I;
@@ -106,10 +105,10 @@ void add_wide(const WideDots& tile) {
       dot = S::sub_32(dot, S::dot_pairs_16(zero, S::broadcast_4(sum_x + t)));
     }
     const F before = kFirst ? S::zero_f32() : S::load_f32(parts + t * kTileSide);
-    const F part = S::fma(S::to_f32(dot), S::broadcast_f32(scale_x + t), before);
+    const F part = S::fma(S::to_f32(dot), scale, before);
     if constexpr (kLast) {
       float* const sum = sums + t * kTileSide;
-      S::store_f32(sum, S::fma(part, scale, S::load_f32(sum)));
+      S::store_f32(sum, S::fma(part, S::broadcast_f32(scale_x + t), S::load_f32(sum)));
     } else {
       S::store_f32(parts + t * kTileSide, part);
     }
@@ -129,20 +128,18 @@ RUVLLM_INLINE void add_wide(const WideDots& tile, bool first, bool last) {
 template <class T, class S>
 struct AmxWideBlock {
   static constexpr int64_t kSide = kTileSide;
-  static constexpr int kPanelsWithParts = 4;  // see parts
 
   const QuantPanelArgs* args;
   Expand<WidePanel> expand;
-  int64_t x_groups;
+  int64_t unit;
   T tiles;
   WideTileOfX x[kWideTiles];
   WidePanel w[2];
   Fetcher fetchers[2];  // of the panels that come next
-  // Tiles of dots of the block under way and the one before: [x][w].
+  // Tiles of dots of the unit under way and the one before: [x][w].
   alignas(64) int32_t dots[2][2][2][kTileSide][kTileSide];
   alignas(64) float sums[kWidePanels][kWideTiles][kSide * kSide];
-  // Sums under a scale that goes on in the next chunk.
-  alignas(64) float parts[kPanelsWithParts][kWideTiles][kSide * kSide];
+  alignas(64) float parts[2][2][kSide * kSide];  // of a block under way: [x][w]
 
   // Tiles: dots 2 i + j of tile i of x and panel j; x 4, 5; w 6, 7.
   void configure() {
@@ -159,12 +156,11 @@ struct AmxWideBlock {
     int64_t i, p;
     int64_t first, count;  // groups
   };
-  struct Block {
+  struct Unit {
     int64_t first, last;  // groups of the chunk
   };
-  Block block_at(const Chunk& chunk, int64_t first) const {
-    // Never over a scale's end: that is a multiple of x_groups, or the row's.
-    const int64_t last = first + x_groups;
+  Unit unit_at(const Chunk& chunk, int64_t first) const {
+    const int64_t last = first + unit;
     return {first, last < chunk.count ? last : chunk.count};
   }
 
@@ -186,17 +182,17 @@ struct AmxWideBlock {
   }
 
   template <int kX, int kW>
-  RUVLLM_INLINE void begin(const Chunk& chunk, const Block& block) {
+  RUVLLM_INLINE void begin(const Chunk& chunk, const Unit& at) {
     fetchers[0].step();
     fetchers[1].step();
     tiles.template zero<0>();
     if constexpr (kW > 1) tiles.template zero<1>();
     if constexpr (kX > 1) tiles.template zero<2>();
     if constexpr (kX > 1 && kW > 1) tiles.template zero<3>();
-    for (int64_t pair = block.first / 2; 2 * pair < block.last; ++pair) {
+    for (int64_t pair = at.first / 2; 2 * pair < at.last; ++pair) {
       products<kX, kW>(chunk, pair);
     }
-    auto& to = dots[block.first / x_groups % 2];
+    auto& to = dots[at.first / unit % 2];
     tiles.template store<0>(to[0][0], 64);
     if constexpr (kW > 1) tiles.template store<1>(to[0][1], 64);
     if constexpr (kX > 1) tiles.template store<2>(to[1][0], 64);
@@ -204,24 +200,20 @@ struct AmxWideBlock {
   }
 
   template <int kX, int kW>
-  RUVLLM_INLINE void finish(const Chunk& chunk, const Block& block) {
-    const int64_t begun = (chunk.first + block.first) % args->scale_groups;
-    const bool first = begun == 0;
-    const bool last = begun + block.last - block.first == args->scale_groups ||
-                      chunk.first + block.last == args->groups;
-    // The first group under the scale that the chunk has.
-    const int64_t head = block.first > begun ? block.first - begun : 0;
-    const int64_t number = block.first / x_groups;
+  RUVLLM_INLINE void finish(const Chunk& chunk, const Unit& at) {
+    const bool first = at.first % kXBlock == 0;
+    const bool last = at.last % kXBlock == 0 || at.last == chunk.count;
+    const int64_t number = at.first / unit;
 #pragma GCC unroll 2
     for (int i = 0; i < kX; ++i) {
 #pragma GCC unroll 2
       for (int j = 0; j < kW; ++j) {
         const WideTileOfX& from = x[chunk.i + i];
         const WideDots tile = {dots[number % 2][i][j],
-                               from.scale[number],
+                               from.scale[at.first / kXBlock],
                                from.sum[number],
-                               &w[j].heads[head],
-                               parts[(chunk.p + j) % kPanelsWithParts][chunk.i + i],
+                               &w[j].heads[at.first],
+                               parts[i][j],
                                sums[chunk.p + j][chunk.i + i]};
         w[j].zeros_done ? add_wide<S, false>(tile, first, last)
                         : add_wide<S, true>(tile, first, last);
@@ -231,15 +223,15 @@ struct AmxWideBlock {
 
   template <int kX, int kW>
   void multiply(const Chunk& chunk) {
-    Block block = block_at(chunk, 0);
-    begin<kX, kW>(chunk, block);
-    while (block.last < chunk.count) {
-      const Block next = block_at(chunk, block.last);
+    Unit at = unit_at(chunk, 0);
+    begin<kX, kW>(chunk, at);
+    while (at.last < chunk.count) {
+      const Unit next = unit_at(chunk, at.last);
       begin<kX, kW>(chunk, next);
-      finish<kX, kW>(chunk, block);
-      block = next;
+      finish<kX, kW>(chunk, at);
+      at = next;
     }
-    finish<kX, kW>(chunk, block);
+    finish<kX, kW>(chunk, at);
   }
 
   // Where a row of x has one scale: the exact sums of all columns stay in tiles, or, from chunk to
@@ -287,11 +279,10 @@ struct AmxWideBlock {
     for (int t = 0; t < kTileSide; ++t) {
       float* const row = sum + t * kTileSide;
       const F total = S::to_f32(S::load((const uint8_t*)row));
-      const F part = S::fma(total, S::broadcast_f32(scale_x + t), S::zero_f32());
-      S::store_f32(row, S::fma(part, scale, S::zero_f32()));
+      const F part = S::fma(total, scale, S::zero_f32());
+      S::store_f32(row, S::fma(part, S::broadcast_f32(scale_x + t), S::zero_f32()));
     }
   }
-  bool exact() const { return x_groups > kMostXGroups; }
 
   int64_t rows_of_tile(int64_t t) const {
     return args->num_x - t < kSide ? args->num_x - t : kSide;
@@ -317,7 +308,7 @@ struct AmxWideBlock {
   // afterwards, `bytes` of each panel.
   void multiply_pair(const Part& part, Chunk chunk, int64_t panels_left, const uint8_t* next,
                      int64_t bytes) {
-    const int64_t each = exact() ? 2 : x_groups;  // groups between two steps of the fetchers
+    const int64_t each = args->one_x_scale ? 2 : unit;  // groups between two steps of the fetchers
     const int64_t steps = (part.num_tiles + 1) / 2 * ((chunk.count + each - 1) / each);
     fetchers[0] = Fetcher(next, bytes, steps);
     fetchers[1] = Fetcher(next + args->panel_bytes, bytes, steps);
@@ -334,7 +325,7 @@ struct AmxWideBlock {
   }
   template <int kX, int kW>
   void multiply_tiles(const Chunk& chunk) {
-    exact() ? multiply_exact<kX, kW>(chunk) : multiply<kX, kW>(chunk);
+    args->one_x_scale ? multiply_exact<kX, kW>(chunk) : multiply<kX, kW>(chunk);
   }
 
   // Groups [first, first + count) of the columns, `offset` bytes into each panel; returns how many
@@ -342,8 +333,7 @@ struct AmxWideBlock {
   int64_t multiply_chunk(const Part& part, int64_t first, int64_t count, int64_t offset) {
     for (int64_t i = 0; i < part.num_tiles; ++i) {
       const int64_t row = part.t + i * kSide;
-      x[i].fill(x_records(row, first), args->groups * kInt8Words, rows_of_tile(row), count,
-                x_groups);
+      x[i].fill(x_records(row, first), args->groups * kInt8Words, rows_of_tile(row), count, unit);
     }
     int64_t bytes = 0;
     int64_t fetched = 0;  // rows of x of the next chunk
@@ -366,14 +356,15 @@ struct AmxWideBlock {
     return bytes;
   }
 
-  void panels(const Part& part, int64_t chunk_groups) {
+  void panels(const Part& part) {
     for (int64_t n = 0; n < part.last_p - part.p; ++n) {
       __builtin_memset(sums[n], 0, sizeof sums[n][0] * (size_t)part.num_tiles);
     }
     int64_t offset = 0;
-    for (int64_t first = 0; first < args->groups; first += chunk_groups) {
+    for (int64_t first = 0; first < args->groups; first += kChunkGroups) {
       const int64_t left = args->groups - first;
-      offset += multiply_chunk(part, first, chunk_groups < left ? chunk_groups : left, offset);
+      offset +=
+          multiply_chunk(part, first, kChunkGroups < left ? int64_t{kChunkGroups} : left, offset);
     }
     constexpr int64_t kAhead = 4;  // rows that are made ready to be written
     const int64_t row_bytes = (part.last_p - part.p) * kSide * 4;
@@ -390,21 +381,15 @@ struct AmxWideBlock {
   }
 
   void run() {
-    x_groups = args->x_groups;
-    int64_t chunk = kChunkGroups;
-    int64_t step = kWidePanels;
-    if (args->scale_groups <= chunk) {
-      chunk = chunk / args->scale_groups * args->scale_groups;
-    } else if (!exact()) {
-      step = kPanelsWithParts;
-    }
+    unit = args->one_x_scale ? int64_t{kXBlock} : unit_groups(args->scale_groups, args->groups);
     configure();
     for (int64_t t = 0; t < args->num_x; t += kWideTiles * kSide) {
       const int64_t left = args->num_x - t;
       const int64_t rows = left < kWideTiles * kSide ? left : kWideTiles * kSide;
-      for (int64_t p = 0; p < args->num_panels; p += step) {
-        const int64_t last_p = p + step < args->num_panels ? p + step : args->num_panels;
-        panels({t, (rows + kSide - 1) / kSide, p, last_p, rows}, chunk);
+      for (int64_t p = 0; p < args->num_panels; p += kWidePanels) {
+        const int64_t rest = args->num_panels - p;
+        const int64_t last_p = p + (kWidePanels < rest ? int64_t{kWidePanels} : rest);
+        panels({t, (rows + kSide - 1) / kSide, p, last_p, rows});
       }
     }
     tiles.release();

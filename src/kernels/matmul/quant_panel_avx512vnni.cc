@@ -1,6 +1,7 @@
 // g++ 12 takes the "undefined" vectors of its own AVX-512 header for uninitialized ones.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #endif
 #include <immintrin.h>
 

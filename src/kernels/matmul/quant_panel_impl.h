@@ -2,8 +2,8 @@
 // for what it must have). Lanes are rows of w, so that nothing is added across lanes and every
 // instruction set sums in the same order.
 //
-// A tile is MX rows of x times NV panels; its integer sums fill the registers, its f32 sums stay in
-// memory, where a multiply-add per group can wait. Dots begin at -zero * (sum of x), so that
+// A tile is MX rows of x times NV panels; its integer sums and, where they fit, the parts of a
+// block of x are in registers, its f32 sums in memory. Dots begin at -zero * (sum of x), so that
 // counting codes from zero costs nothing later. Without a dot product instruction (Simd::kHasDot)
 // codes of up to 6 bits use 8-bit multiply-adds in wrapping 16-bit lanes. That is exact, for the
 // true values fit them: 8 pairs of |code - zero| <= 16 (4 pairs of <= 32, with half scales) times
@@ -14,6 +14,7 @@
 #define RUVLLM_INLINE inline __attribute__((always_inline))
 
 #include "kernels/matmul/quant_panel.h"
+#include "kernels/matmul/quant_panel_dot.h"
 #include "kernels/matmul/quant_panel_formats.h"
 #include "kernels/matmul/quant_panel_tile.h"
 #include "kernels/matmul/quant_panel_widened.h"
@@ -23,10 +24,9 @@ namespace {
 
 // Products of neighbouring panels with all rows of x, tile by tile.
 //
-// Few rows: panels pass from memory once, in pairs, each pair by all tiles of x. Many rows: x no
-// longer fits the second-level cache, so kRowsInL2 rows of it at a time meet all the panels
-// (which fit it), in chunks of columns short enough that a tile and a pair of panels share the
-// first level.
+// Few rows: panels pass from memory once, two or three at a time, by all tiles of x. Many rows: x
+// no longer fits the second-level cache, so kRowsInL2 rows of it at a time meet all the panels
+// (which fit it), in chunks of columns.
 template <class S, class Fmt>
 struct PanelBlock {
   static constexpr int kRows = S::kRows;
@@ -41,46 +41,45 @@ struct PanelBlock {
   const QuantPanelArgs* args;
   int64_t first_panel;
   int64_t num_panels;
-  // The panels after these are fetched meanwhile, in equal parts by all tiles.
-  const uint8_t* ahead;
-  int64_t lines_left;
-  int64_t lines;  // a group
+  Fetcher next;  // the panels after these, in equal parts by all tiles
 
-  // The tile of x that begins at row t, with panels p ... p + NV - 1, over groups [first, last).
-  // widened: null, or these panels and groups.
-  template <int MX, int NV>
-  RUVLLM_INLINE void tile(int64_t t, int64_t p, int64_t first, int64_t last,
-                          const WidenedPair<S, Fmt>* widened = nullptr) {
-    alignas(64) float sums[MX * NV * kRows];
-    const int64_t num_x = args->num_x - t < MX ? args->num_x - t : MX;
-    const uint32_t* x = args->x + t * args->groups * Form::kWords;
+  // `tiles` <= kMost tiles of MX rows of x, from row t on, with panels p ... p + NV - 1, over
+  // groups [first, last). widened: null, or these panels and groups.
+  template <int MX, int NV, int kMost = 1>
+  RUVLLM_INLINE void multiply(int64_t t, int64_t p, int64_t first, int64_t last, int64_t tiles = 1,
+                              const WidenedPair<S, Fmt>* widened = nullptr) {
+    constexpr bool kExpands = kMost > 1 && Form::kExpands;
+    alignas(64) float sums[kMost * MX * NV * kRows];
+    const int64_t rows = args->num_x - t < tiles * MX ? args->num_x - t : tiles * MX;
+    const TilesOfX x = {args->x + t * args->groups * Form::kWords, args->groups * Form::kWords * MX,
+                        tiles};
     const uint8_t* panels[NV];
     float* out[NV];
     for (int n = 0; n < NV; ++n) {
       panels[n] = args->panels + index(p + n) * args->panel_bytes;
       out[n] = args->sums + t * args->sums_stride + index(p + n) * kRows;
     }
-    for (int64_t i = 0; i < MX; ++i) {
+    for (int64_t i = 0; i < tiles * MX; ++i) {
       for (int n = 0; n < NV; ++n) {
         S::store_f32(
             sums + (i * NV + n) * kRows,
-            first == 0 || i >= num_x ? S::zero_f32() : S::load_f32(out[n] + i * args->sums_stride));
+            first == 0 || i >= rows ? S::zero_f32() : S::load_f32(out[n] + i * args->sums_stride));
       }
     }
     bool added = false;
     if constexpr (kWide && NV == 2) {
       if (widened != nullptr) {
-        widened->template add<MX>(x + first * Form::kWords * MX, range(first, last), sums);
+        for (int64_t i = 0; i < tiles; ++i) {
+          widened->template add<MX>(x.at(i, first * Form::kWords * MX), range(first, last),
+                                    sums + i * MX * NV * kRows);
+        }
         added = true;
       }
     }
     if (!added) {
-      const int64_t fetch = lines_left > 0 ? lines : 0;
-      PanelTile<S, Fmt, MX, NV>::run(panels, x, range(first, last), ahead, fetch, sums);
-      ahead += fetch * (last - first) * 64;
-      lines_left -= fetch * (last - first);
+      PanelTile<S, Fmt, MX, NV, kExpands>::run(panels, x, range(first, last), next, sums);
     }
-    for (int64_t i = 0; i < num_x; ++i) {
+    for (int64_t i = 0; i < rows; ++i) {
       for (int n = 0; n < NV; ++n) {
         S::store_f32(out[n] + i * args->sums_stride, S::load_f32(sums + (i * NV + n) * kRows));
       }
@@ -88,7 +87,7 @@ struct PanelBlock {
   }
 
   GroupRange range(int64_t first, int64_t last) const {
-    return {first, last - first, args->scale_groups, args->x_groups};
+    return {first, last - first, args->groups, args->scale_groups, args->one_x_scale};
   }
 
   // The panel p of the block; beyond the last: the last again.
@@ -105,28 +104,35 @@ struct PanelBlock {
   template <int MX>
   void stream_tile(int64_t t) {
     constexpr int kStreams = Form::streams(MX);
-    for (int64_t p = 0; p < num_panels; p += kStreams) tile<MX, kStreams>(t, p, 0, args->groups);
+    for (int64_t p = 0; p < num_panels; p += kStreams) {
+      multiply<MX, kStreams>(t, p, 0, args->groups);
+    }
   }
 
-  // The tiles of rows [t, last_t) with panels p and p + 1.
+  // The tiles of rows [t, last_t), at most kRowsInL2, with NV panels from p on.
+  template <int NV>
   RUVLLM_INLINE void tiles(int64_t t, int64_t last_t, int64_t p, int64_t first, int64_t last,
                            const WidenedPair<S, Fmt>* widened) {
-    for (; t + S::kTileX <= last_t; t += S::kTileX) {
-      tile<S::kTileX, 2>(t, p, first, last, widened);
+    constexpr int kMost = Form::kManyRegisters ? kRowsInL2 / S::kTileX : 1;
+    const int64_t left = (last_t - t) % S::kTileX;
+    const int64_t rest = left > 0 ? next_tile_rows(left, S::kTileX) : 0;
+    const int64_t whole = (last_t - t) / S::kTileX + (rest == S::kTileX ? 1 : 0);
+    for (int64_t i = 0; i < whole; i += kMost) {
+      multiply<S::kTileX, NV, kMost>(t + i * S::kTileX, p, first, last,
+                                     whole - i < kMost ? whole - i : int64_t{kMost}, widened);
     }
-    const int64_t rest = t < last_t ? next_tile_rows(last_t - t, S::kTileX) : 0;
     if constexpr (S::kTileX > 4) {
-      if (rest == S::kTileX) tile<S::kTileX, 2>(t, p, first, last, widened);
+      if (rest != 4) return;
+      for (int64_t n = p; n < p + NV && n < num_panels; ++n) {
+        multiply<4, 1>(last_t - left, n, first, last);
+      }
     }
-    if (rest == 4) tile<4, 2>(t, p, first, last, widened);
   }
 
   RUVLLM_INLINE void widen(int64_t p, int64_t first, int64_t last, WidenedPair<S, Fmt>& to) const {
-    int64_t offset = first * Fmt::group_bytes(kRows);
-    if constexpr (Fmt::kGrouped) offset += first / args->scale_groups * Fmt::header_bytes(kRows);
-    const uint8_t* const w[2] = {args->panels + index(p) * args->panel_bytes + offset,
-                                 args->panels + index(p + 1) * args->panel_bytes + offset};
-    to.widen(w, last - first, args->scale_groups);
+    const uint8_t* const panels[2] = {args->panels + index(p) * args->panel_bytes,
+                                      args->panels + index(p + 1) * args->panel_bytes};
+    to.widen(panels, range(first, last));
   }
 
   // Panels [p, last_p), chunk by chunk of the columns. widened: null, or room for a pair.
@@ -136,32 +142,35 @@ struct PanelBlock {
       const int64_t last = first + chunk < args->groups ? first + chunk : args->groups;
       for (int64_t t = 0; t < args->num_x; t += kRowsInL2) {
         const int64_t last_t = t + kRowsInL2 < args->num_x ? t + kRowsInL2 : args->num_x;
-        for (int64_t pair = p; pair < last_p; pair += 2) {
+        int64_t n = p;  // 3, 3, ..., and at last 3, 2 or 2 and 2
+        if constexpr (Form::kThreePanels) {
+          for (; last_p - n > 4 || last_p - n == 3; n += 3) {
+            tiles<3>(t, last_t, n, first, last, nullptr);
+          }
+        }
+        for (; n < last_p; n += 2) {
           // The last rows may be too few to pay for it.
           WidenedPair<S, Fmt>* const pays = last_t - t >= kLeastWidened ? widened : nullptr;
           if constexpr (kWide) {
-            if (pays != nullptr) widen(pair, first, last, *pays);
+            if (pays != nullptr) widen(n, first, last, *pays);
           }
-          tiles(t, last_t, pair, first, last, pays);
+          tiles<2>(t, last_t, n, first, last, pays);
         }
       }
     }
   }
 
-  // Groups of a chunk of the columns.
+  // Groups of a chunk of the columns, whole blocks of x.
   int64_t chunk_groups() const {
-    const int64_t scale = Fmt::kGrouped ? args->scale_groups : 1;  // chunks hold whole ones
     if constexpr (kWide) {
       // 16-bit codes of x are too much for the first level even where x has few rows.
       if (args->num_x <= S::kTileX) return args->groups;
-      const int64_t most = WidenedPair<S, Fmt>::kGroups;
-      return scale > most ? scale : most / scale * scale;
+      return WidenedPair<S, Fmt>::kGroups;
     }
     // Few rows: shorter streams of the panels lose more than the first level gains.
     if (args->num_x <= kRowsInL2) return args->groups;
     // (A tile's beginning and end cost as much as 2 groups. Zen 4, 64 against 32: 3 % faster.)
-    constexpr int64_t kMost = S::kHasDot ? 64 : 32;
-    return (kMost + scale - 1) / scale * scale;
+    return S::kHasDot ? 64 : 32;
   }
 
   void run() {
@@ -169,9 +178,9 @@ struct PanelBlock {
     const bool many = args->num_x > kRowsInL2;
     const int64_t chunk = chunk_groups();
     WidenedPair<S, Fmt> room;
-    const bool fits = kWide && chunk <= WidenedPair<S, Fmt>::kGroups;
-    WidenedPair<S, Fmt>* const widened = fits && args->num_x >= kLeastRowsWidened ? &room : nullptr;
-    const int64_t step = many ? num_panels : 2;
+    const bool pays = kWide && args->num_x >= kLeastRowsWidened;
+    WidenedPair<S, Fmt>* const widened = pays ? &room : nullptr;
+    const int64_t step = many || Form::kThreePanels ? num_panels : 2;
     for (int64_t p = 0; p < num_panels; p += step) {
       panels(p, p + step < num_panels ? p + step : num_panels, chunk, widened);
     }
@@ -183,22 +192,33 @@ struct PanelBlock {
   }
 };
 
+// Panels of the next block where `left` remain and x has few rows.
+template <class S, class Fmt>
+constexpr int64_t panels_at_once(int64_t left) {
+  if constexpr (DotForm<S, Fmt>::kThreePanels)
+    return left > 4 || left == 3 ? 3 : left < 2 ? left : 2;
+  return left < 4 ? left : 4;
+}
+
 template <class S, class Fmt>
 void panel_product(const QuantPanelArgs* args) {
   const int64_t tiles = (args->num_x + S::kTileX - 1) / S::kTileX;
   const bool streams = args->num_x <= DotForm<S, Fmt>::kStreamRows;
-  const int64_t passes = 2 * tiles * args->groups;
   // Where the products take longer than memory does, nothing needs to be fetched ahead.
-  const int64_t step = args->num_x > PanelBlock<S, Fmt>::kRowsInL2 ? args->num_panels : 4;
-  for (int64_t p = 0; p < args->num_panels; p += step) {
+  const bool many = args->num_x > PanelBlock<S, Fmt>::kRowsInL2;
+  for (int64_t p = 0; p < args->num_panels;) {
+    const int64_t left = args->num_panels - p;
     PanelBlock<S, Fmt> block;
     block.args = args;
     block.first_panel = p;
-    block.num_panels = args->num_panels - p < step ? args->num_panels - p : step;
-    block.ahead = args->panels + (p + step) * args->panel_bytes;
-    const int64_t next = !streams && p + step < args->num_panels ? args->num_panels - p - step : 0;
-    block.lines_left = (next < 4 ? next : 4) * args->panel_bytes / 64;
-    block.lines = (block.lines_left + passes - 1) / passes;
+    block.num_panels = many || streams ? left : panels_at_once<S, Fmt>(left);
+    p += block.num_panels;
+    if (p < args->num_panels) {
+      const int64_t passes = block.num_panels > 3 ? 2 : 1;
+      const int64_t next = panels_at_once<S, Fmt>(args->num_panels - p);
+      block.next = Fetcher(args->panels + p * args->panel_bytes, next * args->panel_bytes,
+                           passes * tiles * args->groups);
+    }
     block.run();
   }
 }

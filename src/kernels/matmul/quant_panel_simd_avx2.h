@@ -11,6 +11,7 @@ struct Simd {
       4;  // 4 x 2 sums, 2 weights, x, a product and a mask, of 16 registers
   static constexpr bool kHasDot = RUVLLM_SIMD_HAS_DOT;
   static constexpr bool kSignedCodes = false;
+  static constexpr int kRegisters = 16;
   static constexpr bool kFourStreams = false;
   static constexpr bool kPairsOfRows = false;
   static I zero() { return _mm256_setzero_si256(); }

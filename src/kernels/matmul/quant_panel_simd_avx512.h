@@ -9,6 +9,7 @@ struct Simd {
   static constexpr int kTileX = 8;  // 8 x 2 sums, and what a dot needs beside them, of 32 registers
   static constexpr bool kHasDot = RUVLLM_SIMD_HAS_DOT;
   static constexpr bool kSignedCodes = false;
+  static constexpr int kRegisters = 32;
   static constexpr bool kFourStreams = false;
   static constexpr bool kPairsOfRows = false;
   static I zero() { return _mm512_setzero_si512(); }

@@ -21,6 +21,7 @@ struct Simd {
   static constexpr int kTileX = 8;
   static constexpr bool kHasDot = true;
   static constexpr bool kSignedCodes = false;
+  static constexpr int kRegisters = 32;
   static constexpr bool kFourStreams = false;
   static constexpr bool kPairsOfRows = false;
 
@@ -97,6 +98,11 @@ struct Simd {
   static I add_16(I a, I b) {
     return lanes<I>([&](int i) {
       return halves([&](int at) { return (a.lane[i] >> at) + (b.lane[i] >> at); });
+    });
+  }
+  static I sub_16(I a, I b) {
+    return lanes<I>([&](int i) {
+      return halves([&](int at) { return (a.lane[i] >> at) - (b.lane[i] >> at); });
     });
   }
   static I dot_pairs_16(I w, I x) {

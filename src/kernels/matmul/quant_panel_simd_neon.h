@@ -21,6 +21,7 @@ struct Simd {
   static constexpr int kTileX = 4;  // 4 x 2 sums, 2 weights and x, of 16 pairs
   static constexpr bool kHasDot = true;
   static constexpr bool kSignedCodes = RUVLLM_SIMD_NEON < 2;
+  static constexpr int kRegisters = 16;
   static constexpr bool kFourStreams = false;
   static constexpr bool kPairsOfRows = RUVLLM_SIMD_NEON == 2;
   static int8x16_t bytes(int32x4_t a) { return vreinterpretq_s8_s32(a); }
@@ -67,6 +68,10 @@ struct Simd {
   static I add_16(I a, I b) {
     return {words(vaddq_s16(halves(a.low), halves(b.low))),
             words(vaddq_s16(halves(a.high), halves(b.high)))};
+  }
+  static I sub_16(I a, I b) {
+    return {words(vsubq_s16(halves(a.low), halves(b.low))),
+            words(vsubq_s16(halves(a.high), halves(b.high)))};
   }
   static I add_32(I a, I b) { return {vaddq_s32(a.low, b.low), vaddq_s32(a.high, b.high)}; }
   static I sub_32(I a, I b) { return {vsubq_s32(a.low, b.low), vsubq_s32(a.high, b.high)}; }

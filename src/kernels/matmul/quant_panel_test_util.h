@@ -33,7 +33,7 @@ inline std::vector<PanelKernelToTest> panel_kernels_to_test() {
 // Rows [num_x, cols] as tiles of at most `tile_rows` rows, `block` groups under a scale.
 inline std::vector<uint32_t> quantized(const QuantizeKernel& kernel, ActivationForm form,
                                        const std::vector<float>& x, int64_t num_x,
-                                       int64_t tile_rows, int64_t block = 1) {
+                                       int64_t tile_rows, int64_t block = kXBlock) {
   const bool wide = form == ActivationForm::kInt16;
   const int64_t cols = static_cast<int64_t>(x.size()) / num_x;
   const int64_t row_words = cols / 32 * (wide ? kInt16Words : kInt8Words);
@@ -84,8 +84,9 @@ inline std::vector<float> grouped_product(const QuantPanelKernel& kernel,
     pack_grouped_panel(matrix, p * kernel.panel_rows, kernel.panel_rows,
                        packed.data() + p * args.panel_bytes);
   }
-  const auto tiles = quantized(generic::kQuantize, format.x_form, x, num_x,
-                               kernel.tile_rows_of(num_x), x_groups(matrix));
+  const auto tiles =
+      quantized(generic::kQuantize, format.x_form, x, num_x, kernel.tile_rows_of(num_x),
+                one_x_scale(matrix) ? groups : int64_t{kXBlock});
   std::vector<float> sums(static_cast<size_t>(num_x * panels * kernel.panel_rows), 77.0f);
   args.panels = packed.data();
   args.num_panels = panels;
@@ -95,7 +96,7 @@ inline std::vector<float> grouped_product(const QuantPanelKernel& kernel,
   args.sums = sums.data();
   args.sums_stride = panels * kernel.panel_rows;
   args.scale_groups = scale_groups(matrix);
-  args.x_groups = x_groups(matrix);
+  args.one_x_scale = one_x_scale(matrix);
   format.product(&args);
   std::vector<float> out;
   for (int64_t t = 0; t < num_x; ++t) {

@@ -36,10 +36,10 @@ struct WeightPart {
   kernels::QuantFormat format = kernels::QuantFormat::kQ8_0;
   int64_t panel_rows = 0;
   int64_t panel_bytes = 0;
-  int64_t x_groups = 1;  // groups of 32 columns of x under one scale
   // Codes of a QuantizedMatrix only:
   int32_t bits = 0;
   int64_t scale_groups = 0;  // groups of 32 columns under one scale
+  bool one_x_scale = false;  // QuantPanelArgs
   int32_t transform = -1;    // of x before the product: index in CpuWeight::transforms(); -1: none
 
   const std::byte* row(int64_t i) const { return data + static_cast<uint64_t>(i) * row_bytes; }

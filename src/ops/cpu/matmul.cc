@@ -258,6 +258,7 @@ const uint32_t* CpuOps::quantize_x(const CpuWeight& weight, const WeightPart& pa
   const bool wide = entry.x_form == kernels::ActivationForm::kInt16;
   const int32_t transform = part.transform;
   const int64_t groups = x.cols / kQuantGroup;
+  const int64_t block = part.one_x_scale ? groups : int64_t{kernels::kXBlock};
   const int64_t row_words = groups * (wide ? kernels::kInt16Words : kernels::kInt8Words);
   const auto quantize = wide ? matmul_->quantize.to_int16 : matmul_->quantize.to_int8;
   const int64_t largest = matmul_->quant_panel.tile_rows_of(count);
@@ -278,7 +279,7 @@ const uint32_t* CpuOps::quantize_x(const CpuWeight& weight, const WeightPart& pa
                         x.cols);
         row = transformed;
       }
-      quantize(row, groups, part.x_groups, rows, begin + i);
+      quantize(row, groups, block, rows, begin + i);
     }
   });
   return words;
@@ -354,7 +355,7 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
                                             sums.data,
                                             sums.x_stride,
                                             part->scale_groups,
-                                            part->x_groups};
+                                            part->one_x_scale};
       entry.product(&product);
       if (at_once) return;
     } else if (part->form == PartForm::kBf16Rows) {
@@ -390,7 +391,7 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
   for (MatmulState::QuantizedX& buffers : matmul_->quantized_x) {
     for (size_t form = 0; form < MatmulState::kXForms; ++form) {
       if (!matmul_->x_forms[form]) continue;
-      const bool wide = form >= MatmulState::x_form(kernels::ActivationForm::kInt16, 1);
+      const bool wide = form >= MatmulState::x_form(kernels::ActivationForm::kInt16, false);
       buffers.words[form].get<uint32_t>(padded * groups *
                                         (wide ? kernels::kInt16Words : kernels::kInt8Words));
     }

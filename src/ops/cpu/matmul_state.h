@@ -29,7 +29,7 @@ struct CpuOps::MatmulState {
         workers(static_cast<size_t>(num_threads)) {}
 
   size_t x_form_of(const WeightPart& part) const {
-    return x_form(quant_panel.formats[static_cast<size_t>(part.format)].x_form, part.x_groups);
+    return x_form(quant_panel.formats[static_cast<size_t>(part.format)].x_form, part.one_x_scale);
   }
 
   // Room for the inputs of a weight with so many transforms.
@@ -52,12 +52,10 @@ struct CpuOps::MatmulState {
   ScratchBuffer packed_x;
   ScratchBuffer bf16_x;
   const uint32_t* made_bf16_x = nullptr;  // in the product under way
-  // A form of quantized x: what kernels want, and how many groups are under one scale: 1, 2, 4 or
-  // all.
-  static constexpr size_t kXForms = 8;
-  static size_t x_form(kernels::ActivationForm form, int64_t x_groups) {
-    const auto scales = static_cast<size_t>(x_groups > kernels::kMostXGroups ? 3 : x_groups / 2);
-    return 4 * static_cast<size_t>(form) + scales;
+  // A form of quantized x: what kernels want, and whether a row has one scale.
+  static constexpr size_t kXForms = 4;
+  static size_t x_form(kernels::ActivationForm form, bool one_x_scale) {
+    return 2 * static_cast<size_t>(form) + (one_x_scale ? 1 : 0);
   }
   // One for plain x (the first), one for each transform of a weight: by x_form().
   struct QuantizedX {

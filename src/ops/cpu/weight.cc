@@ -243,7 +243,7 @@ class WeightBuilder {
     part.format = kernels::grouped_format(form.bits);
     part.bits = form.bits;
     part.scale_groups = kernels::scale_groups(form);
-    part.x_groups = kernels::x_groups(form);
+    part.one_x_scale = kernels::one_x_scale(form);
     part.panel_rows = code_panel_rows_;
     part.panel_bytes =
         kernels::grouped_panel_bytes(form.bits, code_panel_rows_, groups, part.scale_groups);

@@ -1,0 +1,259 @@
+// The integer dots of quant_panel.h: a group of NV panels with rows of x. See quant_panel_impl.h.
+#pragma once
+
+#include "kernels/matmul/quant_panel.h"
+#include "kernels/matmul/quant_panel_formats.h"
+
+namespace ruvllm::kernels {
+namespace {
+
+// Codes of the columns 4j ... 4j + 3 of a group. `high` and `codes`: its planes.
+template <class S, class Fmt>
+RUVLLM_INLINE typename S::I load_codes(const uint8_t* high, const uint8_t* codes, int j) {
+  constexpr int kVector = S::kRows * 4;
+  if constexpr (Fmt::kBits == 8) {
+    const typename S::I four = S::load(codes + j * kVector);
+    if constexpr (S::kSignedCodes) {
+      return S::flip_top_bits(four);
+    } else {
+      return four;
+    }
+  }
+  if constexpr (Fmt::kBits <= 3) {
+    const typename S::I plane = S::load(codes + (j / 4) * kVector);
+    const typename S::I low = S::and_bytes(S::shift_right_16(plane, 2 * (j & 3)), 3);
+    if constexpr (Fmt::kBits == 2) return low;
+    const typename S::I top = S::load(high);
+    const typename S::I bit = j < 2 ? S::shift_left_16(top, 2 - j) : S::shift_right_16(top, j - 2);
+    return S::or_bits(low, S::and_bytes(bit, 4));
+  }
+  const typename S::I both = S::load(codes + (j & 3) * kVector);
+  const typename S::I low = S::and_bytes(j < 4 ? both : S::shift_right_16(both, 4), 15);
+  if constexpr (Fmt::kBits == 4) return low;
+  if constexpr (Fmt::kBits == 5) {
+    const typename S::I plane = S::load(high);
+    const typename S::I bit =
+        j < 4 ? S::shift_left_16(plane, 4 - j) : S::shift_right_16(plane, j - 4);
+    return S::or_bits(low, S::and_bytes(bit, 16));
+  }
+  const typename S::I plane = S::load(high + (j / 4) * kVector);
+  const int at = 2 * (j & 3);
+  const typename S::I bits =
+      at < 4 ? S::shift_left_16(plane, 4 - at) : S::shift_right_16(plane, at - 4);
+  return S::or_bits(low, S::and_bytes(bits, 48));
+}
+
+// How the dots of a format are computed on S.
+template <class S, class Fmt>
+struct DotForm {
+  static constexpr bool kWide = Fmt::kBits == 8 && !S::kHasDot;    // int16 activations
+  static constexpr bool kNarrow = Fmt::kBits != 8 && !S::kHasDot;  // 16-bit sums
+  static constexpr int kCodeWords = kWide ? 16 : 8;
+  static constexpr int kWords = kCodeWords + 4;
+  // What is subtracted from the codes (as a power of two; -1: nothing) while they are summed: 5-bit
+  // codes with a minimum would not fit the 16-bit sums either.
+  static constexpr bool kBorrowed = kNarrow && Fmt::kBits == 5 && Fmt::kZeroLog2 < 0;
+  // Codes of 8 bits counted from 128, where a dot product wants signed ones.
+  static constexpr bool kSigned = S::kSignedCodes && Fmt::kBits == 8;
+  static constexpr int kZeroLog2 = kBorrowed ? 4 : kSigned ? -1 : Fmt::kZeroLog2;
+  // With neither, dots begin at 0.
+  static constexpr bool kAdds128 = kSigned && Fmt::kZeroLog2 != 7;
+  // Few rows of x: panels pass as fast as memory gives them, streams(rows) of them at a time, with
+  // what lies bytes_ahead(rows) further on fetched into the first level. Without a dot product,
+  // measured on Zen 3 beside the read roof: 8-bit codes reach 95-100 % in four streams when only
+  // the hardware's prefetchers work. Narrower ones are computed for most of the time that they take
+  // to read, which one stream with lines fetched ahead overlaps better than four: 4 bits 92-95 %
+  // (73-83), 3 bits 79 % (50), 2 bits 91 % (60). With one, on Zen 4: one or two rows 99-102 % in
+  // one stream without fetching (4 streams 73-87 %, lines fetched 87-97 %); 4 rows 95-99 % in one
+  // stream with it (two streams 74-82 %); 8 rows, which computing bounds, 20 % faster than two
+  // streams with 8-bit codes, 10 % with 4. Intel's (S::kFourStreams, measured on Emerald Rapids,
+  // one row): four streams with 1 KB of each fetched ahead 105 % of the read loop with 8-bit codes,
+  // 106 % with 4; one stream 74 and 62 %, with 2 KB 87 and 82 %.
+  static constexpr int streams(int rows) {
+    if constexpr (S::kFourStreams) return rows > 4 ? 2 : 4;
+    return kNarrow || S::kHasDot ? 1 : 4;
+  }
+  // Many rows of x, with a dot product and 32 registers: a block of panels meets all tiles of rows
+  // that the second level holds. kExpands: made ready first (ExpandedBlock), bytes and f32 scales;
+  // three panels at a time share what is loaded of x. Zen 4, 64 rows in cache, GMAC/s with both
+  // and with pairs as they lie: I4 in groups of 32 171 / 130, I3 170 / 138, Q5_0 184 / 156, Q4_K
+  // 158 / 155, Q6_K 138 / 130; three panels alone: Q8_0 190 / 167; Q4_0 and Q4_1 2 % slower with
+  // either.
+  static constexpr bool kManyRegisters = S::kHasDot && S::kRegisters == 32;
+  static constexpr bool kNibbles = Fmt::kBits == 4 && !Fmt::kTwoLevel && !Fmt::kGrouped;
+  static constexpr bool kExpands = kManyRegisters && Fmt::kBits != 8 && !kNibbles;
+  static constexpr bool kThreePanels = kManyRegisters && !kNibbles;
+  static constexpr int kStreamRows = S::kHasDot ? S::kTileX : 2;
+  static constexpr int bytes_ahead(int rows) {
+    if constexpr (S::kFourStreams) return rows > 4 ? 2048 : 1024;
+    return rows <= 2 ? (kNarrow ? 2048 : 0) : S::kHasDot ? 2048 : 0;
+  }
+  // Rows of a tile whose dots are computed at a time, with so many panels. With a dot product eight
+  // sums suffice to keep the multipliers busy, and leave registers for the parts of a block.
+  static constexpr int rows_at_once(int panels) { return S::kHasDot && panels > 1 ? 4 : 8; }
+};
+
+// Integer dots of NR rows of a tile and group: [NR][NV]. x: the first row's words, MX apart.
+template <class S, class Fmt, int MX, int NV, int NR = MX>
+struct GroupDot {
+  using I = typename S::I;
+  using Form = DotForm<S, Fmt>;
+
+  // -(sum of the codes of x) in 16-bit lanes. half: 0, 1, or 2 for both.
+  static RUVLLM_INLINE I lanes(const uint32_t* x, int t, int half) {
+    const uint32_t* at = x + (Form::kCodeWords + 2) * MX + t;
+    if (half < 2) return S::broadcast_4(at + half * MX);
+    return S::add_16(S::broadcast_4(at), S::broadcast_4(at + MX));
+  }
+  // Where a dot of row t begins.
+  static RUVLLM_INLINE I begin(const uint32_t* x, int t, int half) {
+    if constexpr (Form::kAdds128) {
+      return S::shift_left_32(S::broadcast_4(x + (Form::kCodeWords + 1) * MX + t), 7);
+    }
+    if constexpr (Form::kZeroLog2 < 0) return S::zero();
+    if constexpr (Form::kNarrow) return S::shift_left_16(lanes(x, t, half), Form::kZeroLog2);
+    if constexpr (!Fmt::kHalves) {
+      const I sum = S::broadcast_4(x + (Form::kCodeWords + 1) * MX + t);
+      return S::sub_32(S::zero(), S::shift_left_32(sum, Form::kZeroLog2));
+    }
+    return S::shift_left_32(S::widen_pairs(lanes(x, t, half)), Form::kZeroLog2);
+  }
+
+  static RUVLLM_INLINE void run_wide(const uint8_t* const* codes, const uint32_t* x,
+                                     I (&dot)[NR][NV]) {
+#pragma GCC unroll 16
+    for (int step = 0; step < 16; ++step) {
+      I w[NV];
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) {
+        const I four = S::load(codes[n] + step / 2 * S::kRows * 4);
+        w[n] = step % 2 == 0 ? S::even_bytes(four) : S::odd_bytes(four);
+      }
+#pragma GCC unroll 8
+      for (int t = 0; t < NR; ++t) {
+        const I pair = S::broadcast_4(x + step * MX + t);
+#pragma GCC unroll 4
+        for (int n = 0; n < NV; ++n) {
+          if (step == 0) dot[t][n] = begin(x, t, 2);
+          S::add_dot_pairs_16(dot[t][n], w[n], pair);
+        }
+      }
+    }
+  }
+
+  // 2-bit codes of one panel: every other one is multiplied where it stands, as four times itself,
+  // and the sum of those shifted once. It fits: 4 pairs of 2 * 12 * 127 are 12,192.
+  static RUVLLM_INLINE void run_twos(const uint8_t* const* codes, const uint32_t* x,
+                                     I (&dot)[NR][NV]) {
+    I fours[NR];
+#pragma GCC unroll 4
+    for (int pair = 0; pair < 4; ++pair) {
+      const I plane = S::load(codes[0] + pair / 2 * S::kRows * 4);
+      const I both = pair % 2 == 0 ? plane : S::shift_right_16(plane, 4);
+      const I low = S::and_bytes(both, 3);
+      const I high = S::and_bytes(both, 12);
+#pragma GCC unroll 2
+      for (int t = 0; t < NR; ++t) {
+        if (pair == 0) {
+          dot[t][0] = S::dot_pairs_8(low, S::broadcast_4(x + t));
+          fours[t] = S::dot_pairs_8(high, S::broadcast_4(x + MX + t));
+        } else {
+          S::add_dot_pairs_8(dot[t][0], low, S::broadcast_4(x + 2 * pair * MX + t));
+          S::add_dot_pairs_8(fours[t], high, S::broadcast_4(x + (2 * pair + 1) * MX + t));
+        }
+      }
+    }
+#pragma GCC unroll 2
+    for (int t = 0; t < NR; ++t) {
+      dot[t][0] = S::widen_pairs(S::add_16(dot[t][0], S::shift_right_signed_16(fours[t], 2)));
+    }
+  }
+
+  // run() where the instruction set multiplies two rows of w by two of x.
+  template <int kFirst, int kCount, int kHalf>
+  static RUVLLM_INLINE void run_pairs(const uint8_t* const* high, const uint8_t* const* codes,
+                                      const uint32_t* x, I (&dot)[NR][NV]) {
+    typename S::Squares sums[NV];
+#pragma GCC unroll 4
+    for (int n = 0; n < NV; ++n) S::clear(sums[n]);
+#pragma GCC unroll 4
+    for (int j = kFirst; j < kFirst + kCount; j += 2) {
+      const auto eight = S::join_x(x + j * MX);
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) {
+        S::add_squares(sums[n],
+                       S::join(load_codes<S, Fmt>(high[n], codes[n], j),
+                               load_codes<S, Fmt>(high[n], codes[n], j + 1)),
+                       eight);
+      }
+    }
+#pragma GCC unroll 8
+    for (int t = 0; t < NR; ++t) {
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) {
+        dot[t][n] = S::row_of(sums[n], t);
+        if constexpr (Form::kZeroLog2 >= 0) dot[t][n] = S::add_32(dot[t][n], begin(x, t, kHalf));
+      }
+    }
+  }
+
+  // Whether run() can go on from the dots of an earlier group: they need no beginning of their own.
+  static constexpr bool kGoesOn =
+      S::kHasDot && Form::kZeroLog2 < 0 && !Form::kAdds128 && !(S::kPairsOfRows && NR == 4);
+
+  // The fours [kFirst, kFirst + kCount) of the columns; half as in lanes(). kGoOn: adds to `dot`.
+  template <int kFirst, int kCount, int kHalf, bool kGoOn = false>
+  static RUVLLM_INLINE void run(const uint8_t* const* high, const uint8_t* const* codes,
+                                const uint32_t* x, I (&dot)[NR][NV]) {
+    if constexpr (Form::kWide) return run_wide(codes, x, dot);
+    if constexpr (Form::kNarrow && Fmt::kBits == 2 && NV == 1) return run_twos(codes, x, dot);
+    if constexpr (S::kPairsOfRows && NR == 4) {
+      return run_pairs<kFirst, kCount, kHalf>(high, codes, x, dot);
+    }
+    constexpr bool kPairs = Fmt::kBits >= 4 && NV == 1 && kCount == 8;
+#pragma GCC unroll 8
+    for (int step = 0; step < kCount; ++step) {
+      // A vector of nibbles is read once for both of its fours; dots are exact in any order.
+      const int j = kFirst + (kPairs ? step / 2 + step % 2 * 4 : step);
+      I w[NV];
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) w[n] = load_codes<S, Fmt>(high[n], codes[n], j);
+#pragma GCC unroll 8
+      for (int t = 0; t < NR; ++t) {
+        const I four = S::broadcast_4(x + j * MX + t);
+#pragma GCC unroll 4
+        for (int n = 0; n < NV; ++n) {
+          if constexpr (!S::kHasDot && Form::kZeroLog2 < 0) {
+            if (step == 0) {
+              dot[t][n] = S::dot_pairs_8(w[n], four);
+              continue;
+            }
+          } else if constexpr (!kGoOn) {
+            if (step == 0) dot[t][n] = begin(x, t, kHalf);
+          }
+          if constexpr (S::kHasDot) {
+            dot[t][n] = S::dot_fours(dot[t][n], w[n], four);
+          } else {
+            S::add_dot_pairs_8(dot[t][n], w[n], four);
+          }
+        }
+      }
+    }
+    if constexpr (Form::kNarrow) {
+#pragma GCC unroll 8
+      for (int t = 0; t < NR; ++t) {
+#pragma GCC unroll 4
+        for (int n = 0; n < NV; ++n) {
+          dot[t][n] = S::widen_pairs(dot[t][n]);
+          if constexpr (Form::kBorrowed) {
+            const I borrowed = S::shift_left_32(S::widen_pairs(lanes(x, t, kHalf)), 4);
+            dot[t][n] = S::sub_32(dot[t][n], borrowed);
+          }
+        }
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace ruvllm::kernels
