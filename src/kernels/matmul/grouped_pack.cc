@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/float_types.h"
 #include "kernels/matmul/packed_words.h"
 #include "tensor/quant_layout.h"
 
@@ -68,9 +69,63 @@ uint8_t get_code(int32_t bits, const CodePlace& place, const uint8_t* group) {
 // code - zero of 8-bit codes is a 16-bit number in the kernels.
 constexpr int32_t kMaxPanelZero = 32000;
 
-int64_t header_bytes(int64_t panel_rows) {
-  return panel_rows * 6;
+int64_t header_bytes(const GroupedShape& shape) {
+  const int64_t rows = shape.panel_rows;
+  return !shape.compact ? rows * 6 : rows * 2 + (shape.bits == 8 ? rows : rows / 2);
 }
+
+struct Header {
+  float scale;
+  int32_t zero;
+};
+
+// Where a row's zero point stands in a compact header.
+struct ZeroPlace {
+  int64_t byte;
+  int shift;
+  int mask;
+};
+ZeroPlace zero_place(const GroupedShape& shape, int64_t row) {
+  const int64_t begin = 2 * shape.panel_rows;
+  if (shape.bits == 8) return {begin + row, 0, 255};
+  const int64_t half = shape.panel_rows / 2;
+  return {begin + row % half, row < half ? 0 : 4, 15};
+}
+
+// False: it does not fit a compact header.
+bool put_header(const GroupedShape& shape, int64_t row, const Header& header, uint8_t* to) {
+  if (!shape.compact) {
+    const auto zero = static_cast<int16_t>(header.zero);
+    std::memcpy(to + 4 * row, &header.scale, sizeof header.scale);
+    std::memcpy(to + 4 * shape.panel_rows + 2 * row, &zero, sizeof zero);
+    return true;
+  }
+  const uint16_t scale = f32_to_f16(header.scale);
+  const ZeroPlace place = zero_place(shape, row);
+  const float back = f16_to_f32(scale);
+  if (std::memcmp(&back, &header.scale, sizeof back) != 0) return false;
+  if (header.zero < 0 || header.zero > place.mask) return false;
+  std::memcpy(to + 2 * row, &scale, sizeof scale);
+  to[place.byte] = static_cast<uint8_t>((to[place.byte] & ~(place.mask << place.shift)) |
+                                        header.zero << place.shift);
+  return true;
+}
+
+Header get_header(const GroupedShape& shape, int64_t row, const uint8_t* from) {
+  if (!shape.compact) {
+    Header out;
+    int16_t zero = 0;
+    std::memcpy(&out.scale, from + 4 * row, sizeof out.scale);
+    std::memcpy(&zero, from + 4 * shape.panel_rows + 2 * row, sizeof zero);
+    out.zero = zero;
+    return out;
+  }
+  uint16_t scale = 0;
+  std::memcpy(&scale, from + 2 * row, sizeof scale);
+  const ZeroPlace place = zero_place(shape, row);
+  return {f16_to_f32(scale), from[place.byte] >> place.shift & place.mask};
+}
+
 int64_t group_bytes(int32_t bits, int64_t panel_rows) {
   return panel_rows * bits * 4;
 }
@@ -108,86 +163,79 @@ int64_t scale_groups(const QuantizedMatrix& matrix) {
   return std::min(matrix.group_size, matrix.cols) / kQuantGroup;
 }
 
-int64_t grouped_panel_bytes(int32_t bits, int64_t panel_rows, int64_t groups,
-                            int64_t scale_groups) {
-  const int64_t headers = (groups + scale_groups - 1) / scale_groups;
-  return groups * group_bytes(bits, panel_rows) + headers * header_bytes(panel_rows);
+int64_t grouped_panel_bytes(const GroupedShape& shape) {
+  const int64_t headers = (shape.groups + shape.scale_groups - 1) / shape.scale_groups;
+  return shape.groups * group_bytes(shape.bits, shape.panel_rows) + headers * header_bytes(shape);
 }
 
-void pack_grouped_panel(const QuantizedMatrix& matrix, int64_t first, int64_t panel_rows,
+bool pack_grouped_panel(const QuantizedMatrix& matrix, const GroupedShape& shape, int64_t first,
                         uint8_t* panel) {
-  const int64_t groups = matrix.cols / kQuantGroup;
-  const int64_t each = scale_groups(matrix);
-  const int64_t num_rows = std::min(panel_rows, matrix.rows - first);
-  if (num_rows < panel_rows) {
-    std::memset(panel, 0,
-                static_cast<size_t>(grouped_panel_bytes(matrix.bits, panel_rows, groups, each)));
+  const int64_t num_rows = std::min(shape.panel_rows, matrix.rows - first);
+  if (num_rows < shape.panel_rows) {
+    std::memset(panel, 0, static_cast<size_t>(grouped_panel_bytes(shape)));
   }
   const int64_t scales_per_row = matrix.num_groups();
-  for (int64_t g = 0; g < groups; ++g) {
-    if (g % each == 0) {
-      int64_t at = first * scales_per_row + g / each;
+  for (int64_t g = 0; g < shape.groups; ++g) {
+    if (g % shape.scale_groups == 0) {
+      int64_t at = first * scales_per_row + g / shape.scale_groups;
       for (int64_t r = 0; r < num_rows; ++r, at += scales_per_row) {
-        const float scale = matrix.scales[static_cast<size_t>(at)];
         const int32_t zero =
             matrix.zeros.empty() ? matrix.zero : matrix.zeros[static_cast<size_t>(at)];
-        const auto stored = static_cast<int16_t>(zero);
-        std::memcpy(panel + 4 * r, &scale, sizeof scale);
-        std::memcpy(panel + 4 * panel_rows + 2 * r, &stored, sizeof stored);
+        if (!put_header(shape, r, {matrix.scales[static_cast<size_t>(at)], zero}, panel)) {
+          return false;
+        }
       }
-      panel += header_bytes(panel_rows);
+      panel += header_bytes(shape);
     }
     for (int64_t r = 0; r < num_rows; ++r) {
       const uint8_t* codes = matrix.codes.data() + (first + r) * matrix.cols + g * kQuantGroup;
-      put_codes(matrix.bits, codes, 4 * panel_rows, panel + 4 * r);
+      put_codes(matrix.bits, codes, 4 * shape.panel_rows, panel + 4 * r);
     }
-    panel += group_bytes(matrix.bits, panel_rows);
+    panel += group_bytes(matrix.bits, shape.panel_rows);
   }
+  return true;
 }
 
-QuantizedMatrix unpack_grouped_row(int32_t bits, const uint8_t* panel, int64_t row,
-                                   int64_t panel_rows, int64_t groups, int64_t scale_groups) {
+QuantizedMatrix unpack_grouped_row(const GroupedShape& shape, const uint8_t* panel, int64_t row) {
   QuantizedMatrix out;
   out.rows = 1;
-  out.cols = groups * kQuantGroup;
-  out.bits = bits;
-  out.group_size = scale_groups * kQuantGroup;
+  out.cols = shape.groups * kQuantGroup;
+  out.bits = shape.bits;
+  out.group_size = shape.scale_groups * kQuantGroup;
   out.codes.resize(static_cast<size_t>(out.cols));
-  for (int64_t g = 0; g < groups; ++g) {
-    if (g % scale_groups == 0) {
-      float scale = 0.0f;
-      int16_t zero = 0;
-      std::memcpy(&scale, panel + 4 * row, sizeof scale);
-      std::memcpy(&zero, panel + 4 * panel_rows + 2 * row, sizeof zero);
-      out.scales.push_back(scale);
-      out.zeros.push_back(zero);
-      panel += header_bytes(panel_rows);
+  for (int64_t g = 0; g < shape.groups; ++g) {
+    if (g % shape.scale_groups == 0) {
+      const Header header = get_header(shape, row, panel);
+      out.scales.push_back(header.scale);
+      out.zeros.push_back(static_cast<int16_t>(header.zero));
+      panel += header_bytes(shape);
     }
     for (int64_t k = 0; k < kQuantGroup; ++k) {
       out.codes[static_cast<size_t>(g * kQuantGroup + k)] =
-          get_code(bits, place_of(bits, panel_rows, row, k), panel);
+          get_code(shape.bits, place_of(shape.bits, shape.panel_rows, row, k), panel);
     }
-    panel += group_bytes(bits, panel_rows);
+    panel += group_bytes(shape.bits, shape.panel_rows);
   }
   return out;
 }
 
-void dequantize_grouped_row(int32_t bits, const uint8_t* panel, int64_t row, int64_t panel_rows,
-                            int64_t groups, int64_t scale_groups, float* out) {
+void dequantize_grouped_row(const GroupedShape& shape, const uint8_t* panel, int64_t row,
+                            float* out) {
   CodePlace places[kQuantGroup];
-  for (int64_t k = 0; k < kQuantGroup; ++k) places[k] = place_of(bits, panel_rows, row, k);
-  float scale = 0.0f;
-  int16_t zero = 0;
-  for (int64_t g = 0; g < groups; ++g, out += kQuantGroup) {
-    if (g % scale_groups == 0) {
-      std::memcpy(&scale, panel + 4 * row, sizeof scale);
-      std::memcpy(&zero, panel + 4 * panel_rows + 2 * row, sizeof zero);
-      panel += header_bytes(panel_rows);
+  for (int64_t k = 0; k < kQuantGroup; ++k) {
+    places[k] = place_of(shape.bits, shape.panel_rows, row, k);
+  }
+  Header header = {};
+  for (int64_t g = 0; g < shape.groups; ++g, out += kQuantGroup) {
+    if (g % shape.scale_groups == 0) {
+      header = get_header(shape, row, panel);
+      panel += header_bytes(shape);
     }
     for (int64_t k = 0; k < kQuantGroup; ++k) {
-      out[k] = static_cast<float>(get_code(bits, places[k], panel) - zero) * scale;
+      const int code = get_code(shape.bits, places[k], panel);
+      out[k] = static_cast<float>(code - header.zero) * header.scale;
     }
-    panel += group_bytes(bits, panel_rows);
+    panel += group_bytes(shape.bits, shape.panel_rows);
   }
 }
 

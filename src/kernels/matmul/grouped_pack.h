@@ -23,19 +23,29 @@ int64_t scale_groups(const QuantizedMatrix& matrix);
 // symmetric, 8 bits wide and has one scale a row, what is known as W8A8 with one scale per token.
 bool one_x_scale(const QuantizedMatrix& matrix);
 
-// Bytes of a panel of `panel_rows` rows of `groups` groups.
-int64_t grouped_panel_bytes(int32_t bits, int64_t panel_rows, int64_t groups, int64_t scale_groups);
+// How the codes of a matrix stand in panels.
+struct GroupedShape {
+  int32_t bits;
+  int64_t panel_rows;
+  int64_t groups;
+  int64_t scale_groups;
+  bool compact;  // QuantPanelArgs::compact_scales
+};
 
-// Rows [first, first + panel_rows) of the matrix; those beyond its end become zeros.
-void pack_grouped_panel(const QuantizedMatrix& matrix, int64_t first, int64_t panel_rows,
+// Bytes of a panel.
+int64_t grouped_panel_bytes(const GroupedShape& shape);
+
+// Rows [first, first + shape.panel_rows) of the matrix; those beyond its end become zeros. False:
+// the shape is compact and a scale is no f16, or a zero point not among [0, 15], with 8 bits [0,
+// 255]; what the panel holds then is undefined.
+bool pack_grouped_panel(const QuantizedMatrix& matrix, const GroupedShape& shape, int64_t first,
                         uint8_t* panel);
 
 // Row `row` of a panel as a matrix of one row with groups of 32 * scale_groups columns.
-QuantizedMatrix unpack_grouped_row(int32_t bits, const uint8_t* panel, int64_t row,
-                                   int64_t panel_rows, int64_t groups, int64_t scale_groups);
+QuantizedMatrix unpack_grouped_row(const GroupedShape& shape, const uint8_t* panel, int64_t row);
 
 // The same row as numbers: (code - zero) * scale, rounded once.
-void dequantize_grouped_row(int32_t bits, const uint8_t* panel, int64_t row, int64_t panel_rows,
-                            int64_t groups, int64_t scale_groups, float* out);
+void dequantize_grouped_row(const GroupedShape& shape, const uint8_t* panel, int64_t row,
+                            float* out);
 
 }  // namespace ruvllm::kernels

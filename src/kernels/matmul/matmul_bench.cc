@@ -86,6 +86,7 @@ void quant(benchmark::State& state, const QuantPanelKernel* kernel, Panels shape
                             sums.data(),
                             panels * kernel->panel_rows,
                             shape.scale_groups,
+                            true,
                             false};
   const auto product = kernel->formats[static_cast<size_t>(shape.format)].product;
   for (auto _ : state) product(&args);
@@ -129,8 +130,8 @@ bool register_all() {
     for (const int32_t bits : {8, 4, 3, 2}) {
       for (const int64_t scale_groups : {1, 2, 4}) {
         add_quant("I" + std::to_string(bits) + "_g" + std::to_string(32 * scale_groups),
-                  {grouped_format(bits), grouped_panel_bytes(bits, rows, kGroups, scale_groups),
-                   scale_groups});
+                  {grouped_format(bits),
+                   grouped_panel_bytes({bits, rows, kGroups, scale_groups, true}), scale_groups});
       }
     }
   }

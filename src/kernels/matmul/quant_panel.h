@@ -11,7 +11,9 @@
 //   codes       8 bits: u8[8][R][4], columns 4j + i of row r at [j][r][i];
 //               else nibbles u8[4][R][4], the low ones columns 4j + i, the high ones 16 + 4j + i
 // Grouped formats (codes of QuantizedMatrix: I8, I4, I3, I2) have instead
-//   before every `scale_groups` groups: scales f32[R], zero points i16[R] (magnitudes <= 32,000)
+//   before every `scale_groups` groups: scales f32[R], zero points i16[R] (magnitudes <= 32,000);
+//               compact: scales f16[R], zero points as codes: u8[R] (8 bits), else nibbles u8[R/2],
+//               the low ones of the first R/2 rows, the high ones of the others
 //   codes       8 and 4 bits: as above; 2 bits: u8[2][R][4], in plane p bits 2j, 2j+1 are the code
 //   of
 //               column 16p + 4j + i; 3 bits: first u8[R][4], bit j of byte [r][i] is bit 2 of the
@@ -63,6 +65,7 @@ struct QuantPanelArgs {
   float* sums;  // [num_x][num_panels * R], rows sums_stride apart
   int64_t sums_stride;
   int64_t scale_groups;  // grouped formats: groups under one scale of w
+  bool compact_scales;   // the same: how scales and zero points stand
   // Whether a row of x has one scale: codes of 8 bits, all zero points 128, one scale a row of w,
   // at most kMostExactColumns columns.
   bool one_x_scale;

@@ -110,17 +110,19 @@ class PanelExpander {
 
   // fill() of a grouped format. Chunk: ExpandedPanel, or WidePanel.
   template <class Chunk>
-  const uint8_t* fill_grouped(const uint8_t* w, int64_t first, int64_t count, int64_t scale_groups,
-                              Chunk& to) {
+  const uint8_t* fill_grouped(const uint8_t* w, int64_t first, int64_t count,
+                              const QuantPanelArgs& args, Chunk& to) {
+    const int64_t scale_groups = args.scale_groups;
+    const int64_t header_bytes = Fmt::header_bytes(kRows, args.compact_scales);
     to.zeros_done = true;
     int64_t under = first % scale_groups;  // groups of the scale before this one
-    head_ = w - under * Fmt::group_bytes(kRows) - Fmt::header_bytes(kRows);
+    head_ = w - under * Fmt::group_bytes(kRows) - header_bytes;
     for (int64_t g = 0; g < count; ++g) {
       if (under == 0) {
         head_ = w;
-        w += Fmt::header_bytes(kRows);
+        w += header_bytes;
       }
-      if (under == 0 || g == 0) to.zeros_done &= split_header();
+      if (under == 0 || g == 0) to.zeros_done &= split_header(args.compact_scales);
       S::store_f32(to.scale(g), scale_);
       S::store(to.zero(g), rest_);
       if (++under == scale_groups) under = 0;
@@ -156,15 +158,18 @@ class PanelExpander {
 
   // Reads the scale and zero points at head_; these are split into what is taken from the codes,
   // all rows the same way, and the rest. False: there is a rest.
-  RUVLLM_INLINE bool split_header() {
+  RUVLLM_INLINE bool split_header(bool compact) {
     constexpr int kMost = (1 << Fmt::kBits) - 1;
+    const I all = load_zeros<S, Fmt>(head_, compact);
+    int32_t lanes[kRows];
+    S::store(lanes, all);
     int16_t zeros[kRows];
-    __builtin_memcpy(zeros, head_ + 4 * kRows, sizeof zeros);
+    for (int r = 0; r < kRows; ++r) zeros[r] = (int16_t)lanes[r];
     int outside = 0;
     for (int r = 0; r < kRows; ++r) outside |= (zeros[r] > 128) | (zeros[r] < kMost - 127);
-    scale_ = S::load_f32((const float*)head_);
+    scale_ = compact ? S::load_f16(head_) : S::load_f32((const float*)head_);
     if (outside == 0) {
-      const I low = S::shift_right_16(S::shift_left_16(S::load_i16(head_ + 4 * kRows), 8), 8);
+      const I low = S::shift_right_16(S::shift_left_16(all, 8), 8);
       const I two = S::or_bits(low, S::shift_left_16(low, 8));
       zero_ = S::or_bits(two, S::shift_left_32(two, 16));
       rest_ = S::zero();
@@ -191,13 +196,13 @@ class PanelExpander {
 // begins.
 template <class Chunk>
 using Expand = const uint8_t* (*)(const uint8_t* w, int64_t first, int64_t count,
-                                  int64_t scale_groups, Chunk& to);
+                                  const QuantPanelArgs& args, Chunk& to);
 template <class S, class Fmt, class Chunk>
-const uint8_t* expand_panel(const uint8_t* w, int64_t first, int64_t count, int64_t scale_groups,
-                            Chunk& to) {
+const uint8_t* expand_panel(const uint8_t* w, int64_t first, int64_t count,
+                            const QuantPanelArgs& args, Chunk& to) {
   PanelExpander<S, Fmt> expander;
   if constexpr (Fmt::kGrouped) {
-    return expander.fill_grouped(w, first, count, scale_groups, to);
+    return expander.fill_grouped(w, first, count, args, to);
   } else {
     return expander.fill(w, first, count, to);
   }

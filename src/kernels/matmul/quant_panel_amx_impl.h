@@ -208,7 +208,7 @@ struct AmxBlock {
       int64_t bytes = 0;
       for (int64_t n = 0; n < args->num_panels; ++n) {
         const uint8_t* from = args->panels + n * args->panel_bytes + offset;
-        bytes = expand(from, first, count, args->scale_groups, w) - from;
+        bytes = expand(from, first, count, *args, w) - from;
         // The next panel's chunk, or the first panel's next one.
         const uint8_t* next =
             n + 1 < args->num_panels ? from + args->panel_bytes : args->panels + offset + bytes;

@@ -341,7 +341,7 @@ struct AmxWideBlock {
       const int64_t left = part.last_p - n;
       for (int64_t j = 0; j < 2 && j < left; ++j) {
         const uint8_t* from = args->panels + (n + j) * args->panel_bytes + offset;
-        bytes = expand(from, first, count, args->scale_groups, w[j]) - from;
+        bytes = expand(from, first, count, *args, w[j]) - from;
       }
       const int64_t due = part.rows * (n + 2 - part.p) / (part.last_p - part.p);
       for (; fetched < due && fetched < part.rows; ++fetched) {

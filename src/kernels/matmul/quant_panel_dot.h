@@ -43,6 +43,14 @@ RUVLLM_INLINE typename S::I load_codes(const uint8_t* high, const uint8_t* codes
   return S::or_bits(low, S::and_bytes(bits, 48));
 }
 
+// The zero points of a grouped format's header, in the lower half of a lane.
+template <class S, class Fmt>
+RUVLLM_INLINE typename S::I load_zeros(const uint8_t* head, bool compact) {
+  if (!compact) return S::load_i16(head + 4 * S::kRows);
+  if constexpr (Fmt::kBits == 8) return S::load_bytes(head + 2 * S::kRows);
+  return S::load_nibbles(head + 2 * S::kRows);
+}
+
 // How the dots of a format are computed on S.
 template <class S, class Fmt>
 struct DotForm {

@@ -36,7 +36,10 @@ struct Grouped {
 
   static constexpr int group_bytes(int rows) { return rows * kBits * 4; }
   static constexpr int super_bytes(int) { return 0; }
-  static constexpr int header_bytes(int rows) { return rows * 6; }
+  // compact: QuantPanelArgs::compact_scales.
+  static constexpr int header_bytes(int rows, bool compact) {
+    return !compact ? rows * 6 : rows * 2 + (kBits == 8 ? rows : rows / 2);
+  }
 };
 
 using Q8_0 = Format<8, 7, false, false, false>;

@@ -106,9 +106,16 @@ float grouped_row(const QuantPanelArgs& args, const uint8_t* w, int row, const A
   int16_t zero = 0;
   for (int64_t g = 0; g < args.groups; ++g) {
     if (g % args.scale_groups == 0) {
-      memcpy(&scale, w + 4 * row, sizeof scale);
-      memcpy(&zero, w + 4 * kRows + 2 * row, sizeof zero);
-      w += Fmt::header_bytes(kRows);
+      if (args.compact_scales) {
+        const uint8_t* zeros = w + 2 * kRows;
+        scale = read_f16(w + 2 * row);
+        zero =
+            Fmt::kBits == 8 ? zeros[row] : zeros[row % (kRows / 2)] >> (row / (kRows / 2) * 4) & 15;
+      } else {
+        memcpy(&scale, w + 4 * row, sizeof scale);
+        memcpy(&zero, w + 4 * kRows + 2 * row, sizeof zero);
+      }
+      w += Fmt::header_bytes(kRows, args.compact_scales);
     }
     for (int k = 0; k < 32; ++k) {
       const int code = code_at<Fmt>(w, w + (Fmt::kBits == 3 ? kRows * 4 : 0), row, k);

@@ -87,7 +87,12 @@ struct PanelBlock {
   }
 
   GroupRange range(int64_t first, int64_t last) const {
-    return {first, last - first, args->groups, args->scale_groups, args->one_x_scale};
+    return {first,
+            last - first,
+            args->groups,
+            args->scale_groups,
+            args->compact_scales,
+            args->one_x_scale};
   }
 
   // The panel p of the block; beyond the last: the last again.

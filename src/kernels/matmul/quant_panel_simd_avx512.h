@@ -86,6 +86,16 @@ struct Simd {
   static I load_i16(const uint8_t* p) {
     return _mm512_cvtepu16_epi32(_mm256_loadu_si256((const __m256i*)p));
   }
+  // Bytes; nibbles, the high ones behind the low ones: zero-extended to lanes.
+  static I load_bytes(const uint8_t* p) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i*)p));
+  }
+  static I load_nibbles(const uint8_t* p) {
+    const __m128i both = _mm_loadl_epi64((const __m128i*)p);
+    const __m128i mask = _mm_set1_epi8(15);
+    return _mm512_cvtepu8_epi32(_mm_unpacklo_epi64(_mm_and_si128(both, mask),
+                                                   _mm_and_si128(_mm_srli_epi16(both, 4), mask)));
+  }
   static F load_f32(const float* p) { return _mm512_loadu_ps(p); }
   static void store_f32(float* p, F v) { _mm512_storeu_ps(p, v); }
 };

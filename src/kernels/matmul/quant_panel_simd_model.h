@@ -157,6 +157,13 @@ struct Simd {
       return uint32_t{bits};
     });
   }
+  static I load_bytes(const uint8_t* p) {
+    return lanes<I>([&](int i) { return uint32_t{p[i]}; });
+  }
+  static I load_nibbles(const uint8_t* p) {
+    return lanes<I>(
+        [&](int i) { return uint32_t{p[i % (kRows / 2)]} >> (i / (kRows / 2) * 4) & 15U; });
+  }
   static F load_f32(const float* p) { return read<F>(p); }
   static void store_f32(float* p, F v) { std::memcpy(p, &v, sizeof v); }
 };

@@ -174,6 +174,22 @@ struct Simd {
     return {vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(half))),
             vreinterpretq_s32_u32(vmovl_high_u16(half))};
   }
+  // Bytes; nibbles, the high ones behind the low ones: zero-extended to lanes.
+  static I load_bytes(const uint8_t* p) { return widened_bytes(vld1_u8(p)); }
+  static I load_nibbles(const uint8_t* p) {
+    uint32_t four;
+    __builtin_memcpy(&four, p, sizeof four);
+    const uint8x8_t both = vreinterpret_u8_u32(vdup_n_u32(four));
+    const uint8x8_t low = vand_u8(both, vdup_n_u8(15));
+    const uint8x8_t high = vshr_n_u8(both, 4);
+    return widened_bytes(
+        vreinterpret_u8_u32(vzip1_u32(vreinterpret_u32_u8(low), vreinterpret_u32_u8(high))));
+  }
+  static I widened_bytes(uint8x8_t bytes) {
+    const uint16x8_t eight = vmovl_u8(bytes);
+    return {vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(eight))),
+            vreinterpretq_s32_u32(vmovl_high_u16(eight))};
+  }
   static F load_f32(const float* p) { return {vld1q_f32(p), vld1q_f32(p + 4)}; }
   static void store_f32(float* p, F v) {
     vst1q_f32(p, v.low);

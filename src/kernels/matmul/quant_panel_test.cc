@@ -391,28 +391,57 @@ TEST(GroupedPanels, ZerosThatOverflowTheKernelsHaveNone) {
 
 TEST(GroupedPanels, PackingIsLossless) {
   for (const auto& [bits, rows, cols, group_size] : kGroupedCases) {
-    const QuantizedMatrix matrix = random_matrix(bits, rows, cols, group_size, {-60, 340}, 4);
-    ASSERT_TRUE(is_valid(matrix) && has_grouped_panels(matrix));
-    for (const int64_t panel_rows : {8, 16}) {
-      const int64_t each = scale_groups(matrix);
-      std::vector<uint8_t> panel(
-          static_cast<size_t>(grouped_panel_bytes(bits, panel_rows, cols / 32, each)), 0xaa);
-      for (int64_t first = 0; first < rows; first += panel_rows) {
-        pack_grouped_panel(matrix, first, panel_rows, panel.data());
-        for (int64_t r = 0; r < std::min(panel_rows, rows - first); ++r) {
-          const QuantizedMatrix back =
-              unpack_grouped_row(bits, panel.data(), r, panel_rows, cols / 32, each);
-          std::vector<float> want(static_cast<size_t>(cols));
-          std::vector<float> got(want);
-          dequantize_row(matrix, first + r, want.data());
-          dequantize_row(back, 0, got.data());
-          ASSERT_EQ(got, want) << bits << " bits, row " << first + r;
-          dequantize_grouped_row(bits, panel.data(), r, panel_rows, cols / 32, each, got.data());
-          ASSERT_EQ(got, want) << bits << " bits, row " << first + r;
+    const QuantizedMatrix any = random_matrix(bits, rows, cols, group_size, {-60, 340}, 4);
+    for (const bool compact : {false, true}) {
+      const QuantizedMatrix matrix = compact ? compact_matrix(any) : any;
+      ASSERT_TRUE(is_valid(matrix) && has_grouped_panels(matrix));
+      for (const int64_t panel_rows : {8, 16}) {
+        const GroupedShape shape = shape_of(matrix, panel_rows, compact);
+        std::vector<uint8_t> panel(static_cast<size_t>(grouped_panel_bytes(shape)), 0xaa);
+        for (int64_t first = 0; first < rows; first += panel_rows) {
+          ASSERT_TRUE(pack_grouped_panel(matrix, shape, first, panel.data()));
+          for (int64_t r = 0; r < std::min(panel_rows, rows - first); ++r) {
+            const QuantizedMatrix back = unpack_grouped_row(shape, panel.data(), r);
+            std::vector<float> want(static_cast<size_t>(cols));
+            std::vector<float> got(want);
+            dequantize_row(matrix, first + r, want.data());
+            dequantize_row(back, 0, got.data());
+            ASSERT_EQ(got, want) << bits << " bits, row " << first + r;
+            dequantize_grouped_row(shape, panel.data(), r, got.data());
+            ASSERT_EQ(got, want) << bits << " bits, row " << first + r;
+          }
         }
       }
     }
   }
+}
+
+TEST(GroupedPanels, WhatCompactHeadersDoNotHold) {
+  for (const int32_t bits : {8, 4, 3, 2}) {
+    const QuantizedMatrix matrix = compact_matrix(random_matrix(bits, 16, 64, 32, {0, 4}, 5));
+    const GroupedShape shape = shape_of(matrix, 16, true);
+    std::vector<uint8_t> panel(static_cast<size_t>(grouped_panel_bytes(shape)));
+    EXPECT_TRUE(pack_grouped_panel(matrix, shape, 0, panel.data()));
+    const auto refused = [&](float scale, int16_t zero) {
+      QuantizedMatrix other = matrix;
+      other.scales[21] = scale;
+      other.zeros[21] = zero;
+      return !pack_grouped_panel(other, shape, 0, panel.data());
+    };
+    const int16_t most = bits == 8 ? 255 : 15;
+    EXPECT_FALSE(refused(0.25f, most));
+    EXPECT_TRUE(refused(0.25f, static_cast<int16_t>(most + 1)));
+    EXPECT_TRUE(refused(0.25f, -1));
+    EXPECT_TRUE(refused(0.1f, 0));  // no f16
+    EXPECT_TRUE(refused(65536.0f, 0));
+    EXPECT_TRUE(refused(0x1p-30f, 0));
+  }
+}
+
+// What they take of bf16: 4 and 2 bits in groups of 32.
+TEST(GroupedPanels, BitsPerWeight) {
+  EXPECT_EQ(grouped_panel_bytes({4, 16, 64, 1, true}) * 8, 16 * 2048 * 4.625);
+  EXPECT_EQ(grouped_panel_bytes({2, 16, 64, 1, true}) * 8, 16 * 2048 * 2.625);
 }
 
 // The plain kernel against f64 (half a step of x, and f32 sums); the others against the plain one.
@@ -444,9 +473,14 @@ TEST(GroupedPanels, EveryKernelEqualsThePlainOneAndThatTheExactProduct) {
         }
         ASSERT_NEAR(want[static_cast<size_t>(i)], exact, bound) << bits << " bits";
       }
+      const QuantizedMatrix compact = compact_matrix(matrix);
+      const auto want_compact = grouped_product(generic::kQuantPanel, compact, x, num_x);
+      ASSERT_EQ(grouped_product(generic::kQuantPanel, compact, x, num_x, true), want_compact);
       for (const auto& [name, kernel] : panel_kernels_to_test()) {
         ASSERT_EQ(grouped_product(*kernel, matrix, x, num_x), want)
             << name << " " << bits << " bits, " << num_x << " rows of x";
+        ASSERT_EQ(grouped_product(*kernel, compact, x, num_x, true), want_compact)
+            << name << " " << bits << " bits, " << num_x << " rows of x, compact";
       }
     }
   }

@@ -1,9 +1,12 @@
 // What the tests of the panel kernels share: the kernels, inputs, and products by them.
 #pragma once
 
+#include <gtest/gtest.h>
+
 #include <string>
 #include <vector>
 
+#include "base/float_types.h"
 #include "base/rng.h"
 #include "kernels/matmul/grouped_pack.h"
 #include "kernels/matmul/matmul_kernels.h"
@@ -69,20 +72,35 @@ inline QuantizedMatrix random_matrix(int32_t bits, int64_t rows, int64_t cols, i
   return matrix;
 }
 
+// The matrix with scales that are f16 and zero points that are codes: what compact headers hold.
+inline QuantizedMatrix compact_matrix(QuantizedMatrix matrix) {
+  for (float& scale : matrix.scales) scale = f16_to_f32(f32_to_f16(scale));
+  for (int16_t& zero : matrix.zeros) {
+    zero = static_cast<int16_t>(static_cast<uint16_t>(zero) % (matrix.bits == 8 ? 256 : 16));
+  }
+  return matrix;
+}
+
+inline GroupedShape shape_of(const QuantizedMatrix& matrix, int64_t panel_rows, bool compact) {
+  return {matrix.bits, panel_rows, matrix.cols / 32, scale_groups(matrix), compact};
+}
+
 // [num_x, matrix.rows] by one kernel.
 inline std::vector<float> grouped_product(const QuantPanelKernel& kernel,
                                           const QuantizedMatrix& matrix,
-                                          const std::vector<float>& x, int64_t num_x) {
+                                          const std::vector<float>& x, int64_t num_x,
+                                          bool compact = false) {
   const int64_t groups = matrix.cols / 32;
   const int64_t panels = (matrix.rows + kernel.panel_rows - 1) / kernel.panel_rows;
   const auto& format = kernel.formats[static_cast<size_t>(grouped_format(matrix.bits))];
+  const GroupedShape shape = shape_of(matrix, kernel.panel_rows, compact);
   QuantPanelArgs args;
-  args.panel_bytes =
-      grouped_panel_bytes(matrix.bits, kernel.panel_rows, groups, scale_groups(matrix));
+  args.compact_scales = compact;
+  args.panel_bytes = grouped_panel_bytes(shape);
   std::vector<uint8_t> packed(static_cast<size_t>(args.panel_bytes * panels));
   for (int64_t p = 0; p < panels; ++p) {
-    pack_grouped_panel(matrix, p * kernel.panel_rows, kernel.panel_rows,
-                       packed.data() + p * args.panel_bytes);
+    EXPECT_TRUE(pack_grouped_panel(matrix, shape, p * kernel.panel_rows,
+                                   packed.data() + p * args.panel_bytes));
   }
   const auto tiles =
       quantized(generic::kQuantize, format.x_form, x, num_x, kernel.tile_rows_of(num_x),

@@ -14,7 +14,8 @@ struct GroupRange {
   int64_t first;
   int64_t count;
   int64_t all;           // groups of the row
-  int64_t scale_groups;  // as in QuantPanelArgs
+  int64_t scale_groups;  // this and the next as in QuantPanelArgs
+  bool compact_scales;
   bool one_x_scale;
 };
 
@@ -38,14 +39,15 @@ class PanelBlocks {
   using Codes = Fmt;
 
   PanelBlocks(const uint8_t* const* panels, const GroupRange& range)
-      : scale_groups_(Fmt::kGrouped ? range.scale_groups : 1) {
+      : scale_groups_(Fmt::kGrouped ? range.scale_groups : 1), compact_(range.compact_scales) {
     int64_t offset = range.first * Fmt::group_bytes(kRows);
     if constexpr (Fmt::kTwoLevel) offset += range.first / 8 * Fmt::super_bytes(kRows);
     if constexpr (Fmt::kGrouped) {
-      offset += (range.first + scale_groups_ - 1) / scale_groups_ * Fmt::header_bytes(kRows);
+      header_bytes_ = Fmt::header_bytes(kRows, compact_);
+      offset += (range.first + scale_groups_ - 1) / scale_groups_ * header_bytes_;
       // Where a scale goes on, its header lies before the groups that it has had.
       const int64_t under = range.first % scale_groups_;
-      const int64_t back = under * Fmt::group_bytes(kRows) + Fmt::header_bytes(kRows);
+      const int64_t back = under * Fmt::group_bytes(kRows) + header_bytes_;
       left_ = under == 0 ? 0 : scale_groups_ - under;
       for (int n = 0; n < NV; ++n) head_[n] = panels[n] + offset - (under == 0 ? 0 : back);
     }
@@ -80,7 +82,7 @@ class PanelBlocks {
 #pragma GCC unroll 4
           for (int n = 0; n < NV; ++n) {
             head_[n] = w_[n];
-            w_[n] += Fmt::header_bytes(kRows);
+            w_[n] += header_bytes_;
           }
           left_ = scale_groups_;
         }
@@ -107,7 +109,9 @@ class PanelBlocks {
                                                  : Fmt::kBits == 6                  ? 8
                                                                                     : 0);
   RUVLLM_INLINE F scale(int64_t i, int n, int half) const {
-    if constexpr (Fmt::kGrouped) return S::load_f32((const float*)heads_[i][n]);
+    if constexpr (Fmt::kGrouped) {
+      return compact_ ? S::load_f16(heads_[i][n]) : S::load_f32((const float*)heads_[i][n]);
+    }
     if constexpr (Fmt::kHalves) return S::mul(d_[n], S::load_i8(record(i, n) + half * kRows));
     if constexpr (Fmt::kTwoLevel) return S::mul(d_[n], S::load_u8(record(i, n)));
     return S::load_f16(record(i, n));
@@ -119,7 +123,7 @@ class PanelBlocks {
   }
   // Minus the zero points, in the lower half of a lane.
   RUVLLM_INLINE I minus_zero(int64_t i, int n) const {
-    return S::sub_16(S::zero(), S::load_i16(heads_[i][n] + 4 * kRows));
+    return S::sub_16(S::zero(), load_zeros<S, Fmt>(heads_[i][n], compact_));
   }
   RUVLLM_INLINE const uint8_t* high(int64_t i, int n) const { return record(i, n) + kHigh; }
   RUVLLM_INLINE const uint8_t* codes(int64_t i, int n) const { return record(i, n) + kCodes; }
@@ -132,6 +136,8 @@ class PanelBlocks {
   int64_t next_group_;
   // Grouped formats:
   int64_t scale_groups_;
+  bool compact_;
+  int64_t header_bytes_;
   int64_t left_ = 0;  // groups under the last header
   const uint8_t* head_[NV];
   const uint8_t* heads_[Fmt::kGrouped ? kXBlock : 1][NV];

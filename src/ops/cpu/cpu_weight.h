@@ -38,9 +38,10 @@ struct WeightPart {
   int64_t panel_bytes = 0;
   // Codes of a QuantizedMatrix only:
   int32_t bits = 0;
-  int64_t scale_groups = 0;  // groups of 32 columns under one scale
-  bool one_x_scale = false;  // QuantPanelArgs
-  int32_t transform = -1;    // of x before the product: index in CpuWeight::transforms(); -1: none
+  int64_t scale_groups = 0;     // groups of 32 columns under one scale
+  bool compact_scales = false;  // QuantPanelArgs
+  bool one_x_scale = false;     // QuantPanelArgs
+  int32_t transform = -1;  // of x before the product: index in CpuWeight::transforms(); -1: none
 
   const std::byte* row(int64_t i) const { return data + static_cast<uint64_t>(i) * row_bytes; }
   const uint8_t* panel(int64_t i) const {

@@ -355,6 +355,7 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
                                             sums.data,
                                             sums.x_stride,
                                             part->scale_groups,
+                                            part->compact_scales,
                                             part->one_x_scale};
       entry.product(&product);
       if (at_once) return;

@@ -1,5 +1,6 @@
 // make_weight: which form each source takes, and the copies that need making.
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "base/checked.h"
@@ -23,6 +24,10 @@ bool is_row_float(DType dtype) {
 bool is_aligned(const std::byte* data, DType dtype) {
   const auto size = static_cast<uintptr_t>(dtype_info(dtype).block_bytes);
   return reinterpret_cast<uintptr_t>(data) % size == 0;
+}
+
+kernels::GroupedShape grouped_shape(const WeightPart& part, int64_t cols) {
+  return {part.bits, part.panel_rows, cols / kQuantGroup, part.scale_groups, part.compact_scales};
 }
 
 // Rows of a quantized source: made when they are wanted where the source can, so that the whole
@@ -238,27 +243,45 @@ class WeightBuilder {
 
   Status pack_codes(SourceRows& rows, WeightPart& part) {
     const QuantizedMatrix& form = rows.form();
-    const int64_t groups = form.cols / kQuantGroup;
     part.form = PartForm::kQuantPanels;
     part.format = kernels::grouped_format(form.bits);
     part.bits = form.bits;
     part.scale_groups = kernels::scale_groups(form);
     part.one_x_scale = kernels::one_x_scale(form);
     part.panel_rows = code_panel_rows_;
-    part.panel_bytes =
-        kernels::grouped_panel_bytes(form.bits, code_panel_rows_, groups, part.scale_groups);
+    if (!form.transform.empty()) part.transform = add_transform(form.transform);
+    // Nearly all scales are f16 and zero points codes. Where they are not, the first panel says so;
+    // should it be another one, all is packed once more.
+    part.compact_scales = true;
+    std::vector<uint8_t> first(
+        static_cast<size_t>(kernels::grouped_panel_bytes(grouped_shape(part, form.cols))));
+    const auto [matrix, at] = rows.rows(0, std::min(code_panel_rows_, form.rows), 0);
+    if (matrix == nullptr) return rows.status();
+    std::atomic<bool> fits =
+        kernels::pack_grouped_panel(*matrix, grouped_shape(part, form.cols), at, first.data());
+    if (fits) RUVLLM_TRY(pack_panels(rows, true, part, fits));
+    if (fits) return {};
+    return pack_panels(rows, false, part, fits);
+  }
+
+  // fits: becomes false where a header does not fit the compact form, and the rest is left out.
+  Status pack_panels(SourceRows& rows, bool compact, WeightPart& part, std::atomic<bool>& fits) {
+    const QuantizedMatrix& form = rows.form();
+    part.compact_scales = compact;
+    const kernels::GroupedShape shape = grouped_shape(part, form.cols);
+    part.panel_bytes = kernels::grouped_panel_bytes(shape);
     part.row_bytes = static_cast<uint64_t>(part.panel_bytes / code_panel_rows_);
     RUVLLM_ASSIGN(std::byte* const to, own(static_cast<uint64_t>(num_panels(part)),
                                            static_cast<uint64_t>(part.panel_bytes)));
     part.data = to;
-    if (!form.transform.empty()) part.transform = add_transform(form.transform);
     pool_.parallel_for(num_panels(part), [&](int64_t p, int worker) {
+      if (compact && !fits.load(std::memory_order_relaxed)) return;
       const int64_t first = p * code_panel_rows_;
       const auto [matrix, at] =
           rows.rows(first, std::min(code_panel_rows_, form.rows - first), worker);
       if (matrix == nullptr) return;
-      kernels::pack_grouped_panel(*matrix, at, code_panel_rows_,
-                                  reinterpret_cast<uint8_t*>(to) + p * part.panel_bytes);
+      auto* const panel = reinterpret_cast<uint8_t*>(to) + p * part.panel_bytes;
+      if (!kernels::pack_grouped_panel(*matrix, shape, at, panel)) fits = false;
     });
     return rows.status();
   }
@@ -330,14 +353,12 @@ namespace {
 // A row of panels back to codes, and those to f32 of the original inputs.
 void unpack_codes(const CpuWeight& weight, const WeightPart& part, int64_t row, float* out) {
   const uint8_t* const panel = part.panel(row / part.panel_rows);
-  const int64_t groups = weight.cols() / kQuantGroup;
+  const kernels::GroupedShape shape = grouped_shape(part, weight.cols());
   if (part.transform < 0) {
-    kernels::dequantize_grouped_row(part.bits, panel, row % part.panel_rows, part.panel_rows,
-                                    groups, part.scale_groups, out);
+    kernels::dequantize_grouped_row(shape, panel, row % part.panel_rows, out);
     return;
   }
-  QuantizedMatrix one = kernels::unpack_grouped_row(part.bits, panel, row % part.panel_rows,
-                                                    part.panel_rows, groups, part.scale_groups);
+  QuantizedMatrix one = kernels::unpack_grouped_row(shape, panel, row % part.panel_rows);
   one.transform = weight.transforms()[static_cast<size_t>(part.transform)];
   dequantize_row(one, 0, out);
 }
