@@ -31,7 +31,8 @@ Result<SessionRun> run_sessions(LlmBackend& backend, SpeedRunner& runner,
                                 std::span<const TokenIds> prompts, int64_t tokens);
 
 // Tokens per second of all sessions while all of them decode: from the last one's first token to
-// the first one's last. Session i is computed with adapters[i % size]; none: with what is the
+// the first one's last; where this thread read too late to tell, the sum of the engine's own rates
+// of each. Session i is computed with adapters[i % size]; none: with what is the
 // default. `runner`: the backend's. Failure also where they never decode all at a time: prompts
 // that take more steps than there are `tokens`.
 Result<double> decode_rate(LlmBackend& backend, SpeedRunner& runner,

@@ -205,8 +205,8 @@ struct PanelTile {
   // Whether parts stay in registers beside dots, weights, x and a product.
   static constexpr bool kKeepsParts = 2 * kAtOnce * NV + NV + 2 <= S::kRegisters;
   // And, where panels stream, those of all rows, which meet a group while it is at hand then.
-  static constexpr bool kAllParts = MX > kAtOnce&& NV == Form::streams(MX) &&
-                                    (MX + kAtOnce) * NV + NV + 2 <= S::kRegisters;
+  static constexpr bool kAllParts =
+      (MX > kAtOnce) && NV == Form::streams(MX) && (MX + kAtOnce) * NV + NV + 2 <= S::kRegisters;
   template <class W>
   using Dot = GroupDot<S, typename W::Codes, MX, NV, kAtOnce>;
 
@@ -223,6 +223,9 @@ struct PanelTile {
     }
   }
 
+  // Of a block that was made ready: nothing.
+  static RUVLLM_INLINE void fetch_ahead(const ExpandedBlock<S, Fmt, NV>&, int64_t) {}
+
   // part[t][n] = fma(float(dot), scale, part), of kAtOnce rows.
   static RUVLLM_INLINE void add_scaled(const I (&dot)[kAtOnce][NV], const F (&scale)[NV],
                                        F (&part)[kAtOnce][NV]) {
@@ -232,9 +235,6 @@ struct PanelTile {
       for (int n = 0; n < NV; ++n) part[t][n] = S::fma(S::to_f32(dot[t][n]), scale[n], part[t][n]);
     }
   }
-
-  // Of a block that was made ready: nothing.
-  static RUVLLM_INLINE void fetch_ahead(const ExpandedBlock<S, Fmt, NV>&, int64_t) {}
 
   // What comes meanwhile, with each group of each tile.
   template <class W>
