@@ -1,6 +1,8 @@
 // make_weight of sources that make their rows one by one, against the same matrices read at once.
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include <utility>
 #include <vector>
 
@@ -112,6 +114,39 @@ TEST(CpuWeight, RowsMadeOneByOneGiveTheSame) {
       }
     }
   }
+}
+
+// The first panel's scales are f16 and its zero points codes, and a later row's are not: its
+// numbers are what counts.
+TEST(CpuWeight, OneOddScaleIsKept) {
+  int tried = 0;
+  std::vector<QuantizedMatrix> all = some_matrices();
+  for (QuantizedMatrix& matrix : all) {
+    if (matrix.kind != CodeKind::kInteger || matrix.rows <= 16) continue;
+    for (float& scale : matrix.scales) scale = 0.25f;
+    for (int16_t& zero : matrix.zeros) zero = 1;
+    matrix.scales.back() = 1e6f;  // beyond f16
+    ++tried;
+    CpuOps ops(2, kernels::IsaLevel::kGeneric);
+    const ByRow by_row(matrix, matrix.rows);
+    const WeightSource source = by_row.source();
+    const auto made = ops.make_weight({&source, 1}, {.compute = ComputeType::kAuto});
+    ASSERT_TRUE(made.has_value()) << made.error().message;
+    const test::FixedSource fixed(matrix);
+    const WeightSource other = fixed.source();
+    const auto exact = ops.make_weight({&other, 1}, {.compute = ComputeType::kAuto});
+    std::vector<float> want(static_cast<size_t>(kCols)), got(want);
+    for (int64_t n = 0; n < matrix.rows; ++n) {
+      dequantize_row(matrix, n, want.data());
+      dequantize_weight_row(**made, n, got.data());
+      for (size_t k = 0; k < want.size(); ++k) {
+        ASSERT_NEAR(got[k], want[k], 1e-2f * (1.0f + std::abs(want[k])))
+            << n;  // bf16 where groups are odd
+      }
+    }
+    EXPECT_EQ(multiply(ops, **made, 3), multiply(ops, **exact, 3));
+  }
+  EXPECT_GT(tried, 0);
 }
 
 TEST(CpuWeight, RowsThatCannotBeMadeAreAnError) {
