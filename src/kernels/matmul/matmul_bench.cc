@@ -64,30 +64,33 @@ struct Panels {
   QuantFormat format;
   int64_t panel_bytes;
   int64_t scale_groups = 0;
+  bool one_x_scale = false;
 };
 
 void quant(benchmark::State& state, const QuantPanelKernel* kernel, Panels shape, int64_t num_x,
            int64_t bytes) {
   const int64_t groups = kCols / kQuantGroup;
   const int64_t panels = bytes / shape.panel_bytes;
-  // Any codes; scales that are neither huge nor subnormal.
-  std::vector<uint8_t> storage(static_cast<size_t>(panels * shape.panel_bytes + 64), 0x1c);
+  // Any codes; scales that are neither huge nor subnormal, zero points in the middle.
+  std::vector<uint8_t> storage(static_cast<size_t>(panels * shape.panel_bytes + 64), 0x88);
   const uint8_t* const w = storage.data() + (64 - reinterpret_cast<uintptr_t>(storage.data()) % 64);
-  // Either form fits, and every word is a moderate scale (small ones would be slow).
-  const std::vector<uint32_t> x(static_cast<size_t>((num_x + 8) * groups * kInt16Words),
-                                0x3c003c00);
+  // Every form fits, and every word is a moderate scale (small ones would be slow).
+  const std::vector<uint32_t> words(static_cast<size_t>((num_x + 16) * groups * kInt16Words + 16),
+                                    0x3c003c00);
+  const uint32_t* const x =
+      words.data() + (64 - reinterpret_cast<uintptr_t>(words.data()) % 64) / sizeof(uint32_t);
   std::vector<float> sums(static_cast<size_t>(num_x * panels * kernel->panel_rows));
   const QuantPanelArgs args{w,
                             panels,
                             shape.panel_bytes,
                             groups,
-                            x.data(),
+                            x,
                             num_x,
                             sums.data(),
                             panels * kernel->panel_rows,
                             shape.scale_groups,
                             true,
-                            false};
+                            shape.one_x_scale};
   const auto product = kernel->formats[static_cast<size_t>(shape.format)].product;
   for (auto _ : state) product(&args);
   state.SetBytesProcessed(state.iterations() * panels * shape.panel_bytes);
@@ -119,6 +122,9 @@ bool register_all() {
     const auto add_quant = [&](const std::string& name, const Panels& panels) {
       add(level, "stream_" + name, quant, kernel, panels, int64_t{1}, kStreamBytes);
       add(level, "tile_" + name, quant, kernel, panels, int64_t{64}, int64_t{256} << 10);
+      if (kernel->repacks_more) {
+        add(level, "tiles_" + name, quant, kernel, panels, int64_t{512}, int64_t{512} << 10);
+      }
     };
     const int64_t rows = kernel->panel_rows;
     for (const DType dtype : {DType::kQ8_0, DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
@@ -127,6 +133,8 @@ bool register_all() {
       add_quant(std::string(dtype_info(dtype).name),
                 {quant_format(layout), quant_panel_bytes(layout, rows, kGroups)});
     }
+    add_quant("I8_row", {grouped_format(8), grouped_panel_bytes({8, rows, kGroups, kGroups, true}),
+                         kGroups, true});
     for (const int32_t bits : {8, 4, 3, 2}) {
       for (const int64_t scale_groups : {1, 2, 4}) {
         add_quant("I" + std::to_string(bits) + "_g" + std::to_string(32 * scale_groups),

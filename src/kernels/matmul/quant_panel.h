@@ -31,6 +31,7 @@
 // QuantPanelArgs::one_x_scale: all columns are one block, and one dot.
 #pragma once
 
+#include "kernels/matmul/x_tile.h"
 #include "kernels/quantize/quantize_rows.h"
 
 namespace ruvllm::kernels {
@@ -53,8 +54,8 @@ enum class QuantFormat : uint8_t {
 enum { kNumQuantFormats = 12 };
 
 // Rows of x stand in tiles of quantize_rows.h, one after the other: as many as possible of
-// QuantPanelKernel::tile_rows_of(num_x), then one of next_tile_rows() of what is left, filled up
-// with zeros.
+// QuantPanelKernel::tile_rows, then one of next_tile_rows() of what is left, filled up with zeros.
+// Or, where QuantPanelKernel::repacks(num_x), in repacked tiles (x_tile.h).
 struct QuantPanelArgs {
   const uint8_t* panels;
   int64_t num_panels;
@@ -76,21 +77,16 @@ typedef void (*QuantPanelProduct)(const QuantPanelArgs*);
 struct QuantPanelKernel {
   int32_t panel_rows;  // R
   int32_t tile_rows;   // the largest tile of x: products of so many rows read the weights once
-  int32_t tile_rows_of_more;  // the largest tile of products with more rows
+  bool repacks_more;   // whether products with more rows want x in repacked tiles
 
-  int64_t tile_rows_of(int64_t num_x) const {
-    return num_x <= tile_rows ? tile_rows : tile_rows_of_more;
-  }
+  bool repacks(int64_t num_x) const { return repacks_more && num_x > tile_rows; }
   struct {
     ActivationForm x_form;
     QuantPanelProduct product;
   } formats[kNumQuantFormats];
 };
 
-enum {
-  kXBlock = 4,                // groups of x under one scale
-  kMostExactColumns = 65536,  // whose sums of products of two bytes fit 32 bits
-};
+enum { kMostExactColumns = 65536 };  // whose sums of products of two bytes fit 32 bits
 
 namespace {
 // Groups of a grouped format whose products are summed as integers: those that a scale over

@@ -1,6 +1,5 @@
 // What the tile kernels of quant_panel_amx_impl.h multiply: a chunk of a panel with its codes as
-// signed bytes and its scales as f32 (one form for all formats), made once for many rows of x, and
-// the same columns of 16 rows of x side by side.
+// signed bytes and its scales as f32 (one form for all formats), made once for many rows of x.
 #pragma once
 
 #include "kernels/matmul/quant_panel.h"
@@ -12,43 +11,7 @@ namespace ruvllm::kernels {
 namespace {
 
 enum {
-  kTileSide = 16,     // rows of x and of w in a product of tiles
-  kChunkGroups = 16,  // 10 KB of w and 10 KB of x a tile: together in L1
-};
-
-// `valid` rows of x of a chunk; the others are zeros, scales too.
-struct alignas(64) TileOfX {
-  struct Group {
-    int8_t codes[kTileSide][32];
-    float scale[kTileSide];
-    // The sum of the codes: for formats with a minimum; for those that count zero points apart.
-    float total[kTileSide];
-    int32_t sum[kTileSide];
-  };
-  Group groups[kChunkGroups];
-
-  // x: the records of the first row at the first group of the chunk; row_words: between the rows.
-  void fill(const uint32_t* x, int64_t row_words, int64_t valid, int64_t count) {
-    for (int64_t t = 0; t < valid; ++t) {
-      const uint32_t* record = x + t * row_words;
-      for (int64_t g = 0; g < count; ++g, record += kInt8Words) {
-        Group& to = groups[g];
-        __builtin_memcpy(to.codes[t], record, 32);
-        __builtin_memcpy(&to.scale[t], record + 8, 4);
-        __builtin_memcpy(&to.sum[t], record + 9, 4);
-        to.total[t] = (float)to.sum[t];
-      }
-    }
-    if (valid == kTileSide) return;
-    for (int64_t g = 0; g < count; ++g) {
-      Group& to = groups[g];
-      for (int64_t t = valid; t < kTileSide; ++t) {
-        __builtin_memset(to.codes[t], 0, 32);
-        to.scale[t] = to.total[t] = 0.0f;
-        to.sum[t] = 0;
-      }
-    }
-  }
+  kChunkGroups = 16,  // 10 KB of w and 8 KB of x a tile: together in L1
 };
 
 // The scale and zero points of 16 rows of w in grouped formats.

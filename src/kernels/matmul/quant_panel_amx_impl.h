@@ -18,6 +18,7 @@
 
 #include "kernels/matmul/quant_panel.h"
 #include "kernels/matmul/quant_panel_amx_blocks.h"
+#include "kernels/matmul/quant_panel_amx_exact.h"
 #include "kernels/matmul/quant_panel_amx_wide.h"
 #include "kernels/matmul/quant_panel_formats.h"
 #include "kernels/matmul/quant_panel_impl.h"
@@ -53,7 +54,8 @@ struct alignas(64) Dots {
 
 // A tile of x and a chunk of a panel.
 struct TilePair {
-  const TileOfX& x;
+  const int8_t* x;       // of the chunk, in pairs of groups
+  const HeadOfX* heads;  // of its blocks
   const ExpandedPanel& w;
   Dots& dots;
   Fetcher& fetcher;
@@ -72,8 +74,9 @@ struct TileProduct {
     pair.fetcher.step();
     const int64_t half = u % kParts;
     tiles.template zero<kP>();
-    tiles.template load<2 + kP>(&pair.x.groups[u / kParts].codes[0][half * kBytes], 32);
-    tiles.template load<4 + kP>(pair.w.groups[u / kParts].codes[half * 4], 64);
+    const int64_t g = u / kParts;
+    tiles.template load<2 + kP>(pair.x + g / 2 * (kTileSide * 64) + g % 2 * 32 + half * kBytes, 64);
+    tiles.template load<4 + kP>(pair.w.groups[g].codes[half * 4], 64);
     tiles.template dot_ss<kP, 2 + kP, 4 + kP>();
     tiles.template store<kP>(pair.dots.of[kP], 64);
   }
@@ -81,7 +84,8 @@ struct TileProduct {
   // Adds its dots, scaled, to the parts of MX rows.
   template <int kP, int MX>
   static RUVLLM_INLINE void finish(const TilePair& pair, int64_t u, F (&part)[MX]) {
-    const TileOfX::Group& x = pair.x.groups[u / kParts];
+    const HeadOfX& x = pair.heads[u / kParts / kXBlock];
+    const int64_t g = u / kParts % kXBlock;  // of the block
     const ExpandedPanel::Group& w = pair.w.groups[u / kParts];
     const int32_t(*const dots)[kTileSide] = pair.dots.of[kP];
     const F scale = S::load_f32(w.scale[u % kParts]);
@@ -93,11 +97,11 @@ struct TileProduct {
     for (int t = 0; t < MX; ++t) {
       I dot = S::load((const uint8_t*)dots[t]);
       if constexpr (Scaling::kCount) {
-        dot = S::sub_32(dot, S::dot_pairs_16(zero, S::broadcast_4(&x.sum[t])));
+        dot = S::sub_32(dot, S::dot_pairs_16(zero, S::broadcast_4(&x.sum[g][t])));
       }
       part[t] = S::fma(S::to_f32(dot), scale, part[t]);
       if constexpr (Scaling::kMinimum) {
-        part[t] = S::fma(minimum, S::broadcast_f32(&x.total[t]), part[t]);
+        part[t] = S::fma(minimum, S::broadcast_f32(&x.total[g][t]), part[t]);
       }
     }
   }
@@ -133,7 +137,7 @@ void add_chunk(T& tiles, const TilePair& pair, const TileSums& to) {
     }
     if ((u + 2) % kBlock != 0 && u + 2 < end) continue;
     // A block of x ends.
-    const TileOfX::Group& x = pair.x.groups[u / Scaling::kParts];
+    const HeadOfX& x = pair.heads[u / kBlock];
     const bool fresh = to.first == 0 && u < kBlock;
 #pragma GCC unroll 16
     for (int t = 0; t < MX; ++t) {
@@ -157,13 +161,13 @@ void add_chunk_of_rows(T& tiles, const TilePair& pair, const TileSums& to) {
 // Scaling: of the formats that share it, without the count of zero points.
 template <class T, class S, class Scaling>
 struct AmxBlock {
-  static constexpr int kMostTiles = 8;  // of x, side by side: 90 KB
+  static constexpr int kMostTiles = 32;  // of x, whose columns of a chunk stay in the second level
   static constexpr int64_t kSide = kTileSide;
 
   const QuantPanelArgs* args;
   Expand<ExpandedPanel> expand;
   T tiles;
-  TileOfX x[kMostTiles];
+  RepackedX x;
   ExpandedPanel w;
   Dots dots;
 
@@ -179,7 +183,9 @@ struct AmxBlock {
       const int64_t row = t + i * kSide;
       sums.out = args->sums + row * args->sums_stride + p * kSide;
       sums.rows = rows_of_tile(row);
-      const TilePair pair{x[i], w, dots, fetcher};
+      const int64_t tile = row / kSide;
+      const TilePair pair{x.codes(tile, sums.first / 2), &x.head(tile, sums.first / kXBlock), w,
+                          dots, fetcher};
       if constexpr (!Scaling::kHalves && !Scaling::kMinimum) {
         if (!w.zeros_done) {
           add_chunk_of_rows<T, S, ScalingOf<false, false, true>>(tiles, pair, sums);
@@ -194,16 +200,10 @@ struct AmxBlock {
   void panels(int64_t t) {
     const int64_t left = (args->num_x - t + kSide - 1) / kSide;
     const int64_t num_tiles = left < kMostTiles ? left : kMostTiles;
-    const int64_t row_words = args->groups * kInt8Words;
     int64_t offset = 0;  // of the chunk in each panel
     for (int64_t first = 0; first < args->groups; first += kChunkGroups) {
       const int64_t rest = args->groups - first;
       const int64_t count = kChunkGroups < rest ? int64_t{kChunkGroups} : rest;
-      for (int64_t i = 0; i < num_tiles; ++i) {
-        const int64_t row = t + i * kSide;
-        x[i].fill(args->x + row * row_words + first * kInt8Words, row_words, rows_of_tile(row),
-                  count);
-      }
       const TileSums sums{nullptr, args->sums_stride, 0, first, count};
       int64_t bytes = 0;
       for (int64_t n = 0; n < args->num_panels; ++n) {
@@ -221,6 +221,7 @@ struct AmxBlock {
   void run() {
     const TileConfig shapes = tile_shapes(Scaling::kHalves);
     tiles.configure(shapes);
+    x = {args->x, args->groups};
     for (int64_t t = 0; t < args->num_x; t += kMostTiles * kSide) panels(t);
     tiles.release();
   }
@@ -257,11 +258,21 @@ void wide_product(const QuantPanelArgs* args, Expand<WidePanel> expand) {
   block.run();
 }
 
+template <class T, class S>
+void exact_product(const QuantPanelArgs* args) {
+  AmxExactBlock<T, S> block;
+  block.args = args;
+  block.run();
+}
+
 template <class T, class S, class Fmt>
 void amx_product(const QuantPanelArgs* args) {
   if (args->num_x <= S::kTileX) return stream_rows<S, Fmt>(args);
   if constexpr (Fmt::kGrouped) {
-    if (args->one_x_scale || unit_groups(args->scale_groups, args->groups) > 1) {
+    if constexpr (Fmt::kBits == 8) {
+      if (args->one_x_scale) return exact_product<T, S>(args);
+    }
+    if (unit_groups(args->scale_groups, args->groups) > 1) {
       return wide_product<T, S>(args, expand_panel<S, Fmt, WidePanel>);
     }
   }
@@ -269,13 +280,13 @@ void amx_product(const QuantPanelArgs* args) {
   tile_product<T, S, Scaling>(args, expand_panel<S, Fmt, ExpandedPanel>);
 }
 
-// More rows of x stand one by one: tiles of any number of rows are made of them here.
+// More rows of x stand in repacked tiles.
 template <class T, class S>
 constexpr QuantPanelKernel make_quant_panel_amx() {
   constexpr ActivationForm kForm = ActivationForm::kInt8;
   return {S::kRows,
           S::kTileX,
-          1,
+          true,
           {{kForm, amx_product<T, S, Q8_0>},
            {kForm, amx_product<T, S, Q4_0>},
            {kForm, amx_product<T, S, Q4_1>},

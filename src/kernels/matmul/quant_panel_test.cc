@@ -251,8 +251,7 @@ std::vector<float> product(const QuantPanelKernel& kernel, DType dtype,
                            const std::vector<float>& x, int64_t num_x, int64_t cols) {
   const Packed packed(dtype, rows, num_rows, cols, kernel.panel_rows);
   const auto& format = kernel.formats[static_cast<size_t>(quant_format(packed.layout))];
-  const auto tiles =
-      quantized(generic::kQuantize, format.x_form, x, num_x, kernel.tile_rows_of(num_x));
+  const auto tiles = quantized_for(kernel, format.x_form, x, num_x);
   const int64_t stride = packed.num_panels * kernel.panel_rows;
   std::vector<float> sums(static_cast<size_t>(num_x * stride), 77.0f);
   QuantPanelArgs args{};

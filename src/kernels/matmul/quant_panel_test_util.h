@@ -54,6 +54,25 @@ inline std::vector<uint32_t> quantized(const QuantizeKernel& kernel, ActivationF
   return out;
 }
 
+// The same as the kernel wants them for a product with num_x rows.
+inline std::vector<uint32_t> quantized_for(const QuantPanelKernel& kernel, ActivationForm form,
+                                           const std::vector<float>& x, int64_t num_x,
+                                           int64_t block = kXBlock) {
+  if (!kernel.repacks(num_x)) {
+    return quantized(generic::kQuantize, form, x, num_x, kernel.tile_rows, block);
+  }
+  const auto records = quantized(generic::kQuantize, form, x, num_x, 1, block);
+  const int64_t groups = static_cast<int64_t>(x.size()) / num_x / 32;
+  std::vector<uint32_t> out;
+  for (int64_t t = 0; t < num_x; t += kTileSide) {
+    const size_t begin = out.size();
+    out.resize(begin + static_cast<size_t>(x_tile_words(groups)), 0xa5a5a5a5);
+    repack_x_tile(records.data() + t * groups * kInt8Words, std::min<int64_t>(kTileSide, num_x - t),
+                  groups, out.data() + begin);
+  }
+  return out;
+}
+
 struct ZeroPoints {
   int64_t begin;
   int64_t end;
@@ -102,9 +121,8 @@ inline std::vector<float> grouped_product(const QuantPanelKernel& kernel,
     EXPECT_TRUE(pack_grouped_panel(matrix, shape, p * kernel.panel_rows,
                                    packed.data() + p * args.panel_bytes));
   }
-  const auto tiles =
-      quantized(generic::kQuantize, format.x_form, x, num_x, kernel.tile_rows_of(num_x),
-                one_x_scale(matrix) ? groups : int64_t{kXBlock});
+  const auto tiles = quantized_for(kernel, format.x_form, x, num_x,
+                                   one_x_scale(matrix) ? groups : int64_t{kXBlock});
   std::vector<float> sums(static_cast<size_t>(num_x * panels * kernel.panel_rows), 77.0f);
   args.panels = packed.data();
   args.num_panels = panels;

@@ -261,26 +261,32 @@ const uint32_t* CpuOps::quantize_x(const CpuWeight& weight, const WeightPart& pa
   const int64_t block = part.one_x_scale ? groups : int64_t{kernels::kXBlock};
   const int64_t row_words = groups * (wide ? kernels::kInt16Words : kernels::kInt8Words);
   const auto quantize = wide ? matmul_->quantize.to_int16 : matmul_->quantize.to_int8;
-  const int64_t largest = matmul_->quant_panel.tile_rows_of(count);
+  const bool repacks = matmul_->quant_panel.repacks(count);
+  const int64_t largest = repacks ? int64_t{kernels::kTileSide} : matmul_->quant_panel.tile_rows;
+  const int64_t tile_words = repacks ? kernels::x_tile_words(groups) : largest * row_words;
   MatmulState::QuantizedX& buffers = matmul_->quantized_x[static_cast<size_t>(transform + 1)];
+  const int64_t num_tiles = (count + largest - 1) / largest;
   uint32_t* const words =
-      buffers.words[matmul_->x_form_of(part)].get<uint32_t>((count + largest) * row_words);
-  pool_.parallel_for((count + largest - 1) / largest, [&](int64_t tile, int worker) {
+      buffers.words[matmul_->x_form_of(part)].get<uint32_t>(num_tiles * tile_words);
+  pool_.parallel_for(num_tiles, [&](int64_t tile, int worker_index) {
+    MatmulState::Worker& worker = matmul_->workers[static_cast<size_t>(worker_index)];
     const int64_t t = tile * largest;
-    const int64_t rows = kernels::next_tile_rows(count - t, largest);
-    uint32_t* const begin = words + t * row_words;
-    if (count - t < rows) std::memset(begin, 0, static_cast<size_t>(rows * row_words) * 4);
-    for (int64_t i = 0; i < std::min(rows, count - t); ++i) {
+    const int64_t given = std::min(largest, count - t);
+    const int64_t rows = repacks ? 1 : kernels::next_tile_rows(count - t, largest);
+    uint32_t* const begin = words + tile * tile_words;
+    uint32_t* const records = repacks ? worker.records.get<uint32_t>(given * row_words) : begin;
+    if (given < rows) std::memset(begin, 0, static_cast<size_t>(rows * row_words) * 4);
+    for (int64_t i = 0; i < given; ++i) {
       const float* row = x.row(first + t + i);
       if (transform >= 0) {
-        auto& scratch = matmul_->workers[static_cast<size_t>(worker)].transformed;
-        float* const transformed = scratch.get<float>(x.cols);
+        float* const transformed = worker.transformed.get<float>(x.cols);
         apply_transform(weight.transforms()[static_cast<size_t>(transform)], row, transformed,
                         x.cols);
         row = transformed;
       }
-      quantize(row, groups, block, rows, begin + i);
+      quantize(row, groups, block, rows, records + i * (repacks ? row_words : 1));
     }
+    if (repacks) kernels::repack_x_tile(records, given, groups, begin);
   });
   return words;
 }
@@ -388,13 +394,18 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
   const int64_t rows = std::min(kMaxRowsAtOnce, limits.max_rows);
   const int64_t groups = (limits.max_columns + kQuantGroup - 1) / kQuantGroup;
   matmul_->packed_x.get<float>(rows * round_up(limits.max_columns, kernel.lanes));
-  const int64_t padded = rows + matmul_->quant_panel.tile_rows;
+  const bool repacks = matmul_->quant_panel.repacks(rows);
   for (MatmulState::QuantizedX& buffers : matmul_->quantized_x) {
     for (size_t form = 0; form < MatmulState::kXForms; ++form) {
       if (!matmul_->x_forms[form]) continue;
       const bool wide = form >= MatmulState::x_form(kernels::ActivationForm::kInt16, false);
-      buffers.words[form].get<uint32_t>(padded * groups *
-                                        (wide ? kernels::kInt16Words : kernels::kInt8Words));
+      const int64_t row_words = groups * (wide ? kernels::kInt16Words : kernels::kInt8Words);
+      int64_t words = (rows + matmul_->quant_panel.tile_rows) * row_words;
+      if (repacks) {
+        words = std::max(words, (rows + kernels::kTileSide - 1) / kernels::kTileSide *
+                                    kernels::x_tile_words(groups));
+      }
+      buffers.words[form].get<uint32_t>(words);
     }
   }
   const int64_t panel_rows = matmul_->quant_panel.panel_rows;
@@ -412,6 +423,7 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
   for (MatmulState::Worker& worker : matmul_->workers) {
     worker.sums.get<float>(sums);
     worker.transformed.get<float>(limits.max_columns);
+    if (repacks) worker.records.get<uint32_t>(kernels::kTileSide * groups * kernels::kInt8Words);
     worker.panel.get<float>(kFloatPanelsPerTask.most * kernel.tile_w * kFloatBlock);
     worker.decoded.get<float>(std::max<int64_t>(limits.max_columns, kernel.tile_w * kFloatBlock));
   }

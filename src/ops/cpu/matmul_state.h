@@ -17,7 +17,7 @@ namespace ruvllm {
 
 // Rows of x that are packed and multiplied at a time: their packed form stays in the last-level
 // cache while the weights pass by.
-inline constexpr int64_t kMaxRowsAtOnce = 256;
+inline constexpr int64_t kMaxRowsAtOnce = 512;
 
 struct CpuOps::MatmulState {
   // bf16: the kernel of bf16 weights in fast mode; null: that of `isa`, if it has one.
@@ -39,6 +39,7 @@ struct CpuOps::MatmulState {
 
   struct Worker {
     ScratchBuffer transformed;  // a row of x
+    ScratchBuffer records;      // of a tile of quantized x before it is repacked
     ScratchBuffer panel;        // widened rows of w
     ScratchBuffer decoded;      // dequantized rows of w
     ScratchBuffer sums;         // products before the epilogue, [rows of w][rows of x]
