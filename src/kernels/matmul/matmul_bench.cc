@@ -122,8 +122,8 @@ bool register_all() {
     const auto add_quant = [&](const std::string& name, const Panels& panels) {
       add(level, "stream_" + name, quant, kernel, panels, int64_t{1}, kStreamBytes);
       add(level, "tile_" + name, quant, kernel, panels, int64_t{64}, int64_t{256} << 10);
-      if (kernel->repacks_more) {
-        add(level, "tiles_" + name, quant, kernel, panels, int64_t{512}, int64_t{512} << 10);
+      if (kernel->quantize_tile != nullptr) {
+        add(level, "tiles_" + name, quant, kernel, panels, int64_t{512}, int64_t{528} << 10);
       }
     };
     const int64_t rows = kernel->panel_rows;

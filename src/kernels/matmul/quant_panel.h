@@ -31,8 +31,8 @@
 // QuantPanelArgs::one_x_scale: all columns are one block, and one dot.
 #pragma once
 
-#include "kernels/matmul/x_tile.h"
 #include "kernels/quantize/quantize_rows.h"
+#include "kernels/quantize/quantize_tile.h"
 
 namespace ruvllm::kernels {
 
@@ -55,7 +55,7 @@ enum { kNumQuantFormats = 12 };
 
 // Rows of x stand in tiles of quantize_rows.h, one after the other: as many as possible of
 // QuantPanelKernel::tile_rows, then one of next_tile_rows() of what is left, filled up with zeros.
-// Or, where QuantPanelKernel::repacks(num_x), in repacked tiles (x_tile.h).
+// Or, where QuantPanelKernel::takes_tiles(num_x), in the tiles of quantize_tile.h.
 struct QuantPanelArgs {
   const uint8_t* panels;
   int64_t num_panels;
@@ -77,9 +77,10 @@ typedef void (*QuantPanelProduct)(const QuantPanelArgs*);
 struct QuantPanelKernel {
   int32_t panel_rows;  // R
   int32_t tile_rows;   // the largest tile of x: products of so many rows read the weights once
-  bool repacks_more;   // whether products with more rows want x in repacked tiles
+  // Of x for products with more rows; null: they take the same form.
+  QuantizeTile quantize_tile;
 
-  bool repacks(int64_t num_x) const { return repacks_more && num_x > tile_rows; }
+  bool takes_tiles(int64_t num_x) const { return quantize_tile != nullptr && num_x > tile_rows; }
   struct {
     ActivationForm x_form;
     QuantPanelProduct product;

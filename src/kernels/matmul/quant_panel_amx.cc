@@ -15,6 +15,12 @@ namespace {
 
 }  // namespace
 
-const QuantPanelKernel kQuantPanel = make_quant_panel_amx<AmxTiles, Simd>();
+// A constant of another file is no constant expression.
+void quantize_tile(const float* const* rows, int64_t num_rows, int64_t groups, int64_t block,
+                   uint32_t* tile) {
+  avx512::kQuantizeTile(rows, num_rows, groups, block, tile);
+}
+
+const QuantPanelKernel kQuantPanel = make_quant_panel_amx<AmxTiles, Simd>(quantize_tile);
 
 }  // namespace ruvllm::kernels::amx

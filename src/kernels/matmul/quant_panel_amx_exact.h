@@ -30,7 +30,7 @@ struct AmxExactBlock {
   typedef int32_t Dots[kSide][kSide];
 
   const QuantPanelArgs* args;
-  RepackedX x;
+  TiledX x;
   T tiles;
   Fetcher fetchers[2];                                // of the panels that come next
   alignas(64) uint8_t w[2][kExactPairs][kPairBytes];  // signed codes of two panels

@@ -167,7 +167,7 @@ struct AmxBlock {
   const QuantPanelArgs* args;
   Expand<ExpandedPanel> expand;
   T tiles;
-  RepackedX x;
+  TiledX x;
   ExpandedPanel w;
   Dots dots;
 
@@ -280,13 +280,12 @@ void amx_product(const QuantPanelArgs* args) {
   tile_product<T, S, Scaling>(args, expand_panel<S, Fmt, ExpandedPanel>);
 }
 
-// More rows of x stand in repacked tiles.
 template <class T, class S>
-constexpr QuantPanelKernel make_quant_panel_amx() {
+constexpr QuantPanelKernel make_quant_panel_amx(QuantizeTile quantize_tile) {
   constexpr ActivationForm kForm = ActivationForm::kInt8;
   return {S::kRows,
           S::kTileX,
-          true,
+          quantize_tile,
           {{kForm, amx_product<T, S, Q8_0>},
            {kForm, amx_product<T, S, Q4_0>},
            {kForm, amx_product<T, S, Q4_1>},

@@ -8,7 +8,8 @@
 
 namespace ruvllm::kernels {
 
-const QuantPanelKernel kAmxModel = make_quant_panel_amx<ModelTiles, model::Simd>();
+const QuantPanelKernel kAmxModel =
+    make_quant_panel_amx<ModelTiles, model::Simd>(generic::kQuantizeTile);
 
 namespace {
 

@@ -95,7 +95,7 @@ struct AmxWideBlock {
   Expand<WidePanel> expand;
   int64_t unit;
   T tiles;
-  RepackedX x;
+  TiledX x;
   WidePanel w[2];
   Fetcher fetchers[2];  // of the panels that come next
   // Tiles of dots of the unit under way and the one before: [x][w].
@@ -145,7 +145,7 @@ struct AmxWideBlock {
   // The columns of a chunk in its two tiles of x, or of one.
   struct CodesOfX {
     const int8_t* of[2];
-    CodesOfX(const RepackedX& x, const Chunk& chunk, int num_tiles)
+    CodesOfX(const TiledX& x, const Chunk& chunk, int num_tiles)
         : of{x.codes(chunk.first_tile + chunk.i, chunk.first / 2),
              x.codes(chunk.first_tile + chunk.i + num_tiles - 1, chunk.first / 2)} {}
   };

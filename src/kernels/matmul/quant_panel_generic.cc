@@ -157,7 +157,7 @@ void panel_product(const QuantPanelArgs* args) {
 
 const QuantPanelKernel kQuantPanel = {kRows,
                                       1,
-                                      false,
+                                      nullptr,
                                       {{ActivationForm::kInt8, panel_product<Q8_0>},
                                        {ActivationForm::kInt8, panel_product<Q4_0>},
                                        {ActivationForm::kInt8, panel_product<Q4_1>},

@@ -234,7 +234,7 @@ constexpr QuantPanelKernel make_quant_panel() {
   constexpr ActivationForm kNarrow = ActivationForm::kInt8;
   return {S::kRows,
           S::kTileX,
-          false,
+          nullptr,
           {{kEight, panel_product<S, Q8_0>},
            {kNarrow, panel_product<S, Q4_0>},
            {kNarrow, panel_product<S, Q4_1>},

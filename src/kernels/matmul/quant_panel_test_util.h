@@ -58,17 +58,18 @@ inline std::vector<uint32_t> quantized(const QuantizeKernel& kernel, ActivationF
 inline std::vector<uint32_t> quantized_for(const QuantPanelKernel& kernel, ActivationForm form,
                                            const std::vector<float>& x, int64_t num_x,
                                            int64_t block = kXBlock) {
-  if (!kernel.repacks(num_x)) {
+  if (!kernel.takes_tiles(num_x)) {
     return quantized(generic::kQuantize, form, x, num_x, kernel.tile_rows, block);
   }
-  const auto records = quantized(generic::kQuantize, form, x, num_x, 1, block);
-  const int64_t groups = static_cast<int64_t>(x.size()) / num_x / 32;
+  const int64_t cols = static_cast<int64_t>(x.size()) / num_x;
+  const int64_t words = x_tile_words(cols / 32);
   std::vector<uint32_t> out;
   for (int64_t t = 0; t < num_x; t += kTileSide) {
-    const size_t begin = out.size();
-    out.resize(begin + static_cast<size_t>(x_tile_words(groups)), 0xa5a5a5a5);
-    repack_x_tile(records.data() + t * groups * kInt8Words, std::min<int64_t>(kTileSide, num_x - t),
-                  groups, out.data() + begin);
+    const int64_t rows = std::min<int64_t>(kTileSide, num_x - t);
+    const float* pointers[kTileSide];
+    for (int64_t i = 0; i < rows; ++i) pointers[i] = x.data() + (t + i) * cols;
+    out.resize(out.size() + static_cast<size_t>(words), 0xa5a5a5a5);
+    generic::kQuantizeTile(pointers, rows, cols / 32, block, out.data() + out.size() - words);
   }
   return out;
 }

@@ -1,6 +1,7 @@
 #include <string.h>
 
 #include "kernels/quantize/quantize_rows.h"
+#include "kernels/quantize/quantize_tile.h"
 
 namespace ruvllm::kernels::generic {
 namespace {
@@ -76,8 +77,36 @@ void to_int16(const float* x, int64_t groups, int64_t block, int64_t tile_rows, 
   }
 }
 
+// Row t of a tile that was zeros.
+void to_row_of_tile(const float* x, int64_t groups, int64_t block, int64_t t, uint32_t* tile) {
+  int8_t* const rows = (int8_t*)tile;
+  HeadOfX* const heads = heads_of_x_tile(tile, groups);
+  Scale scale = {};
+  for (int64_t g = 0; g < groups; ++g) {
+    if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
+    int32_t codes[32];
+    quantize_group(x + g * 32, scale.inverse, codes);
+    int32_t sum = 0;
+    for (int i = 0; i < 32; ++i) {
+      rows[(g / 2 * kTileSide + t) * 64 + g % 2 * 32 + i] = (int8_t)codes[i];
+      sum += codes[i];
+    }
+    HeadOfX* const head = heads + g / kXBlock;
+    head->scale[t] = scale.scale;
+    head->sum[g % kXBlock][t] = sum;
+    head->total[g % kXBlock][t] = (float)sum;
+  }
+}
+
+void quantize_tile(const float* const* rows, int64_t num_rows, int64_t groups, int64_t block,
+                   uint32_t* tile) {
+  memset(tile, 0, (size_t)x_tile_words(groups) * 4);
+  for (int64_t t = 0; t < num_rows; ++t) to_row_of_tile(rows[t], groups, block, t, tile);
+}
+
 }  // namespace
 
 const QuantizeKernel kQuantize = {to_int8, to_int16};
+const QuantizeTile kQuantizeTile = quantize_tile;
 
 }  // namespace ruvllm::kernels::generic

@@ -17,11 +17,14 @@ namespace {
 
 using kernels::FloatDotKernel;
 using kernels::kFloatBlock;
+using kernels::QuantPanelKernel;
 
 // What a thread without a task reads of its part of the next product: a part of its second-level
 // cache.
 constexpr int64_t kReadAheadBytes = 128 * 1024;
 constexpr int64_t kLine = 64 / sizeof(float);
+// Of x that are quantized at a time.
+constexpr int64_t kMostTileRows = kernels::kTileSide;
 // Rows of w at a time, of those of a task.
 constexpr int64_t kRowsAtATime = 64;
 
@@ -261,32 +264,32 @@ const uint32_t* CpuOps::quantize_x(const CpuWeight& weight, const WeightPart& pa
   const int64_t block = part.one_x_scale ? groups : int64_t{kernels::kXBlock};
   const int64_t row_words = groups * (wide ? kernels::kInt16Words : kernels::kInt8Words);
   const auto quantize = wide ? matmul_->quantize.to_int16 : matmul_->quantize.to_int8;
-  const bool repacks = matmul_->quant_panel.repacks(count);
-  const int64_t largest = repacks ? int64_t{kernels::kTileSide} : matmul_->quant_panel.tile_rows;
-  const int64_t tile_words = repacks ? kernels::x_tile_words(groups) : largest * row_words;
+  const QuantPanelKernel& kernel = matmul_->quant_panel;
+  const bool tiled = kernel.takes_tiles(count);
+  const int64_t largest = tiled ? int64_t{kernels::kTileSide} : kernel.tile_rows;
+  const int64_t tile_words = tiled ? kernels::x_tile_words(groups) : largest * row_words;
   MatmulState::QuantizedX& buffers = matmul_->quantized_x[static_cast<size_t>(transform + 1)];
   const int64_t num_tiles = (count + largest - 1) / largest;
   uint32_t* const words =
       buffers.words[matmul_->x_form_of(part)].get<uint32_t>(num_tiles * tile_words);
-  pool_.parallel_for(num_tiles, [&](int64_t tile, int worker_index) {
-    MatmulState::Worker& worker = matmul_->workers[static_cast<size_t>(worker_index)];
+  pool_.parallel_for(num_tiles, [&](int64_t tile, int worker) {
     const int64_t t = tile * largest;
     const int64_t given = std::min(largest, count - t);
-    const int64_t rows = repacks ? 1 : kernels::next_tile_rows(count - t, largest);
     uint32_t* const begin = words + tile * tile_words;
-    uint32_t* const records = repacks ? worker.records.get<uint32_t>(given * row_words) : begin;
-    if (given < rows) std::memset(begin, 0, static_cast<size_t>(rows * row_words) * 4);
+    const float* rows[kMostTileRows];
+    auto& scratch = matmul_->workers[static_cast<size_t>(worker)].transformed;
     for (int64_t i = 0; i < given; ++i) {
-      const float* row = x.row(first + t + i);
-      if (transform >= 0) {
-        float* const transformed = worker.transformed.get<float>(x.cols);
-        apply_transform(weight.transforms()[static_cast<size_t>(transform)], row, transformed,
-                        x.cols);
-        row = transformed;
-      }
-      quantize(row, groups, block, rows, records + i * (repacks ? row_words : 1));
+      rows[i] = x.row(first + t + i);
+      if (transform < 0) continue;
+      float* const transformed = scratch.get<float>(given * x.cols) + i * x.cols;
+      apply_transform(weight.transforms()[static_cast<size_t>(transform)], rows[i], transformed,
+                      x.cols);
+      rows[i] = transformed;
     }
-    if (repacks) kernels::repack_x_tile(records, given, groups, begin);
+    if (tiled) return kernel.quantize_tile(rows, given, groups, block, begin);
+    const int64_t tile_rows = kernels::next_tile_rows(count - t, largest);
+    if (given < tile_rows) std::memset(begin, 0, static_cast<size_t>(tile_rows * row_words) * 4);
+    for (int64_t i = 0; i < given; ++i) quantize(rows[i], groups, block, tile_rows, begin + i);
   });
   return words;
 }
@@ -394,14 +397,14 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
   const int64_t rows = std::min(kMaxRowsAtOnce, limits.max_rows);
   const int64_t groups = (limits.max_columns + kQuantGroup - 1) / kQuantGroup;
   matmul_->packed_x.get<float>(rows * round_up(limits.max_columns, kernel.lanes));
-  const bool repacks = matmul_->quant_panel.repacks(rows);
+  const bool tiled = matmul_->quant_panel.takes_tiles(rows);
   for (MatmulState::QuantizedX& buffers : matmul_->quantized_x) {
     for (size_t form = 0; form < MatmulState::kXForms; ++form) {
       if (!matmul_->x_forms[form]) continue;
       const bool wide = form >= MatmulState::x_form(kernels::ActivationForm::kInt16, false);
       const int64_t row_words = groups * (wide ? kernels::kInt16Words : kernels::kInt8Words);
       int64_t words = (rows + matmul_->quant_panel.tile_rows) * row_words;
-      if (repacks) {
+      if (tiled) {
         words = std::max(words, (rows + kernels::kTileSide - 1) / kernels::kTileSide *
                                     kernels::x_tile_words(groups));
       }
@@ -422,8 +425,7 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
   const int64_t sums = std::max((round_up(rows, 32) + 16) * task_rows, stream_rows);
   for (MatmulState::Worker& worker : matmul_->workers) {
     worker.sums.get<float>(sums);
-    worker.transformed.get<float>(limits.max_columns);
-    if (repacks) worker.records.get<uint32_t>(kernels::kTileSide * groups * kernels::kInt8Words);
+    worker.transformed.get<float>(kMostTileRows * limits.max_columns);
     worker.panel.get<float>(kFloatPanelsPerTask.most * kernel.tile_w * kFloatBlock);
     worker.decoded.get<float>(std::max<int64_t>(limits.max_columns, kernel.tile_w * kFloatBlock));
   }

@@ -38,8 +38,7 @@ struct CpuOps::MatmulState {
   }
 
   struct Worker {
-    ScratchBuffer transformed;  // a row of x
-    ScratchBuffer records;      // of a tile of quantized x before it is repacked
+    ScratchBuffer transformed;  // a tile of rows of x
     ScratchBuffer panel;        // widened rows of w
     ScratchBuffer decoded;      // dequantized rows of w
     ScratchBuffer sums;         // products before the epilogue, [rows of w][rows of x]

@@ -1,5 +1,5 @@
-// Rows of quantized x (quantize_rows.h) as the tile kernels of quant_panel.h multiply them: tiles
-// of kTileSide rows, made once for all panels. A tile of x of so many groups is
+// Rows of x, quantized as in quantize_rows.h, as the tile kernels of quant_panel.h multiply them:
+// tiles of kTileSide rows, made once for all panels. A tile of x of so many groups is
 //   codes   s8[groups / 2, rounded up][16][64]: two groups of a row, the second zeros where there
 //           is none
 //   heads   one for each block of x
@@ -35,11 +35,15 @@ inline int64_t x_tile_blocks(int64_t groups) {
 }
 inline int64_t x_tile_words(int64_t groups) {
   return x_tile_pairs(groups) * (kTileSide * 16) +
-         x_tile_blocks(groups) * static_cast<int64_t>(sizeof(HeadOfX) / 4);
+         x_tile_blocks(groups) * (int64_t)(sizeof(HeadOfX) / 4);
+}
+
+inline HeadOfX* heads_of_x_tile(uint32_t* tile, int64_t groups) {
+  return (HeadOfX*)(tile + x_tile_pairs(groups) * (kTileSide * 16));
 }
 
 // The tiles of all rows, one after the other.
-struct RepackedX {
+struct TiledX {
   const uint32_t* words;
   int64_t groups;
 
@@ -52,25 +56,18 @@ struct RepackedX {
   }
 };
 
-// Makes the tile of `rows` <= 16 rows, whose records stand one row after the other.
-inline void repack_x_tile(const uint32_t* records, int64_t rows, int64_t groups, uint32_t* tile) {
-  auto* const codes = (int8_t*)tile;
-  auto* const heads = (HeadOfX*)(tile + x_tile_pairs(groups) * (kTileSide * 16));
-  if (rows < kTileSide || groups % kXBlock != 0) {
-    __builtin_memset(tile, 0, (size_t)x_tile_words(groups) * 4);
-  }
-  for (int64_t t = 0; t < rows; ++t) {
-    const uint32_t* record = records + t * groups * kInt8Words;
-    for (int64_t g = 0; g < groups; ++g, record += kInt8Words) {
-      __builtin_memcpy(codes + (g / 2 * kTileSide + t) * 64 + g % 2 * 32, record, 32);
-      HeadOfX& head = heads[g / kXBlock];
-      __builtin_memcpy(&head.scale[t], record + 8, 4);
-      const auto sum = (int32_t)record[9];
-      head.sum[g % kXBlock][t] = sum;
-      head.total[g % kXBlock][t] = (float)sum;
-    }
-  }
+}  // namespace
+
+// Makes the tile of num_rows <= 16 rows of so many groups, `block` of them (the last ones: what is
+// left) under a scale.
+typedef void (*QuantizeTile)(const float* const* rows, int64_t num_rows, int64_t groups,
+                             int64_t block, uint32_t* tile);
+
+namespace generic {
+extern const QuantizeTile kQuantizeTile;
+}
+namespace avx512 {
+extern const QuantizeTile kQuantizeTile;
 }
 
-}  // namespace
 }  // namespace ruvllm::kernels
