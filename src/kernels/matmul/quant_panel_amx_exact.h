@@ -20,7 +20,7 @@ namespace {
 enum {
   kExactPairs = 32,   // products of 64 columns in a chunk
   kExactTiles = 32,   // of x: 1 MB of a chunk
-  kExactPanels = 16,  // that keep their sums between chunks: 512 KB
+  kExactPanels = 16,  // that keep their sums until all are done: 512 KB
 };
 
 template <class T, class S>
@@ -34,9 +34,8 @@ struct AmxExactBlock {
   T tiles;
   Fetcher fetchers[2];                                // of the panels that come next
   alignas(64) uint8_t w[2][kExactPairs][kPairBytes];  // signed codes of two panels
-  float scale_w[2][kSide];
-  alignas(64) Dots sums[kExactPanels][kExactTiles];  // of several chunks
-  alignas(64) Dots dots[2][2];                       // of the last: [x][w]
+  float scale_w[kExactPanels][kSide];
+  alignas(64) Dots sums[kExactPanels][kExactTiles];
 
   // What is multiplied at a time: tiles of x from row t on, panels [p, last_p).
   struct Part {
@@ -48,10 +47,6 @@ struct AmxExactBlock {
   // Columns, in products.
   struct Chunk {
     int64_t first, last;
-    int64_t most;  // of all chunks
-
-    bool is_first() const { return first == 0; }
-    bool is_last() const { return last == most; }
   };
 
   // Tiles: dots 2 i + j of tile i of x and panel j; x 4, 5; w 6, 7.
@@ -67,11 +62,13 @@ struct AmxExactBlock {
     return args->panels + panel * args->panel_bytes +
            I8::header_bytes(kTileSide, args->compact_scales);
   }
+  void unpack_scale(int64_t panel, float* scale) const {
+    const uint8_t* const header = args->panels + panel * args->panel_bytes;
+    S::store_f32(scale,
+                 args->compact_scales ? S::load_f16(header) : S::load_f32((const float*)header));
+  }
   // A chunk's codes as signed bytes; an odd group at the end is filled up by zeros.
   void unpack(int64_t panel, const Chunk& chunk, int j) {
-    const uint8_t* const header = args->panels + panel * args->panel_bytes;
-    S::store_f32(scale_w[j],
-                 args->compact_scales ? S::load_f16(header) : S::load_f32((const float*)header));
     const uint8_t* const from = codes_of(panel);
     const int64_t end = args->groups * (kPairBytes / 2);
     const typename S::I zero = S::set1_8(128);
@@ -86,7 +83,7 @@ struct AmxExactBlock {
 
   template <int C>
   RUVLLM_INLINE void begin_sum(const Chunk& chunk, const Dots& sum) {
-    if (chunk.is_first()) {
+    if (chunk.first == 0) {
       tiles.template zero<C>();
     } else {
       tiles.template load<C>(sum, 64);
@@ -129,32 +126,29 @@ struct AmxExactBlock {
       x0 += kPairBytes;
       x1 += kPairBytes;
     }
-    const bool last = chunk.is_last();
-    tiles.template store<0>(last ? dots[0][0] : row0[i], 64);
-    if constexpr (kW > 1) tiles.template store<1>(last ? dots[0][1] : row1[i], 64);
-    if constexpr (kX > 1) tiles.template store<2>(last ? dots[1][0] : row0[i + kLastX], 64);
-    if constexpr (kX > 1 && kW > 1) {
-      tiles.template store<3>(last ? dots[1][1] : row1[i + kLastX], 64);
-    }
-    if (!last) return;
-    for (int k = 0; k < kX; ++k) finish(part, i + k, part.p + n, kW, dots[k]);
+    tiles.template store<0>(row0[i], 64);
+    if constexpr (kW > 1) tiles.template store<1>(row1[i], 64);
+    if constexpr (kX > 1) tiles.template store<2>(row0[i + kLastX], 64);
+    if constexpr (kX > 1 && kW > 1) tiles.template store<3>(row1[i + kLastX], 64);
   }
 
-  // Rows of a tile of x by `num_w` panels: dots times their scales.
-  void finish(const Part& part, int64_t i, int64_t panel, int64_t num_w, const Dots* of) {
+  // The sums times their scales: a row of all panels at a time, as far as possible from one write
+  // to memory that shares a set of the caches to the next.
+  void finish(const Part& part) {
     using F = typename S::F;
-    const int64_t row = part.t + i * kSide;
-    const int64_t left = args->num_x - row;
-    const int64_t rows = left < kSide ? left : kSide;
-    const float* const scale_x = x.head(row / kSide, 0).scale;
-    float* const out = args->sums + row * args->sums_stride + panel * kSide;
-    for (int64_t j = 0; j < num_w; ++j) {
-      const F scale = S::load_f32(scale_w[j]);
-      for (int64_t t = 0; t < rows; ++t) {
-        const F part_sum =
-            S::fma(S::to_f32(S::load((const uint8_t*)of[j][t])), scale, S::zero_f32());
-        S::store_f32(out + t * args->sums_stride + j * kSide,
-                     S::fma(part_sum, S::broadcast_f32(scale_x + t), S::zero_f32()));
+    constexpr int64_t kAhead = 4;  // rows that are made ready to be written
+    const int64_t num_panels = part.last_p - part.p;
+    float* out = args->sums + part.t * args->sums_stride + part.p * kSide;
+    for (int64_t r = 0; r < part.rows; ++r, out += args->sums_stride) {
+      if (r + kAhead < part.rows) {
+        const float* const ahead = out + kAhead * args->sums_stride;
+        for (int64_t n = 0; n < num_panels; ++n) __builtin_prefetch(ahead + n * kSide, 1, 2);
+      }
+      const F scale_x = S::broadcast_f32(x.head((part.t + r) / kSide, 0).scale + r % kSide);
+      for (int64_t n = 0; n < num_panels; ++n) {
+        const F dot = S::to_f32(S::load((const uint8_t*)sums[n][r / kSide][r % kSide]));
+        const F scaled = S::fma(dot, S::load_f32(scale_w[n]), S::zero_f32());
+        S::store_f32(out + n * kSide, S::fma(scaled, scale_x, S::zero_f32()));
       }
     }
   }
@@ -164,7 +158,6 @@ struct AmxExactBlock {
   void multiply_panels(const Part& part, const Chunk& chunk, int64_t n) {
     const int64_t num_tiles = part.num_tiles();
     for (int64_t i = 0; i < num_tiles; i += 2) {
-      if (chunk.is_last()) fetch_output(part, i, part.p + n, kW);
       if (num_tiles - i == 1) {
         multiply<1, kW>(part, chunk, i, n);
       } else {
@@ -172,16 +165,6 @@ struct AmxExactBlock {
       }
     }
   }
-  // What two tiles of x write.
-  void fetch_output(const Part& part, int64_t i, int64_t panel, int64_t num_w) const {
-    const int64_t first = part.t + i * kSide;
-    const int64_t last = first + 2 * kSide < args->num_x ? first + 2 * kSide : args->num_x;
-    for (int64_t t = first; t < last; ++t) {
-      const float* const row = args->sums + t * args->sums_stride + panel * kSide;
-      for (int64_t j = 0; j < num_w; ++j) __builtin_prefetch(row + j * kSide, 1, 2);
-    }
-  }
-
   // The codes of the chunk that comes after this one into the second level.
   void fetch_next(const Part& part, const Chunk& chunk, int64_t n) {
     const int64_t steps = (part.num_tiles() + 1) / 2 * (chunk.last - chunk.first);
@@ -195,10 +178,11 @@ struct AmxExactBlock {
   }
 
   void multiply_part(const Part& part) {
+    for (int64_t n = 0; n < part.last_p - part.p; ++n) unpack_scale(part.p + n, scale_w[n]);
     const int64_t pairs = x_tile_pairs(args->groups);
     for (int64_t first = 0; first < pairs; first += kExactPairs) {
       const int64_t last = pairs - first < kExactPairs ? pairs : first + kExactPairs;
-      const Chunk chunk{first, last, pairs};
+      const Chunk chunk{first, last};
       for (int64_t n = 0; n < part.last_p - part.p; n += 2) {
         const bool two = part.p + n + 1 < part.last_p;
         unpack(part.p + n, chunk, 0);
@@ -207,6 +191,7 @@ struct AmxExactBlock {
         two ? multiply_panels<2>(part, chunk, n) : multiply_panels<1>(part, chunk, n);
       }
     }
+    finish(part);
   }
 
   void run() {
