@@ -11,12 +11,15 @@
 namespace ruvllm::kernels {
 
 // Whether the matrix has a panel form: integers, rows of whole groups of 32 columns, scales over
-// whole groups.
+// whole groups or, with codes of up to 4 bits, half ones.
 bool has_grouped_panels(const QuantizedMatrix& matrix);
 
-QuantFormat grouped_format(int32_t bits);
+// Whether each half of a group of 32 columns has a scale.
+bool half_scales(const QuantizedMatrix& matrix);
 
-// Groups of 32 columns under one scale.
+QuantFormat grouped_format(int32_t bits, bool half_scales);
+
+// Groups of 32 columns under one scale; with half scales 1.
 int64_t scale_groups(const QuantizedMatrix& matrix);
 
 // Whether products with it take one scale a row of x (QuantPanelArgs::one_x_scale): the matrix is
@@ -30,6 +33,7 @@ struct GroupedShape {
   int64_t groups;
   int64_t scale_groups;
   bool compact;  // QuantPanelArgs::compact_scales
+  bool halves;   // half scales
 };
 
 // Bytes of a panel.
@@ -37,11 +41,11 @@ int64_t grouped_panel_bytes(const GroupedShape& shape);
 
 // Rows [first, first + shape.panel_rows) of the matrix; those beyond its end become zeros. False:
 // the shape is compact and a scale is no f16, or a zero point not among [0, 15], with 8 bits [0,
-// 255]; what the panel holds then is undefined.
+// 255], with 2 bits and half scales [0, 3]; what the panel holds then is undefined.
 bool pack_grouped_panel(const QuantizedMatrix& matrix, const GroupedShape& shape, int64_t first,
                         uint8_t* panel);
 
-// Row `row` of a panel as a matrix of one row with groups of 32 * scale_groups columns.
+// Row `row` of a panel as a matrix of one row with groups of 32 * scale_groups columns, or of 16.
 QuantizedMatrix unpack_grouped_row(const GroupedShape& shape, const uint8_t* panel, int64_t row);
 
 // The same row as numbers: (code - zero) * scale, rounded once.

@@ -137,10 +137,15 @@ bool register_all() {
                          kGroups, true});
     for (const int32_t bits : {8, 4, 3, 2}) {
       for (const int64_t scale_groups : {1, 2, 4}) {
-        add_quant("I" + std::to_string(bits) + "_g" + std::to_string(32 * scale_groups),
-                  {grouped_format(bits),
-                   grouped_panel_bytes({bits, rows, kGroups, scale_groups, true}), scale_groups});
+        add_quant(
+            "I" + std::to_string(bits) + "_g" + std::to_string(32 * scale_groups),
+            {grouped_format(bits, false),
+             grouped_panel_bytes({bits, rows, kGroups, scale_groups, true, false}), scale_groups});
       }
+      if (bits == 8) continue;
+      add_quant("I" + std::to_string(bits) + "_g16",
+                {grouped_format(bits, true),
+                 grouped_panel_bytes({bits, rows, kGroups, 1, true, true}), 1});
     }
   }
   return true;

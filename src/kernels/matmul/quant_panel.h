@@ -10,10 +10,15 @@
 //               + i
 //   codes       8 bits: u8[8][R][4], columns 4j + i of row r at [j][r][i];
 //               else nibbles u8[4][R][4], the low ones columns 4j + i, the high ones 16 + 4j + i
-// Grouped formats (codes of QuantizedMatrix: I8, I4, I3, I2) have instead
+// Grouped formats (codes of QuantizedMatrix: I8, I4, I3, I2, and with half scales I4H, I3H, I2H)
+// have instead
 //   before every `scale_groups` groups: scales f32[R], zero points i16[R] (magnitudes <= 32,000);
 //               compact: scales f16[R], zero points as codes: u8[R] (8 bits), else nibbles u8[R/2],
 //               the low ones of the first R/2 rows, the high ones of the others
+//   half scales: before every group scales f32[2][R], zero points i16[2][R] (magnitudes <= 100);
+//               compact: scales f16[2][R]; zero points u8[R], the first half's in the low four
+//               bits, the last one's in the high ones; 2-bit codes: nibbles u8[R/2] of rows as
+//               above, the first half's in the low two bits, the last one's in the high ones
 //   codes       8 and 4 bits: as above; 2 bits: u8[2][R][4], in plane p bits 2j, 2j+1 are the code
 //   of
 //               column 16p + 4j + i; 3 bits: first u8[R][4], bit j of byte [r][i] is bit 2 of the
@@ -49,9 +54,12 @@ enum class QuantFormat : uint8_t {
   kI8,
   kI4,
   kI3,
-  kI2
+  kI2,
+  kI4H,
+  kI3H,
+  kI2H
 };
-enum { kNumQuantFormats = 12 };
+enum { kNumQuantFormats = 15 };
 
 // Rows of x stand in tiles of quantize_rows.h, one after the other: as many as possible of
 // QuantPanelKernel::tile_rows, then one of next_tile_rows() of what is left, filled up with zeros.
@@ -65,7 +73,7 @@ struct QuantPanelArgs {
   int64_t num_x;
   float* sums;  // [num_x][num_panels * R], rows sums_stride apart
   int64_t sums_stride;
-  int64_t scale_groups;  // grouped formats: groups under one scale of w
+  int64_t scale_groups;  // grouped formats: groups under one scale of w; half scales: 1
   bool compact_scales;   // the same: how scales and zero points stand
   // Whether a row of x has one scale: codes of 8 bits, all zero points 128, one scale a row of w,
   // at most kMostExactColumns columns.

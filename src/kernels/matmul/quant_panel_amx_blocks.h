@@ -95,6 +95,30 @@ class PanelExpander {
     return w;
   }
 
+  // fill() of a grouped format with half scales, whose zero points always leave signed bytes.
+  const uint8_t* fill_halves(const uint8_t* w, int64_t count, bool compact, ExpandedPanel& to) {
+    to.zeros_done = true;
+    for (int64_t g = 0; g < count; ++g) {
+      I zeros[2];
+      load_half_zeros<S, Fmt>(w, compact, zeros);
+      for (int half = 0; half < 2; ++half) {
+        const I low = S::shift_right_16(S::shift_left_16(zeros[half], 8), 8);
+        zeros[half] = S::or_bits(low, S::shift_left_16(low, 8));
+        const int at = half * kRows;
+        S::store_f32(to.groups[g].scale[half],
+                     compact ? S::load_f16(w + 2 * at) : S::load_f32((const float*)w + at));
+      }
+      w += Fmt::header_bytes(kRows, compact);
+      const uint8_t* const codes = w + (Fmt::kBits == 3 ? kRows * 4 : 0);
+#pragma GCC unroll 8
+      for (int j = 0; j < 8; ++j) {
+        S::store(to.groups[g].codes[j], S::sub_8(load_codes<S, Fmt>(w, codes, j), zeros[j / 4]));
+      }
+      w += Fmt::group_bytes(kRows);
+    }
+    return w;
+  }
+
  private:
   RUVLLM_INLINE void fill_scales(const uint8_t* w, Group& to) {
     if constexpr (Fmt::kHalves) {
@@ -164,7 +188,9 @@ template <class S, class Fmt, class Chunk>
 const uint8_t* expand_panel(const uint8_t* w, int64_t first, int64_t count,
                             const QuantPanelArgs& args, Chunk& to) {
   PanelExpander<S, Fmt> expander;
-  if constexpr (Fmt::kGrouped) {
+  if constexpr (Fmt::kGrouped && Fmt::kHalves) {
+    return expander.fill_halves(w, count, args.compact_scales, to);
+  } else if constexpr (Fmt::kGrouped) {
     return expander.fill_grouped(w, first, count, args, to);
   } else {
     return expander.fill(w, first, count, to);

@@ -280,6 +280,12 @@ void amx_product(const QuantPanelArgs* args) {
   tile_product<T, S, Scaling>(args, expand_panel<S, Fmt, ExpandedPanel>);
 }
 
+template <class T, class S, class Fmt>
+void amx_halves(const QuantPanelArgs* args) {
+  if (args->num_x <= S::kTileX) return halves_product<S, Fmt>(args);
+  tile_product<T, S, ScalingOf<true, false, false>>(args, expand_panel<S, Fmt, ExpandedPanel>);
+}
+
 template <class T, class S>
 constexpr QuantPanelKernel make_quant_panel_amx(QuantizeTile quantize_tile) {
   constexpr ActivationForm kForm = ActivationForm::kInt8;
@@ -297,7 +303,10 @@ constexpr QuantPanelKernel make_quant_panel_amx(QuantizeTile quantize_tile) {
            {kForm, amx_product<T, S, I8>},
            {kForm, amx_product<T, S, I4>},
            {kForm, amx_product<T, S, I3>},
-           {kForm, amx_product<T, S, I2>}}};
+           {kForm, amx_product<T, S, I2>},
+           {kForm, amx_halves<T, S, I4H>},
+           {kForm, amx_halves<T, S, I3H>},
+           {kForm, amx_halves<T, S, I2H>}}};
 }
 
 }  // namespace

@@ -48,6 +48,18 @@ TEST(AmxPanels, ZeroPointsWithinTheCodes) {
   }
 }
 
+// Half scales, over several chunks and blocks of rows: zero points of the codes and beyond them.
+TEST(AmxPanels, HalfScales) {
+  for (const int32_t bits : {2, 3, 4}) {
+    for (const ZeroPoints zeros : {ZeroPoints{0, 4}, ZeroPoints{-100, 101}}) {
+      expect_equal_products(random_matrix(bits, 40, 1120, 16, zeros, 17), 21, "half scales");
+      expect_equal_products(random_matrix(bits, 16, 64, 16, {zeros.end - 1, zeros.end}, 18), 9,
+                            "at the range's end");
+    }
+    expect_equal_products(random_matrix(bits, 33, 640, 16, {-100, -99}, 19), 150, "blocks");
+  }
+}
+
 // Scales with zero points within the codes and without, in one chunk.
 TEST(AmxPanels, MixedZeroPoints) {
   QuantizedMatrix matrix = random_matrix(4, 16, 512, 64, {0, 16}, 10);

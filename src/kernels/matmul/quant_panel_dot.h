@@ -51,6 +51,30 @@ RUVLLM_INLINE typename S::I load_zeros(const uint8_t* head, bool compact) {
   return S::load_nibbles(head + 2 * S::kRows);
 }
 
+// The same with half scales: of each half, in both halves of a lane.
+template <class S, class Fmt>
+RUVLLM_INLINE void load_half_zeros(const uint8_t* head, bool compact, typename S::I (&zeros)[2]) {
+  using I = typename S::I;
+  if (!compact) {
+    for (int half = 0; half < 2; ++half) {
+      const I low = S::load_i16(head + (8 + 2 * half) * S::kRows);
+      zeros[half] = S::or_bits(low, S::shift_left_32(low, 16));
+    }
+    return;
+  }
+  constexpr int kBits = Fmt::kBits == 2 ? 2 : 4;
+  const uint8_t* const at = head + 4 * S::kRows;
+  I low;
+  if constexpr (kBits == 2) {
+    low = S::load_nibbles(at);
+  } else {
+    low = S::load_bytes(at);
+  }
+  const I both = S::or_bits(low, S::shift_left_32(low, 16));
+  zeros[0] = S::and_bytes(both, (1 << kBits) - 1);
+  zeros[1] = S::shift_right_16(both, kBits);
+}
+
 // How the dots of a format are computed on S.
 template <class S, class Fmt>
 struct DotForm {

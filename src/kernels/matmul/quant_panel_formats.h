@@ -24,21 +24,25 @@ struct Format {
   static constexpr int super_bytes(int rows) { return kTwoLevel ? rows * (kMinimum ? 4 : 2) : 0; }
 };
 
-// Codes of QuantizedMatrix: a scale and a zero point before every `scale_groups` groups.
-template <int kBitsV>
+// Codes of QuantizedMatrix: a scale and a zero point before every `scale_groups` groups, or, with
+// half scales, two of each before every group.
+template <int kBitsV, bool kHalvesV = false>
 struct Grouped {
   static constexpr int kBits = kBitsV;
   static constexpr int kZeroLog2 = -1;
   static constexpr bool kMinimum = false;
   static constexpr bool kTwoLevel = false;
-  static constexpr bool kHalves = false;
+  static constexpr bool kHalves = kHalvesV;
   static constexpr bool kGrouped = true;
 
   static constexpr int group_bytes(int rows) { return rows * kBits * 4; }
   static constexpr int super_bytes(int) { return 0; }
   // compact: QuantPanelArgs::compact_scales.
   static constexpr int header_bytes(int rows, bool compact) {
-    return !compact ? rows * 6 : rows * 2 + (kBits == 8 ? rows : rows / 2);
+    constexpr int kScales = kHalves ? 2 : 1;
+    if (!compact) return rows * 6 * kScales;
+    constexpr bool kBytes = kHalves ? kBits > 2 : kBits == 8;  // of zero points; else nibbles
+    return rows * 2 * kScales + (kBytes ? rows : rows / 2);
   }
 };
 
@@ -54,6 +58,9 @@ using I8 = Grouped<8>;
 using I4 = Grouped<4>;
 using I3 = Grouped<3>;
 using I2 = Grouped<2>;
+using I4H = Grouped<4, true>;
+using I3H = Grouped<3, true>;
+using I2H = Grouped<2, true>;
 
 }  // namespace
 }  // namespace ruvllm::kernels

@@ -135,6 +135,40 @@ float grouped_row(const QuantPanelArgs& args, const uint8_t* w, int row, const A
   return sum;
 }
 
+// The same with half scales: their zero points are read one by one.
+template <class Fmt>
+float halves_row(const QuantPanelArgs& args, const uint8_t* w, int row, const Activations* x) {
+  float sum = 0.0f;
+  float part = 0.0f;
+  for (int64_t g = 0; g < args.groups; ++g) {
+    const uint8_t* const codes = w + Fmt::header_bytes(kRows, args.compact_scales);
+    for (int half = 0; half < 2; ++half) {
+      float scale = 0.0f;
+      int16_t zero = 0;
+      if (args.compact_scales) {
+        const uint8_t* const zeros = w + 4 * kRows;
+        scale = read_f16(w + 2 * (half * kRows + row));
+        zero = Fmt::kBits == 2 ? zeros[row % (kRows / 2)] >> (row / (kRows / 2) * 4 + 2 * half) & 3
+                               : zeros[row] >> (4 * half) & 15;
+      } else {
+        memcpy(&scale, w + 4 * (half * kRows + row), sizeof scale);
+        memcpy(&zero, w + 8 * kRows + 2 * (half * kRows + row), sizeof zero);
+      }
+      int32_t dot = 0;
+      for (int k = 16 * half; k < 16 * half + 16; ++k) {
+        const int code = code_at<Fmt>(codes, codes + (Fmt::kBits == 3 ? kRows * 4 : 0), row, k);
+        dot += (code - zero) * x[g].codes[k];
+      }
+      part = __builtin_fmaf((float)dot, scale, part);
+    }
+    w = codes + Fmt::group_bytes(kRows);
+    if ((g + 1) % kXBlock != 0 && g + 1 < args.groups) continue;
+    sum = __builtin_fmaf(part, x[g].scale, sum);
+    part = 0.0f;
+  }
+  return sum;
+}
+
 template <class Fmt>
 void panel_product(const QuantPanelArgs* args) {
   for (int64_t p = 0; p < args->num_panels; ++p) {
@@ -143,7 +177,9 @@ void panel_product(const QuantPanelArgs* args) {
       const Activations* x = (const Activations*)args->x + t * args->groups;
       float* sums = args->sums + t * args->sums_stride + p * kRows;
       for (int r = 0; r < kRows; ++r) {
-        if constexpr (Fmt::kGrouped) {
+        if constexpr (Fmt::kGrouped && Fmt::kHalves) {
+          sums[r] = halves_row<Fmt>(*args, w, r, x);
+        } else if constexpr (Fmt::kGrouped) {
           sums[r] = grouped_row<Fmt>(*args, w, r, x);
         } else {
           sums[r] = block_row<Fmt>(*args, w, r, x);
@@ -169,6 +205,9 @@ const QuantPanelKernel kQuantPanel = {kRows,
                                        {ActivationForm::kInt8, panel_product<I8>},
                                        {ActivationForm::kInt8, panel_product<I4>},
                                        {ActivationForm::kInt8, panel_product<I3>},
-                                       {ActivationForm::kInt8, panel_product<I2>}}};
+                                       {ActivationForm::kInt8, panel_product<I2>},
+                                       {ActivationForm::kInt8, panel_product<I4H>},
+                                       {ActivationForm::kInt8, panel_product<I3H>},
+                                       {ActivationForm::kInt8, panel_product<I2H>}}};
 
 }  // namespace ruvllm::kernels::generic

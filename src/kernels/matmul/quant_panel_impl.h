@@ -16,6 +16,7 @@
 #include "kernels/matmul/quant_panel.h"
 #include "kernels/matmul/quant_panel_dot.h"
 #include "kernels/matmul/quant_panel_formats.h"
+#include "kernels/matmul/quant_panel_halves.h"
 #include "kernels/matmul/quant_panel_tile.h"
 #include "kernels/matmul/quant_panel_widened.h"
 
@@ -246,7 +247,10 @@ constexpr QuantPanelKernel make_quant_panel() {
            {kEight, panel_product<S, I8>},
            {kNarrow, panel_product<S, I4>},
            {kNarrow, panel_product<S, I3>},
-           {kNarrow, panel_product<S, I2>}}};
+           {kNarrow, panel_product<S, I2>},
+           {kNarrow, halves_product<S, I4H>},
+           {kNarrow, halves_product<S, I3H>},
+           {kNarrow, halves_product<S, I2H>}}};
 }
 
 }  // namespace

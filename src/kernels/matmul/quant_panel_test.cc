@@ -9,7 +9,6 @@
 
 #include "base/float_types.h"
 #include "base/rng.h"
-#include "kernels/matmul/grouped_pack.h"
 #include "kernels/matmul/matmul_kernels.h"
 #include "kernels/matmul/quant_pack.h"
 #include "kernels/matmul/quant_panel_formats.h"
@@ -364,124 +363,6 @@ TEST(QuantPanel, PlainProductIsNearTheExactOne) {
     }
     const auto got = product(generic::kQuantPanel, dtype, row, 1, x, 1, cols);
     EXPECT_NEAR(got[0], want, bound) << dtype_info(dtype).name;
-  }
-}
-
-struct GroupedCase {
-  int32_t bits;
-  int64_t rows, cols, group_size;
-};
-constexpr GroupedCase kGroupedCases[] = {
-    {8, 9, 96, 32},    {8, 3, 160, 64},   {8, 17, 64, 64},   {4, 8, 256, 128},   {4, 33, 160, 32},
-    {4, 5, 800, 800},  {3, 16, 224, 64},  {3, 10, 96, 32},   {2, 7, 128, 64},    {2, 40, 96, 96},
-    {8, 4, 1600, 512}, {3, 20, 1056, 96}, {8, 20, 1152, 96}, {8, 9, 1088, 1088}, {4, 9, 2080, 160}};
-
-TEST(GroupedPanels, ZerosThatOverflowTheKernelsHaveNone) {
-  QuantizedMatrix matrix = random_matrix(8, 8, 64, 32, {-60, 340}, 4);
-  ASSERT_FALSE(matrix.zeros.empty());
-  matrix.zeros[3] = 32000;
-  EXPECT_TRUE(has_grouped_panels(matrix));
-  matrix.zeros[3] = -32001;
-  EXPECT_FALSE(has_grouped_panels(matrix));
-  matrix.zeros.clear();
-  matrix.zero = 32001;
-  EXPECT_FALSE(has_grouped_panels(matrix));
-}
-
-TEST(GroupedPanels, PackingIsLossless) {
-  for (const auto& [bits, rows, cols, group_size] : kGroupedCases) {
-    const QuantizedMatrix any = random_matrix(bits, rows, cols, group_size, {-60, 340}, 4);
-    for (const bool compact : {false, true}) {
-      const QuantizedMatrix matrix = compact ? compact_matrix(any) : any;
-      ASSERT_TRUE(is_valid(matrix) && has_grouped_panels(matrix));
-      for (const int64_t panel_rows : {8, 16}) {
-        const GroupedShape shape = shape_of(matrix, panel_rows, compact);
-        std::vector<uint8_t> panel(static_cast<size_t>(grouped_panel_bytes(shape)), 0xaa);
-        for (int64_t first = 0; first < rows; first += panel_rows) {
-          ASSERT_TRUE(pack_grouped_panel(matrix, shape, first, panel.data()));
-          for (int64_t r = 0; r < std::min(panel_rows, rows - first); ++r) {
-            const QuantizedMatrix back = unpack_grouped_row(shape, panel.data(), r);
-            std::vector<float> want(static_cast<size_t>(cols));
-            std::vector<float> got(want);
-            dequantize_row(matrix, first + r, want.data());
-            dequantize_row(back, 0, got.data());
-            ASSERT_EQ(got, want) << bits << " bits, row " << first + r;
-            dequantize_grouped_row(shape, panel.data(), r, got.data());
-            ASSERT_EQ(got, want) << bits << " bits, row " << first + r;
-          }
-        }
-      }
-    }
-  }
-}
-
-TEST(GroupedPanels, WhatCompactHeadersDoNotHold) {
-  for (const int32_t bits : {8, 4, 3, 2}) {
-    const QuantizedMatrix matrix = compact_matrix(random_matrix(bits, 16, 64, 32, {0, 4}, 5));
-    const GroupedShape shape = shape_of(matrix, 16, true);
-    std::vector<uint8_t> panel(static_cast<size_t>(grouped_panel_bytes(shape)));
-    EXPECT_TRUE(pack_grouped_panel(matrix, shape, 0, panel.data()));
-    const auto refused = [&](float scale, int16_t zero) {
-      QuantizedMatrix other = matrix;
-      other.scales[21] = scale;
-      other.zeros[21] = zero;
-      return !pack_grouped_panel(other, shape, 0, panel.data());
-    };
-    const int16_t most = bits == 8 ? 255 : 15;
-    EXPECT_FALSE(refused(0.25f, most));
-    EXPECT_TRUE(refused(0.25f, static_cast<int16_t>(most + 1)));
-    EXPECT_TRUE(refused(0.25f, -1));
-    EXPECT_TRUE(refused(0.1f, 0));  // no f16
-    EXPECT_TRUE(refused(65536.0f, 0));
-    EXPECT_TRUE(refused(0x1p-30f, 0));
-  }
-}
-
-// What they take of bf16: 4 and 2 bits in groups of 32.
-TEST(GroupedPanels, BitsPerWeight) {
-  EXPECT_EQ(grouped_panel_bytes({4, 16, 64, 1, true}) * 8, 16 * 2048 * 4.625);
-  EXPECT_EQ(grouped_panel_bytes({2, 16, 64, 1, true}) * 8, 16 * 2048 * 2.625);
-}
-
-// The plain kernel against f64 (half a step of x, and f32 sums); the others against the plain one.
-TEST(GroupedPanels, EveryKernelEqualsThePlainOneAndThatTheExactProduct) {
-  for (size_t n = 0; n < 2 * std::size(kGroupedCases); ++n) {
-    const auto& [bits, rows, cols, group_size] = kGroupedCases[n / 2];
-    QuantizedMatrix matrix = random_matrix(bits, rows, cols, group_size, {-60, 340}, 6);
-    if (n % 2 == 1) {  // symmetric: what one scale a row of x is for
-      if (bits != 8) continue;
-      matrix.zeros.clear();
-      matrix.zero = 128;
-      EXPECT_EQ(one_x_scale(matrix), group_size == cols);
-    }
-    for (const int64_t num_x : {1, 2, 3, 4, 5, 9, 14, 37, 67}) {
-      std::vector<float> x(static_cast<size_t>(num_x * cols));
-      for (size_t i = 0; i < x.size(); ++i) {
-        x[i] = static_cast<float>(2.0 * random_uniform(5, 5, i) - 1.0);
-      }
-      const auto want = grouped_product(generic::kQuantPanel, matrix, x, num_x);
-      std::vector<float> w(static_cast<size_t>(cols));
-      for (int64_t i = 0; i < num_x * rows; ++i) {
-        dequantize_row(matrix, i % rows, w.data());
-        double exact = 0.0;
-        double bound = 0.0;
-        for (int64_t k = 0; k < cols; ++k) {
-          const double wk = w[static_cast<size_t>(k)];
-          exact += wk * double{x[static_cast<size_t>(i / rows * cols + k)]};
-          bound += std::abs(wk) * (0.5005 / 127.0 + 1e-5);
-        }
-        ASSERT_NEAR(want[static_cast<size_t>(i)], exact, bound) << bits << " bits";
-      }
-      const QuantizedMatrix compact = compact_matrix(matrix);
-      const auto want_compact = grouped_product(generic::kQuantPanel, compact, x, num_x);
-      ASSERT_EQ(grouped_product(generic::kQuantPanel, compact, x, num_x, true), want_compact);
-      for (const auto& [name, kernel] : panel_kernels_to_test()) {
-        ASSERT_EQ(grouped_product(*kernel, matrix, x, num_x), want)
-            << name << " " << bits << " bits, " << num_x << " rows of x";
-        ASSERT_EQ(grouped_product(*kernel, compact, x, num_x, true), want_compact)
-            << name << " " << bits << " bits, " << num_x << " rows of x, compact";
-      }
-    }
   }
 }
 

@@ -92,17 +92,24 @@ inline QuantizedMatrix random_matrix(int32_t bits, int64_t rows, int64_t cols, i
   return matrix;
 }
 
+// The most that a zero point of a compact header can be.
+inline int most_compact_zero(const QuantizedMatrix& matrix) {
+  if (matrix.bits == 8) return 255;
+  return half_scales(matrix) && matrix.bits == 2 ? 3 : 15;
+}
+
 // The matrix with scales that are f16 and zero points that are codes: what compact headers hold.
 inline QuantizedMatrix compact_matrix(QuantizedMatrix matrix) {
   for (float& scale : matrix.scales) scale = f16_to_f32(f32_to_f16(scale));
   for (int16_t& zero : matrix.zeros) {
-    zero = static_cast<int16_t>(static_cast<uint16_t>(zero) % (matrix.bits == 8 ? 256 : 16));
+    zero = static_cast<int16_t>(static_cast<uint16_t>(zero) & most_compact_zero(matrix));
   }
   return matrix;
 }
 
 inline GroupedShape shape_of(const QuantizedMatrix& matrix, int64_t panel_rows, bool compact) {
-  return {matrix.bits, panel_rows, matrix.cols / 32, scale_groups(matrix), compact};
+  return {matrix.bits,          panel_rows, matrix.cols / 32,
+          scale_groups(matrix), compact,    half_scales(matrix)};
 }
 
 // [num_x, matrix.rows] by one kernel.
@@ -112,7 +119,8 @@ inline std::vector<float> grouped_product(const QuantPanelKernel& kernel,
                                           bool compact = false) {
   const int64_t groups = matrix.cols / 32;
   const int64_t panels = (matrix.rows + kernel.panel_rows - 1) / kernel.panel_rows;
-  const auto& format = kernel.formats[static_cast<size_t>(grouped_format(matrix.bits))];
+  const QuantFormat name = grouped_format(matrix.bits, half_scales(matrix));
+  const auto& format = kernel.formats[static_cast<size_t>(name)];
   const GroupedShape shape = shape_of(matrix, kernel.panel_rows, compact);
   QuantPanelArgs args;
   args.compact_scales = compact;

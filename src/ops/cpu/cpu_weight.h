@@ -39,6 +39,7 @@ struct WeightPart {
   // Codes of a QuantizedMatrix only:
   int32_t bits = 0;
   int64_t scale_groups = 0;     // groups of 32 columns under one scale
+  bool half_scales = false;     // a scale for each half of a group
   bool compact_scales = false;  // QuantPanelArgs
   bool one_x_scale = false;     // QuantPanelArgs
   int32_t transform = -1;  // of x before the product: index in CpuWeight::transforms(); -1: none

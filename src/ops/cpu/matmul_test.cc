@@ -327,9 +327,14 @@ TEST(CpuMatmul, CodesBecomePanelsAndKeepTheirTransforms) {
   const InputTransform rotated = random_transform(k, 5, 64);
   std::vector<test::FixedSource> sources;
   int index = 0;
-  for (const int32_t bits : {8, 4, 3, 2, 4, 8}) {
-    QuantizedMatrix matrix = random_symmetric(bits, 9 + 5 * index, k, index % 2 == 0 ? 64 : k,
-                                              static_cast<uint64_t>(40 + index));
+  struct Codes {
+    int32_t bits;
+    int64_t group_size;
+  };
+  for (const auto& [bits, group_size] : std::vector<Codes>{
+           {8, 64}, {4, k}, {3, 64}, {2, k}, {4, 64}, {8, k}, {2, 16}, {3, 16}, {4, 16}}) {
+    QuantizedMatrix matrix =
+        random_symmetric(bits, 9 + 5 * index, k, group_size, static_cast<uint64_t>(40 + index));
     if (index % 3 == 1) matrix.transform = scaled;
     if (index % 3 == 2) matrix.transform = rotated;
     ASSERT_TRUE(is_valid(matrix));

@@ -27,7 +27,8 @@ bool is_aligned(const std::byte* data, DType dtype) {
 }
 
 kernels::GroupedShape grouped_shape(const WeightPart& part, int64_t cols) {
-  return {part.bits, part.panel_rows, cols / kQuantGroup, part.scale_groups, part.compact_scales};
+  return {part.bits,         part.panel_rows,     cols / kQuantGroup,
+          part.scale_groups, part.compact_scales, part.half_scales};
 }
 
 // Rows of a quantized source: made when they are wanted where the source can, so that the whole
@@ -244,7 +245,8 @@ class WeightBuilder {
   Status pack_codes(SourceRows& rows, WeightPart& part) {
     const QuantizedMatrix& form = rows.form();
     part.form = PartForm::kQuantPanels;
-    part.format = kernels::grouped_format(form.bits);
+    part.half_scales = kernels::half_scales(form);
+    part.format = kernels::grouped_format(form.bits, part.half_scales);
     part.bits = form.bits;
     part.scale_groups = kernels::scale_groups(form);
     part.one_x_scale = kernels::one_x_scale(form);

@@ -53,11 +53,12 @@ class ByRow final : public test::FixedSource {
 
 constexpr int64_t kCols = 192;
 
-// Of all widths, with panels and without (groups of 48), some with an input transform.
+// Of all widths, with panels and without (groups of 48, and of 16 with 8 bits), some with an input
+// transform.
 std::vector<QuantizedMatrix> some_matrices() {
   std::vector<QuantizedMatrix> out;
   for (const int32_t bits : {8, 4, 3, 2}) {
-    for (const int64_t group : {int64_t{32}, int64_t{64}, int64_t{48}, kCols}) {
+    for (const int64_t group : {int64_t{32}, int64_t{64}, int64_t{48}, kCols, int64_t{16}}) {
       QuantizedMatrix matrix = test::random_matrix(bits, 5 + 3 * bits, kCols, group, bits % 2 == 0);
       if (group >= 64) {
         matrix.transform.hadamard_block = 64;
@@ -112,6 +113,23 @@ TEST(CpuWeight, RowsMadeOneByOneGiveTheSame) {
         if (options.embedding_only) continue;
         EXPECT_EQ(multiply(ops, **made, 3), multiply(ops, **expected, 3));
       }
+    }
+  }
+}
+
+// 2 bits in groups of 16: 3.125 bits a weight, of f16 scales and zero points that are codes.
+TEST(CpuWeight, GroupsOf16StayCodes) {
+  for (const kernels::IsaLevel level : kernels::all_isa_levels()) {
+    if (!kernels::isa_supported(level)) continue;
+    CpuOps ops(2, level);
+    for (const bool zeros : {false, true}) {
+      QuantizedMatrix matrix = test::random_matrix(2, 64, kCols, 16, zeros);
+      for (float& scale : matrix.scales) scale = 0.25f;
+      const test::FixedSource whole(matrix);
+      const WeightSource source = whole.source();
+      const auto made = ops.make_weight({&source, 1}, {.compute = ComputeType::kAuto});
+      ASSERT_TRUE(made.has_value()) << made.error().message;
+      EXPECT_EQ(static_cast<double>((*made)->bytes()) * 8, 64 * kCols * 3.125);
     }
   }
 }
