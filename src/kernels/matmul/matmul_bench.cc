@@ -133,8 +133,9 @@ bool register_all() {
       add_quant(std::string(dtype_info(dtype).name),
                 {quant_format(layout), quant_panel_bytes(layout, rows, kGroups)});
     }
-    add_quant("I8_row", {grouped_format(8), grouped_panel_bytes({8, rows, kGroups, kGroups, true}),
-                         kGroups, true});
+    add_quant("I8_row",
+              {grouped_format(8, false),
+               grouped_panel_bytes({8, rows, kGroups, kGroups, true, false}), kGroups, true});
     for (const int32_t bits : {8, 4, 3, 2}) {
       for (const int64_t scale_groups : {1, 2, 4}) {
         add_quant(

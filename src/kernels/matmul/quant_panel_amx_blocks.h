@@ -12,6 +12,70 @@ namespace {
 
 enum {
   kChunkGroups = 16,  // 10 KB of w and 8 KB of x a tile: together in L1
+  kPartTiles = 32,    // of x, whose columns of a chunk stay in the second level
+  kPartPanels = 16,   // that keep their sums meanwhile: 512 KB
+};
+
+// What is multiplied at a time: rows of x from row t on, t a multiple of 16, by the panels
+// [p, last_p).
+struct PanelPart {
+  int64_t t, rows;
+  int64_t p, last_p;
+
+  int64_t num_tiles() const { return (rows + kTileSide - 1) / kTileSide; }
+  int64_t num_panels() const { return last_p - p; }
+  // Of tile i of the part.
+  int64_t rows_of_tile(int64_t i) const {
+    const int64_t left = rows - i * kTileSide;
+    return left < kTileSide ? left : int64_t{kTileSide};
+  }
+};
+
+template <class Run>
+void for_each_part(const QuantPanelArgs& args, Run run) {
+  constexpr int64_t kRows = int64_t{kPartTiles} * kTileSide;
+  for (int64_t t = 0; t < args.num_x; t += kRows) {
+    const int64_t left = args.num_x - t;
+    for (int64_t p = 0; p < args.num_panels; p += kPartPanels) {
+      const int64_t rest = args.num_panels - p;
+      run(PanelPart{t, left < kRows ? left : kRows, p,
+                    p + (kPartPanels < rest ? int64_t{kPartPanels} : rest)});
+    }
+  }
+}
+
+// The sums of a part, by panel and tile of x. They go to their rows when all is done, a row of all
+// panels at a time: rows are far apart, and tile after tile would write to few sets of the caches.
+struct PanelSums {
+  alignas(64) float of[kPartPanels][kPartTiles][kTileSide * kTileSide];
+
+  void clear(const PanelPart& part) {
+    const size_t bytes = sizeof of[0][0] * (size_t)part.num_tiles();
+    for (int64_t n = 0; n < part.num_panels(); ++n) __builtin_memset(of[n], 0, bytes);
+  }
+
+  // finished(n, r, row of 16 sums): what is written for row r of the part's panel n.
+  template <class S, class Finished>
+  void write(const PanelPart& part, const QuantPanelArgs& args, Finished finished) const {
+    constexpr int64_t kAhead = 4;  // rows that are made ready to be written
+    float* out = args.sums + part.t * args.sums_stride + part.p * kTileSide;
+    for (int64_t r = 0; r < part.rows; ++r, out += args.sums_stride) {
+      if (r + kAhead < part.rows) {
+        const float* const ahead = out + kAhead * args.sums_stride;
+        for (int64_t n = 0; n < part.num_panels(); ++n) {
+          __builtin_prefetch(ahead + n * kTileSide, 1, 2);
+        }
+      }
+      for (int64_t n = 0; n < part.num_panels(); ++n) {
+        const float* const sums = of[n][r / kTileSide] + r % kTileSide * kTileSide;
+        S::store_f32(out + n * kTileSide, finished(n, r, sums));
+      }
+    }
+  }
+  template <class S>
+  void write(const PanelPart& part, const QuantPanelArgs& args) const {
+    write<S>(part, args, [](int64_t, int64_t, const float* sums) { return S::load_f32(sums); });
+  }
 };
 
 // The scale and zero points of 16 rows of w in grouped formats.

@@ -4,12 +4,13 @@
 //
 // 32 rows of x by two panels take four tiles of sums: four tiles loaded for four products of 64
 // columns. Up to kExactPairs products follow each other before the sums leave the tiles; x of so
-// many columns and kExactTiles tiles stays in the second level, from which it comes (and a pair of
-// panels, too) while products are under way. Measured on Emerald Rapids: 10.4 ns a product, where
-// products alone take 5.8; in chunks of 512 columns, whose w the first level holds, 10.9.
+// many columns and kPartTiles tiles (1 MB) stays in the second level, from which it comes (and a
+// pair of panels, too) while products are under way. Measured on Emerald Rapids: 10.4 ns a product,
+// where products alone take 5.8; in chunks of 512 columns, whose w the first level holds, 10.9.
 #pragma once
 
 #include "kernels/matmul/quant_panel.h"
+#include "kernels/matmul/quant_panel_amx_blocks.h"
 #include "kernels/matmul/quant_panel_fetch.h"
 #include "kernels/matmul/quant_panel_formats.h"
 #include "kernels/simd/amx_tile.h"
@@ -17,33 +18,20 @@
 namespace ruvllm::kernels {
 namespace {
 
-enum {
-  kExactPairs = 32,   // products of 64 columns in a chunk
-  kExactTiles = 32,   // of x: 1 MB of a chunk
-  kExactPanels = 16,  // that keep their sums until all are done: 512 KB
-};
+enum { kExactPairs = 32 };  // products of 64 columns in a chunk
 
 template <class T, class S>
 struct AmxExactBlock {
   static constexpr int64_t kSide = kTileSide;
   static constexpr int64_t kPairBytes = kSide * 64;
-  typedef int32_t Dots[kSide][kSide];
-
   const QuantPanelArgs* args;
   TiledX x;
   T tiles;
   Fetcher fetchers[2];                                // of the panels that come next
   alignas(64) uint8_t w[2][kExactPairs][kPairBytes];  // signed codes of two panels
-  float scale_w[kExactPanels][kSide];
-  alignas(64) Dots sums[kExactPanels][kExactTiles];
+  float scale_w[kPartPanels][kSide];
+  PanelSums sums;  // integers until the last chunk
 
-  // What is multiplied at a time: tiles of x from row t on, panels [p, last_p).
-  struct Part {
-    int64_t t, rows;
-    int64_t p, last_p;
-
-    int64_t num_tiles() const { return (rows + kSide - 1) / kSide; }
-  };
   // Columns, in products.
   struct Chunk {
     int64_t first, last;
@@ -82,7 +70,7 @@ struct AmxExactBlock {
   }
 
   template <int C>
-  RUVLLM_INLINE void begin_sum(const Chunk& chunk, const Dots& sum) {
+  RUVLLM_INLINE void begin_sum(const Chunk& chunk, const float* sum) {
     if (chunk.first == 0) {
       tiles.template zero<C>();
     } else {
@@ -92,11 +80,11 @@ struct AmxExactBlock {
 
   // A chunk of kX tiles of x, from tile i of the part on, by kW panels, the part's from n on.
   template <int kX, int kW>
-  void multiply(const Part& part, const Chunk& chunk, int64_t i, int64_t n) {
+  void multiply(const PanelPart& part, const Chunk& chunk, int64_t i, int64_t n) {
     constexpr int kLastX = kX - 1;  // where there is no second tile, the first again, unused
     constexpr int kLastW = kW - 1;
-    Dots(&row0)[kExactTiles] = sums[n];
-    Dots(&row1)[kExactTiles] = sums[n + kLastW];
+    auto& row0 = sums.of[n];
+    auto& row1 = sums.of[n + kLastW];
     begin_sum<0>(chunk, row0[i]);
     if constexpr (kW > 1) begin_sum<1>(chunk, row1[i]);
     if constexpr (kX > 1) begin_sum<2>(chunk, row0[i + kLastX]);
@@ -132,30 +120,19 @@ struct AmxExactBlock {
     if constexpr (kX > 1 && kW > 1) tiles.template store<3>(row1[i + kLastX], 64);
   }
 
-  // The sums times their scales: a row of all panels at a time, as far as possible from one write
-  // to memory that shares a set of the caches to the next.
-  void finish(const Part& part) {
+  void finish(const PanelPart& part) {
     using F = typename S::F;
-    constexpr int64_t kAhead = 4;  // rows that are made ready to be written
-    const int64_t num_panels = part.last_p - part.p;
-    float* out = args->sums + part.t * args->sums_stride + part.p * kSide;
-    for (int64_t r = 0; r < part.rows; ++r, out += args->sums_stride) {
-      if (r + kAhead < part.rows) {
-        const float* const ahead = out + kAhead * args->sums_stride;
-        for (int64_t n = 0; n < num_panels; ++n) __builtin_prefetch(ahead + n * kSide, 1, 2);
-      }
-      const F scale_x = S::broadcast_f32(x.head((part.t + r) / kSide, 0).scale + r % kSide);
-      for (int64_t n = 0; n < num_panels; ++n) {
-        const F dot = S::to_f32(S::load((const uint8_t*)sums[n][r / kSide][r % kSide]));
-        const F scaled = S::fma(dot, S::load_f32(scale_w[n]), S::zero_f32());
-        S::store_f32(out + n * kSide, S::fma(scaled, scale_x, S::zero_f32()));
-      }
-    }
+    sums.write<S>(part, *args, [&](int64_t n, int64_t r, const float* of) {
+      const F dot = S::to_f32(S::load((const uint8_t*)of));
+      const F scaled = S::fma(dot, S::load_f32(scale_w[n]), S::zero_f32());
+      const float* const scale_x = x.head((part.t + r) / kSide, 0).scale + r % kSide;
+      return S::fma(scaled, S::broadcast_f32(scale_x), S::zero_f32());
+    });
   }
 
   // The two panels in w, or one, by all tiles of x.
   template <int kW>
-  void multiply_panels(const Part& part, const Chunk& chunk, int64_t n) {
+  void multiply_panels(const PanelPart& part, const Chunk& chunk, int64_t n) {
     const int64_t num_tiles = part.num_tiles();
     for (int64_t i = 0; i < num_tiles; i += 2) {
       if (num_tiles - i == 1) {
@@ -166,7 +143,7 @@ struct AmxExactBlock {
     }
   }
   // The codes of the chunk that comes after this one into the second level.
-  void fetch_next(const Part& part, const Chunk& chunk, int64_t n) {
+  void fetch_next(const PanelPart& part, const Chunk& chunk, int64_t n) {
     const int64_t steps = (part.num_tiles() + 1) / 2 * (chunk.last - chunk.first);
     const int64_t bytes = (chunk.last - chunk.first) * kPairBytes;
     const bool same_columns = part.p + n + 2 < part.last_p;
@@ -177,7 +154,7 @@ struct AmxExactBlock {
     fetchers[1] = Fetcher(next + args->panel_bytes, bytes, steps);
   }
 
-  void multiply_part(const Part& part) {
+  void multiply_part(const PanelPart& part) {
     for (int64_t n = 0; n < part.last_p - part.p; ++n) unpack_scale(part.p + n, scale_w[n]);
     const int64_t pairs = x_tile_pairs(args->groups);
     for (int64_t first = 0; first < pairs; first += kExactPairs) {
@@ -197,14 +174,7 @@ struct AmxExactBlock {
   void run() {
     x = {args->x, args->groups};
     configure();
-    for (int64_t t = 0; t < args->num_x; t += kExactTiles * kSide) {
-      const int64_t left = args->num_x - t;
-      const int64_t rows = left < kExactTiles * kSide ? left : kExactTiles * kSide;
-      for (int64_t p = 0; p < args->num_panels; p += kExactPanels) {
-        const int64_t rest = args->num_panels - p;
-        multiply_part({t, rows, p, p + (kExactPanels < rest ? int64_t{kExactPanels} : rest)});
-      }
-    }
+    for_each_part(*args, [&](const PanelPart& part) { multiply_part(part); });
     tiles.release();
   }
 };

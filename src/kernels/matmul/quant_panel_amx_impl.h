@@ -5,10 +5,10 @@
 //
 // Where w has a scale per group, a group of 32 columns is one product of tiles, 16 rows of x by 16
 // rows of w (half of one, with half scales). Its 256 dots go through memory to the vectors, where
-// they are scaled and added to parts that stay in 16 registers for a block of x. That costs more
-// than the product: for 16 x 16 x 32 multiply-adds 32 instructions (48 with minimums), and 12 where
-// a block ends. The dots of the next group are under way meanwhile (two tiles of sums, two
-// buffers), because neither a tile product (52 cycles) nor its store can be waited for.
+// they are scaled and added up. That costs more than the product: for 16 x 16 x 32 multiply-adds 32
+// instructions (48 with minimums), and 12 where a block ends. The products of the next block are
+// under way meanwhile, four tiles of them, because neither a product (52 cycles) nor its store can
+// be waited for.
 //
 // Up to 8 rows of x stream the panels as the VNNI kernel does: memory bounds them, and tiles would
 // first have to be made of everything.
@@ -37,192 +37,182 @@ struct ScalingOf {
   static constexpr int kParts = kHalvesV ? 2 : 1;  // products of a group
 };
 
-// Tiles 0, 1: dots; 2, 3: of x; 4, 5: of w.
+// Tiles 0 to 3: dots; 4, 5: of x; 6, 7: of w.
 inline TileConfig tile_shapes(bool halves) {
   TileConfig shapes;
+  for (int i = 0; i < 4; ++i) shapes.set(i, kTileSide, 64);
   for (int i = 0; i < 2; ++i) {
-    shapes.set(i, kTileSide, 64);
-    shapes.set(2 + i, kTileSide, halves ? 16 : 32);
-    shapes.set(4 + i, halves ? 4 : 8, 64);
+    shapes.set(4 + i, kTileSide, halves ? 16 : 32);
+    shapes.set(6 + i, halves ? 4 : 8, 64);
   }
   return shapes;
 }
 
-struct alignas(64) Dots {
-  int32_t of[2][kTileSide][kTileSide];
+// The groups [g, g + count) of a chunk, count <= kXBlock, that have one scale of x.
+struct BlockOfX {
+  int64_t g;
+  int64_t count;
 };
 
-// A tile of x and a chunk of a panel.
-struct TilePair {
-  const int8_t* x;       // of the chunk, in pairs of groups
-  const HeadOfX* heads;  // of its blocks
-  const ExpandedPanel& w;
-  Dots& dots;
-  Fetcher& fetcher;
-};
-
+// 16 rows of x and a chunk of a panel.
 template <class T, class S, class Scaling>
 struct TileProduct {
   using I = typename S::I;
   using F = typename S::F;
   static constexpr int kParts = Scaling::kParts;
+  typedef int32_t Dots[kXBlock * kParts][kTileSide][kTileSide];
 
-  // Begins product u of the chunk; kP: u % 2.
-  template <int kP>
-  static RUVLLM_INLINE void begin(T& tiles, const TilePair& pair, int64_t u) {
+  const int8_t* x;       // of the chunk, in pairs of groups
+  const HeadOfX* heads;  // of its blocks
+  const ExpandedPanel& w;
+  Fetcher& fetcher;
+  int64_t rows;  // of x; beyond them nothing is done
+  float* sums;   // [16][16]
+
+  // One product, into tile kD.
+  template <int kD>
+  RUVLLM_INLINE void multiply(T& tiles, int64_t g, int64_t half, int32_t (*dots)[kTileSide]) const {
     constexpr int kBytes = 32 / kParts;
-    pair.fetcher.step();
-    const int64_t half = u % kParts;
-    tiles.template zero<kP>();
-    const int64_t g = u / kParts;
-    tiles.template load<2 + kP>(pair.x + g / 2 * (kTileSide * 64) + g % 2 * 32 + half * kBytes, 64);
-    tiles.template load<4 + kP>(pair.w.groups[g].codes[half * 4], 64);
-    tiles.template dot_ss<kP, 2 + kP, 4 + kP>();
-    tiles.template store<kP>(pair.dots.of[kP], 64);
+    fetcher.step();
+    tiles.template zero<kD>();
+    tiles.template load<4 + kD % 2>(x + g / 2 * (kTileSide * 64) + g % 2 * 32 + half * kBytes, 64);
+    tiles.template load<6 + kD % 2>(w.groups[g].codes[half * 4], 64);
+    tiles.template dot_ss<kD, 4 + kD % 2, 6 + kD % 2>();
+    tiles.template store<kD>(dots, 64);
   }
 
-  // Adds its dots, scaled, to the parts of MX rows.
-  template <int kP, int MX>
-  static RUVLLM_INLINE void finish(const TilePair& pair, int64_t u, F (&part)[MX]) {
-    const HeadOfX& x = pair.heads[u / kParts / kXBlock];
-    const int64_t g = u / kParts % kXBlock;  // of the block
-    const ExpandedPanel::Group& w = pair.w.groups[u / kParts];
-    const int32_t(*const dots)[kTileSide] = pair.dots.of[kP];
-    const F scale = S::load_f32(w.scale[u % kParts]);
-    F minimum = S::zero_f32();
-    if constexpr (Scaling::kMinimum) minimum = S::load_f32(w.minimum);
-    I zero = S::zero();
-    if constexpr (Scaling::kCount) zero = S::load((const uint8_t*)w.zero);
-#pragma GCC unroll 16
-    for (int t = 0; t < MX; ++t) {
-      I dot = S::load((const uint8_t*)dots[t]);
-      if constexpr (Scaling::kCount) {
-        dot = S::sub_32(dot, S::dot_pairs_16(zero, S::broadcast_4(&x.sum[g][t])));
-      }
-      part[t] = S::fma(S::to_f32(dot), scale, part[t]);
-      if constexpr (Scaling::kMinimum) {
-        part[t] = S::fma(minimum, S::broadcast_f32(&x.total[g][t]), part[t]);
+  // Begins the products of a block.
+  RUVLLM_INLINE void begin(T& tiles, const BlockOfX& block, Dots& dots) const {
+    for (int64_t half = 0; half < kParts; ++half) {
+      multiply<0>(tiles, block.g, half, dots[half]);
+      if (block.count > 1) multiply<1>(tiles, block.g + 1, half, dots[kParts + half]);
+      if (block.count > 2) multiply<2>(tiles, block.g + 2, half, dots[2 * kParts + half]);
+      if (block.count > 3) multiply<3>(tiles, block.g + 3, half, dots[3 * kParts + half]);
+    }
+  }
+
+  // What a block's dots are scaled with, in registers.
+  struct Scales {
+    F scale[kXBlock][kParts];
+    F minimum[kXBlock];
+    I zero[kXBlock];
+
+    RUVLLM_INLINE Scales(const ExpandedPanel::Group* groups, int64_t count) {
+#pragma GCC unroll 4
+      for (int i = 0; i < kXBlock; ++i) {
+        const ExpandedPanel::Group& group = groups[i < count ? i : 0];
+#pragma GCC unroll 2
+        for (int half = 0; half < kParts; ++half) scale[i][half] = S::load_f32(group.scale[half]);
+        if constexpr (Scaling::kMinimum) minimum[i] = S::load_f32(group.minimum);
+        if constexpr (Scaling::kCount) zero[i] = S::load((const uint8_t*)group.zero);
       }
     }
+  };
+
+  // Adds a block to the sums once its dots are there.
+  template <bool kWhole>
+  void finish(const BlockOfX& block, const Dots& dots) const {
+    const HeadOfX& head = heads[block.g / kXBlock];
+    const Scales of_w(w.groups + block.g, kWhole ? int64_t{kXBlock} : block.count);
+    float* sum = sums;
+    for (int64_t t = 0; t < rows; ++t, sum += kTileSide) {
+      F part = S::zero_f32();
+#pragma GCC unroll 4
+      for (int i = 0; i < kXBlock; ++i) {
+        if (!kWhole && i >= block.count) break;
+#pragma GCC unroll 2
+        for (int half = 0; half < kParts; ++half) {
+          I dot = S::load((const uint8_t*)dots[i * kParts + half][t]);
+          if constexpr (Scaling::kCount) {
+            dot = S::sub_32(dot, S::dot_pairs_16(of_w.zero[i], S::broadcast_4(&head.sum[i][t])));
+          }
+          part = S::fma(S::to_f32(dot), of_w.scale[i][half], part);
+        }
+        if constexpr (Scaling::kMinimum) {
+          part = S::fma(of_w.minimum[i], S::broadcast_f32(&head.total[i][t]), part);
+        }
+      }
+      S::store_f32(sum, S::fma(part, S::broadcast_f32(&head.scale[t]), S::load_f32(sum)));
+    }
+  }
+  void finish(const BlockOfX& block, const Dots& dots) const {
+    block.count == kXBlock ? finish<true>(block, dots) : finish<false>(block, dots);
+  }
+
+  // All groups of the chunk. The dots of a block go to memory while those of the one before are
+  // scaled.
+  void add_chunk(T& tiles, int64_t count, Dots (&dots)[2]) const {
+    const auto block_at = [&](int64_t g) {
+      return BlockOfX{g, kXBlock < count - g ? int64_t{kXBlock} : count - g};
+    };
+    begin(tiles, block_at(0), dots[0]);
+    int64_t g = 0;
+    for (; g + kXBlock < count; g += kXBlock) {
+      begin(tiles, block_at(g + kXBlock), dots[(g / kXBlock + 1) % 2]);
+      finish(block_at(g), dots[g / kXBlock % 2]);
+    }
+    finish(block_at(g), dots[g / kXBlock % 2]);
   }
 };
-
-// Where the sums of a tile are, and which columns of it come.
-struct TileSums {
-  float* out;  // rows `stride` apart
-  int64_t stride;
-  int64_t rows;   // beyond them nothing is read or written
-  int64_t first;  // group
-  int64_t count;
-};
-
-// Adds a chunk of columns to the sums, rows <= MX.
-template <class T, class S, class Scaling, int MX>
-void add_chunk(T& tiles, const TilePair& pair, const TileSums& to) {
-  using F = typename S::F;
-  using Product = TileProduct<T, S, Scaling>;
-  constexpr int64_t kBlock = kXBlock * Scaling::kParts;  // products
-  F part[MX];
-#pragma GCC unroll 16
-  for (int t = 0; t < MX; ++t) part[t] = S::zero_f32();
-  const int64_t end = to.count * Scaling::kParts;
-  Product::template begin<0>(tiles, pair, 0);
-  for (int64_t u = 0; u < end; u += 2) {
-    const bool two = u + 1 < end;
-    if (two) Product::template begin<1>(tiles, pair, u + 1);
-    Product::template finish<0>(pair, u, part);
-    if (two) {
-      if (u + 2 < end) Product::template begin<0>(tiles, pair, u + 2);
-      Product::template finish<1>(pair, u + 1, part);
-    }
-    if ((u + 2) % kBlock != 0 && u + 2 < end) continue;
-    // A block of x ends.
-    const HeadOfX& x = pair.heads[u / kBlock];
-    const bool fresh = to.first == 0 && u < kBlock;
-#pragma GCC unroll 16
-    for (int t = 0; t < MX; ++t) {
-      if (t < to.rows) {
-        float* const out = to.out + t * to.stride;
-        const F before = fresh ? S::zero_f32() : S::load_f32(out);
-        S::store_f32(out, S::fma(part[t], S::broadcast_f32(&x.scale[t]), before));
-      }
-      part[t] = S::zero_f32();
-    }
-  }
-}
-
-template <class T, class S, class Scaling>
-void add_chunk_of_rows(T& tiles, const TilePair& pair, const TileSums& to) {
-  if (to.rows <= 4) return add_chunk<T, S, Scaling, 4>(tiles, pair, to);
-  if (to.rows <= 8) return add_chunk<T, S, Scaling, 8>(tiles, pair, to);
-  add_chunk<T, S, Scaling, 16>(tiles, pair, to);
-}
 
 // Scaling: of the formats that share it, without the count of zero points.
 template <class T, class S, class Scaling>
 struct AmxBlock {
-  static constexpr int kMostTiles = 32;  // of x, whose columns of a chunk stay in the second level
-  static constexpr int64_t kSide = kTileSide;
+  using Counting = TileProduct<T, S, ScalingOf<false, false, true>>;
+  using Product = TileProduct<T, S, Scaling>;
 
   const QuantPanelArgs* args;
   Expand<ExpandedPanel> expand;
   T tiles;
   TiledX x;
   ExpandedPanel w;
-  Dots dots;
+  alignas(64) typename Product::Dots dots[2];
+  PanelSums sums;
 
-  int64_t rows_of_tile(int64_t t) const {
-    return args->num_x - t < kSide ? args->num_x - t : kSide;
-  }
-
-  // The expanded chunk of panel p with the tiles of x from row t on. next: what comes after it.
-  void chunk_of_panel(int64_t t, int64_t num_tiles, int64_t p, TileSums sums, const uint8_t* next,
-                      int64_t next_bytes) {
-    Fetcher fetcher(next, next_bytes, num_tiles * sums.count * Scaling::kParts);
-    for (int64_t i = 0; i < num_tiles; ++i) {
-      const int64_t row = t + i * kSide;
-      sums.out = args->sums + row * args->sums_stride + p * kSide;
-      sums.rows = rows_of_tile(row);
-      const int64_t tile = row / kSide;
-      const TilePair pair{x.codes(tile, sums.first / 2), &x.head(tile, sums.first / kXBlock), w,
-                          dots, fetcher};
+  // The chunk in w, of the part's panel n, by all tiles of x.
+  void multiply(const PanelPart& part, int64_t n, int64_t first, int64_t count, Fetcher& fetcher) {
+    for (int64_t i = 0; i < part.num_tiles(); ++i) {
+      const int64_t tile = part.t / kTileSide + i;
+      const int8_t* const codes = x.codes(tile, first / 2);
+      const HeadOfX* const heads = &x.head(tile, first / kXBlock);
+      const int64_t rows = part.rows_of_tile(i);
+      float* const to = sums.of[n][i];
       if constexpr (!Scaling::kHalves && !Scaling::kMinimum) {
         if (!w.zeros_done) {
-          add_chunk_of_rows<T, S, ScalingOf<false, false, true>>(tiles, pair, sums);
+          Counting{codes, heads, w, fetcher, rows, to}.add_chunk(tiles, count, dots);
           continue;
         }
       }
-      add_chunk_of_rows<T, S, Scaling>(tiles, pair, sums);
+      Product{codes, heads, w, fetcher, rows, to}.add_chunk(tiles, count, dots);
     }
   }
 
-  // Rows of x from row t on, as many as stand side by side, times all panels.
-  void panels(int64_t t) {
-    const int64_t left = (args->num_x - t + kSide - 1) / kSide;
-    const int64_t num_tiles = left < kMostTiles ? left : kMostTiles;
+  void multiply_part(const PanelPart& part) {
+    sums.clear(part);
     int64_t offset = 0;  // of the chunk in each panel
     for (int64_t first = 0; first < args->groups; first += kChunkGroups) {
       const int64_t rest = args->groups - first;
       const int64_t count = kChunkGroups < rest ? int64_t{kChunkGroups} : rest;
-      const TileSums sums{nullptr, args->sums_stride, 0, first, count};
       int64_t bytes = 0;
-      for (int64_t n = 0; n < args->num_panels; ++n) {
-        const uint8_t* from = args->panels + n * args->panel_bytes + offset;
+      for (int64_t p = part.p; p < part.last_p; ++p) {
+        const uint8_t* from = args->panels + p * args->panel_bytes + offset;
         bytes = expand(from, first, count, *args, w) - from;
         // The next panel's chunk, or the first panel's next one.
-        const uint8_t* next =
-            n + 1 < args->num_panels ? from + args->panel_bytes : args->panels + offset + bytes;
-        chunk_of_panel(t, num_tiles, n, sums, next, bytes);
+        const uint8_t* next = p + 1 < part.last_p
+                                  ? from + args->panel_bytes
+                                  : args->panels + part.p * args->panel_bytes + offset + bytes;
+        Fetcher fetcher(next, bytes, part.num_tiles() * count * Scaling::kParts);
+        multiply(part, p - part.p, first, count, fetcher);
       }
       offset += bytes;
     }
+    sums.write<S>(part, *args);
   }
 
   void run() {
-    const TileConfig shapes = tile_shapes(Scaling::kHalves);
-    tiles.configure(shapes);
+    tiles.configure(tile_shapes(Scaling::kHalves));
     x = {args->x, args->groups};
-    for (int64_t t = 0; t < args->num_x; t += kMostTiles * kSide) panels(t);
+    for_each_part(*args, [&](const PanelPart& part) { multiply_part(part); });
     tiles.release();
   }
 };

@@ -19,8 +19,6 @@ namespace {
 
 enum {
   kWidePairs = kChunkGroups / 2,  // products of 64 columns in a chunk
-  kWideTiles = 32,                // of x, whose columns of a chunk stay in the second level
-  kWidePanels = 16,               // that keep their sums meanwhile: 512 KB
 };
 
 // A chunk of a panel.
@@ -85,7 +83,7 @@ RUVLLM_INLINE void add_wide(const WideDots& tile, bool first, bool last) {
   }
 }
 
-// Products of neighbouring panels, up to kWidePanels, with rows of x, up to kWideTiles tiles.
+// Products of parts (quant_panel_amx_blocks.h).
 template <class T, class S>
 struct AmxWideBlock {
   static constexpr int64_t kSide = kTileSide;
@@ -100,7 +98,7 @@ struct AmxWideBlock {
   Fetcher fetchers[2];  // of the panels that come next
   // Tiles of dots of the unit under way and the one before: [x][w].
   alignas(64) int32_t dots[2][2][2][kTileSide][kTileSide];
-  alignas(64) float sums[kWidePanels][kWideTiles][kSide * kSide];
+  PanelSums sums;
   alignas(64) float parts[2][2][kSide * kSide];  // of a block under way: [x][w]
 
   // Tiles: dots 2 i + j of tile i of x and panel j; x 4, 5; w 6, 7.
@@ -185,7 +183,7 @@ struct AmxWideBlock {
             at.last - first_of_block,
             &w[j].heads[at.first],
             parts[i][j],
-            sums[chunk.p + j][chunk.i + i]};
+            sums.of[chunk.p + j][chunk.i + i]};
         w[j].zeros_done ? add_wide<S, false>(tile, first, last)
                         : add_wide<S, true>(tile, first, last);
       }
@@ -212,23 +210,16 @@ struct AmxWideBlock {
     for (int64_t i = 0; i < bytes; i += 64) __builtin_prefetch(from + i, 0, 2);
   }
 
-  // What a call of panels() is about: tiles of x from row t on, panels [p, last_p) of args.
-  struct Part {
-    int64_t t, num_tiles;
-    int64_t p, last_p;
-    int64_t rows;
-  };
-
   // All tiles of x by a pair of panels, or the last one; those are in w. next: what is multiplied
   // afterwards, `bytes` of each panel.
-  void multiply_pair(const Part& part, Chunk chunk, int64_t panels_left, const uint8_t* next,
+  void multiply_pair(const PanelPart& part, Chunk chunk, int64_t panels_left, const uint8_t* next,
                      int64_t bytes) {
-    const int64_t steps = (part.num_tiles + 1) / 2 * ((chunk.count + unit - 1) / unit);
+    const int64_t steps = (part.num_tiles() + 1) / 2 * ((chunk.count + unit - 1) / unit);
     fetchers[0] = Fetcher(next, bytes, steps);
     fetchers[1] = Fetcher(next + args->panel_bytes, bytes, steps);
-    for (int64_t i = 0; i < part.num_tiles; i += 2) {
+    for (int64_t i = 0; i < part.num_tiles(); i += 2) {
       chunk.i = i;
-      const bool one_tile = part.num_tiles - i == 1;
+      const bool one_tile = part.num_tiles() - i == 1;
       const bool one_panel = panels_left == 1;
       if (one_tile) {
         one_panel ? multiply<1, 1>(chunk) : multiply<1, 2>(chunk);
@@ -240,7 +231,7 @@ struct AmxWideBlock {
 
   // Groups [first, first + count) of the columns, `offset` bytes into each panel; returns how many
   // bytes of a panel they are.
-  int64_t multiply_chunk(const Part& part, int64_t first, int64_t count, int64_t offset) {
+  int64_t multiply_chunk(const PanelPart& part, int64_t first, int64_t count, int64_t offset) {
     const int64_t first_tile = part.t / kSide;
     int64_t bytes = 0;
     int64_t fetched = 0;  // tiles of x of the next chunk
@@ -250,8 +241,8 @@ struct AmxWideBlock {
         const uint8_t* from = args->panels + (n + j) * args->panel_bytes + offset;
         bytes = expand(from, first, count, *args, w[j]) - from;
       }
-      const int64_t due = part.num_tiles * (n + 2 - part.p) / (part.last_p - part.p);
-      for (; fetched < due && fetched < part.num_tiles; ++fetched) {
+      const int64_t due = part.num_tiles() * (n + 2 - part.p) / (part.last_p - part.p);
+      for (; fetched < due && fetched < part.num_tiles(); ++fetched) {
         prefetch(x.codes(first_tile + fetched, (first + count) / 2), count / 2 * kPairBytes);
       }
       // The next pair's chunk, or the first pair's next one.
@@ -263,43 +254,22 @@ struct AmxWideBlock {
     return bytes;
   }
 
-  void panels(const Part& part) {
-    for (int64_t n = 0; n < part.last_p - part.p; ++n) {
-      __builtin_memset(sums[n], 0, sizeof sums[n][0] * (size_t)part.num_tiles);
-    }
+  void multiply_part(const PanelPart& part) {
+    sums.clear(part);
     int64_t offset = 0;
     for (int64_t first = 0; first < args->groups; first += kChunkGroups) {
       const int64_t left = args->groups - first;
       offset +=
           multiply_chunk(part, first, kChunkGroups < left ? int64_t{kChunkGroups} : left, offset);
     }
-    constexpr int64_t kAhead = 4;  // rows that are made ready to be written
-    const int64_t row_bytes = (part.last_p - part.p) * kSide * 4;
-    for (int64_t row = 0; row < part.rows; ++row) {
-      float* const to = args->sums + (part.t + row) * args->sums_stride + part.p * kSide;
-      if (row + kAhead < part.rows) {
-        const char* const ahead = (const char*)(to + kAhead * args->sums_stride);
-        for (int64_t i = 0; i < row_bytes; i += 64) __builtin_prefetch(ahead + i, 1, 2);
-      }
-      for (int64_t n = 0; n < part.last_p - part.p; ++n) {
-        S::store_f32(to + n * kSide, S::load_f32(sums[n][row / kSide] + row % kSide * kSide));
-      }
-    }
+    sums.write<S>(part, *args);
   }
 
   void run() {
     x = {args->x, args->groups};
     unit = unit_groups(args->scale_groups, args->groups);
     configure();
-    for (int64_t t = 0; t < args->num_x; t += kWideTiles * kSide) {
-      const int64_t left = args->num_x - t;
-      const int64_t rows = left < kWideTiles * kSide ? left : kWideTiles * kSide;
-      for (int64_t p = 0; p < args->num_panels; p += kWidePanels) {
-        const int64_t rest = args->num_panels - p;
-        const int64_t last_p = p + (kWidePanels < rest ? int64_t{kWidePanels} : rest);
-        panels({t, (rows + kSide - 1) / kSide, p, last_p, rows});
-      }
-    }
+    for_each_part(*args, [&](const PanelPart& part) { multiply_part(part); });
     tiles.release();
   }
 };
