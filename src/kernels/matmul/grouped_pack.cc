@@ -76,13 +76,6 @@ int64_t num_scales(const GroupedShape& shape) {
   return shape.halves ? 2 : 1;
 }
 
-int64_t header_bytes(const GroupedShape& shape) {
-  const int64_t rows = shape.panel_rows;
-  if (!shape.compact) return rows * 6 * num_scales(shape);
-  const bool bytes = shape.halves ? shape.bits > 2 : shape.bits == 8;  // of zero points
-  return rows * 2 * num_scales(shape) + (bytes ? rows : rows / 2);
-}
-
 struct Header {
   float scale;
   int32_t zero;
@@ -211,9 +204,17 @@ int64_t scale_groups(const QuantizedMatrix& matrix) {
   return std::min(matrix.group_size, matrix.cols) / kQuantGroup;
 }
 
+int64_t grouped_header_bytes(const GroupedShape& shape) {
+  const int64_t rows = shape.panel_rows;
+  if (!shape.compact) return rows * 6 * num_scales(shape);
+  const bool bytes = shape.halves ? shape.bits > 2 : shape.bits == 8;  // of zero points
+  return rows * 2 * num_scales(shape) + (bytes ? rows : rows / 2);
+}
+
 int64_t grouped_panel_bytes(const GroupedShape& shape) {
   const int64_t headers = (shape.groups + shape.scale_groups - 1) / shape.scale_groups;
-  return shape.groups * group_bytes(shape.bits, shape.panel_rows) + headers * header_bytes(shape);
+  return shape.groups * group_bytes(shape.bits, shape.panel_rows) +
+         headers * grouped_header_bytes(shape);
 }
 
 bool pack_grouped_panel(const QuantizedMatrix& matrix, const GroupedShape& shape, int64_t first,
@@ -225,7 +226,7 @@ bool pack_grouped_panel(const QuantizedMatrix& matrix, const GroupedShape& shape
   for (int64_t g = 0; g < shape.groups; ++g) {
     if (g % shape.scale_groups == 0) {
       if (!put_headers(matrix, shape, first, num_rows, g / shape.scale_groups, panel)) return false;
-      panel += header_bytes(shape);
+      panel += grouped_header_bytes(shape);
     }
     for (int64_t r = 0; r < num_rows; ++r) {
       const uint8_t* codes = matrix.codes.data() + (first + r) * matrix.cols + g * kQuantGroup;
@@ -250,7 +251,7 @@ QuantizedMatrix unpack_grouped_row(const GroupedShape& shape, const uint8_t* pan
         out.scales.push_back(header.scale);
         out.zeros.push_back(static_cast<int16_t>(header.zero));
       }
-      panel += header_bytes(shape);
+      panel += grouped_header_bytes(shape);
     }
     for (int64_t k = 0; k < kQuantGroup; ++k) {
       out.codes[static_cast<size_t>(g * kQuantGroup + k)] =
@@ -273,7 +274,7 @@ void dequantize_grouped_row(const GroupedShape& shape, const uint8_t* panel, int
       for (int64_t half = 0; half < 2; ++half) {
         headers[half] = get_header(shape, {row, shape.halves ? half : 0}, panel);
       }
-      panel += header_bytes(shape);
+      panel += grouped_header_bytes(shape);
     }
     for (int64_t k = 0; k < kQuantGroup; ++k) {
       const int code = get_code(shape.bits, places[k], panel);

@@ -36,8 +36,9 @@ struct GroupedShape {
   bool halves;   // half scales
 };
 
-// Bytes of a panel.
+// Bytes of a panel, and of each header in it.
 int64_t grouped_panel_bytes(const GroupedShape& shape);
+int64_t grouped_header_bytes(const GroupedShape& shape);
 
 // Rows [first, first + shape.panel_rows) of the matrix; those beyond its end become zeros. False:
 // the shape is compact and a scale is no f16, or a zero point not among [0, 15], with 8 bits [0,

@@ -71,9 +71,13 @@ void quant(benchmark::State& state, const QuantPanelKernel* kernel, Panels shape
            int64_t bytes) {
   const int64_t groups = kCols / kQuantGroup;
   const int64_t panels = bytes / shape.panel_bytes;
+  const int64_t lead = shape.one_x_scale ? shape.panel_bytes % 64 : 0;  // the header's
+  if (shape.one_x_scale) shape.panel_bytes = (shape.panel_bytes + 63) / 64 * 64;
   // Any codes; scales that are neither huge nor subnormal, zero points in the middle.
-  std::vector<uint8_t> storage(static_cast<size_t>(panels * shape.panel_bytes + 64), 0x88);
-  const uint8_t* const w = storage.data() + (64 - reinterpret_cast<uintptr_t>(storage.data()) % 64);
+  std::vector<uint8_t> storage(static_cast<size_t>(panels * shape.panel_bytes + 192), 0x88);
+  // Codes behind a single header begin a line, as in memory of weights.
+  const uint8_t* const w =
+      storage.data() + (64 - reinterpret_cast<uintptr_t>(storage.data()) % 64) + (64 - lead);
   // Every form fits, and every word is a moderate scale (small ones would be slow).
   const std::vector<uint32_t> words(static_cast<size_t>((num_x + 16) * groups * kInt16Words + 16),
                                     0x3c003c00);

@@ -27,8 +27,8 @@ struct AmxExactBlock {
   const QuantPanelArgs* args;
   TiledX x;
   T tiles;
-  Fetcher fetchers[2];                                // of the panels that come next
-  alignas(64) uint8_t w[2][kExactPairs][kPairBytes];  // signed codes of two panels
+  Fetcher fetchers[2];                                 // of the panels that come next
+  alignas(64) uint8_t w[2][kExactPairs * kPairBytes];  // codes of two panels
   float scale_w[kPartPanels][kSide];
   PanelSums sums;  // integers until the last chunk
 
@@ -55,18 +55,21 @@ struct AmxExactBlock {
     S::store_f32(scale,
                  args->compact_scales ? S::load_f16(header) : S::load_f32((const float*)header));
   }
-  // A chunk's codes as signed bytes; an odd group at the end is filled up by zeros.
-  void unpack(int64_t panel, const Chunk& chunk, int j) {
-    const uint8_t* const from = codes_of(panel);
-    const int64_t end = args->groups * (kPairBytes / 2);
-    const typename S::I zero = S::set1_8(128);
-    for (int64_t pair = chunk.first; pair < chunk.last; ++pair) {
-      uint8_t* const to = w[j][pair - chunk.first];
-      for (int64_t i = 0; i < kPairBytes; i += 64) {
-        const int64_t at = pair * kPairBytes + i;
-        S::store(to + i, at < end ? S::sub_8(S::load(from + at), zero) : S::zero());
-      }
-    }
+  // Whether tiles are loaded from the panels as they lie: in whole cache lines, and no more than
+  // there are.
+  bool lie_in_tiles() const {
+    return (uintptr_t)codes_of(0) % 64 == 0 && args->panel_bytes % 64 == 0 && args->groups % 2 == 0;
+  }
+  // A chunk's codes: where they are or copied to w[j], an odd group at the end filled up by zeros.
+  const uint8_t* codes(int64_t panel, const Chunk& chunk, int j) {
+    const uint8_t* const from = codes_of(panel) + chunk.first * kPairBytes;
+    if (lie_in_tiles()) return from;
+    const int64_t bytes = (chunk.last - chunk.first) * kPairBytes;
+    const int64_t left = args->groups * (kPairBytes / 2) - chunk.first * kPairBytes;
+    const int64_t given = left < bytes ? left : bytes;
+    __builtin_memcpy(w[j], from, (size_t)given);
+    __builtin_memset(w[j] + given, 0, (size_t)(bytes - given));
+    return w[j];
   }
 
   template <int C>
@@ -80,7 +83,8 @@ struct AmxExactBlock {
 
   // A chunk of kX tiles of x, from tile i of the part on, by kW panels, the part's from n on.
   template <int kX, int kW>
-  void multiply(const PanelPart& part, const Chunk& chunk, int64_t i, int64_t n) {
+  void multiply(const PanelPart& part, const Chunk& chunk, const uint8_t* const (&from)[2],
+                int64_t i, int64_t n) {
     constexpr int kLastX = kX - 1;  // where there is no second tile, the first again, unused
     constexpr int kLastW = kW - 1;
     auto& row0 = sums.of[n];
@@ -92,20 +96,20 @@ struct AmxExactBlock {
     const int64_t tile = part.t / kSide + i;
     const int8_t* x0 = x.codes(tile, chunk.first);
     const int8_t* x1 = x.codes(tile + kLastX, chunk.first);
-    const uint8_t* w0 = w[0][0];
-    const uint8_t* w1 = w[kLastW][0];
+    const uint8_t* w0 = from[0];
+    const uint8_t* w1 = from[kLastW];
     for (int64_t pair = chunk.first; pair < chunk.last; ++pair) {
       tiles.template load<6>(w0, 64);
       tiles.template load<4>(x0, 64);
-      tiles.template dot_ss<0, 4, 6>();
+      tiles.template dot_su<0, 4, 6>();
       if constexpr (kW > 1) {
         tiles.template load<7>(w1, 64);
-        tiles.template dot_ss<1, 4, 7>();
+        tiles.template dot_su<1, 4, 7>();
       }
       if constexpr (kX > 1) {
         tiles.template load<5>(x1, 64);
-        tiles.template dot_ss<2, 5, 6>();
-        if constexpr (kW > 1) tiles.template dot_ss<3, 5, 7>();
+        tiles.template dot_su<2, 5, 6>();
+        if constexpr (kW > 1) tiles.template dot_su<3, 5, 7>();
       }
       fetchers[0].step();
       fetchers[1].step();
@@ -123,35 +127,45 @@ struct AmxExactBlock {
   void finish(const PanelPart& part) {
     using F = typename S::F;
     sums.write<S>(part, *args, [&](int64_t n, int64_t r, const float* of) {
-      const F dot = S::to_f32(S::load((const uint8_t*)of));
+      const int64_t tile = (part.t + r) / kSide;
+      const int32_t zeros = 128 * x.sums(tile)[r % kSide];  // the zero points' part
+      const F dot = S::to_f32(S::sub_32(S::load((const uint8_t*)of), S::broadcast_4(&zeros)));
       const F scaled = S::fma(dot, S::load_f32(scale_w[n]), S::zero_f32());
-      const float* const scale_x = x.head((part.t + r) / kSide, 0).scale + r % kSide;
+      const float* const scale_x = x.head(tile, 0).scale + r % kSide;
       return S::fma(scaled, S::broadcast_f32(scale_x), S::zero_f32());
     });
   }
 
-  // The two panels in w, or one, by all tiles of x.
+  // Two panels, or one, by all tiles of x.
   template <int kW>
   void multiply_panels(const PanelPart& part, const Chunk& chunk, int64_t n) {
+    const uint8_t* const from[2] = {codes(part.p + n, chunk, 0),
+                                    codes(part.p + n + kW - 1, chunk, kW - 1)};
     const int64_t num_tiles = part.num_tiles();
     for (int64_t i = 0; i < num_tiles; i += 2) {
       if (num_tiles - i == 1) {
-        multiply<1, kW>(part, chunk, i, n);
+        multiply<1, kW>(part, chunk, from, i, n);
       } else {
-        multiply<2, kW>(part, chunk, i, n);
+        multiply<2, kW>(part, chunk, from, i, n);
       }
     }
   }
-  // The codes of the chunk that comes after this one into the second level.
+  // The codes that come after this chunk of the part's panels n and n + 1 into the second level:
+  // the next two, or the first two of the next chunk, or those of the next part.
   void fetch_next(const PanelPart& part, const Chunk& chunk, int64_t n) {
     const int64_t steps = (part.num_tiles() + 1) / 2 * (chunk.last - chunk.first);
     const int64_t bytes = (chunk.last - chunk.first) * kPairBytes;
-    const bool same_columns = part.p + n + 2 < part.last_p;
-    const int64_t panel = same_columns ? part.p + n + 2 : part.p;
-    const uint8_t* const next =
-        codes_of(panel) + (same_columns ? chunk.first : chunk.last) * kPairBytes;
-    fetchers[0] = Fetcher(next, bytes, steps);
-    fetchers[1] = Fetcher(next + args->panel_bytes, bytes, steps);
+    int64_t panel = part.p + n + 2;
+    int64_t column = chunk.first;
+    if (panel >= part.last_p) {
+      const bool more = chunk.last < x_tile_pairs(args->groups);
+      panel = more ? part.p : part.last_p;
+      column = more ? chunk.last : 0;
+    }
+    for (int64_t j = 0; j < 2; ++j) {
+      const bool exists = panel + j < args->num_panels;
+      fetchers[j] = Fetcher(codes_of(panel + j) + column * kPairBytes, exists ? bytes : 0, steps);
+    }
   }
 
   void multiply_part(const PanelPart& part) {
@@ -162,8 +176,6 @@ struct AmxExactBlock {
       const Chunk chunk{first, last};
       for (int64_t n = 0; n < part.last_p - part.p; n += 2) {
         const bool two = part.p + n + 1 < part.last_p;
-        unpack(part.p + n, chunk, 0);
-        if (two) unpack(part.p + n + 1, chunk, 1);
         fetch_next(part, chunk, n);
         two ? multiply_panels<2>(part, chunk, n) : multiply_panels<1>(part, chunk, n);
       }

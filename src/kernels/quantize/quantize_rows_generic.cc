@@ -95,6 +95,7 @@ void to_row_of_tile(const float* x, int64_t groups, int64_t block, int64_t t, ui
     head->scale[t] = scale.scale;
     head->sum[g % kXBlock][t] = sum;
     head->total[g % kXBlock][t] = (float)sum;
+    sums_of_x_tile(tile, groups)[t] += sum;
   }
 }
 

@@ -3,6 +3,7 @@
 //   codes   s8[groups / 2, rounded up][16][64]: two groups of a row, the second zeros where there
 //           is none
 //   heads   one for each block of x
+//   sums    s32[16]: of all codes of a row
 // Rows beyond the last are zeros.
 #pragma once
 
@@ -35,11 +36,15 @@ inline int64_t x_tile_blocks(int64_t groups) {
 }
 inline int64_t x_tile_words(int64_t groups) {
   return x_tile_pairs(groups) * (kTileSide * 16) +
-         x_tile_blocks(groups) * (int64_t)(sizeof(HeadOfX) / 4);
+         x_tile_blocks(groups) * (int64_t)(sizeof(HeadOfX) / 4) + kTileSide;
 }
 
 inline HeadOfX* heads_of_x_tile(uint32_t* tile, int64_t groups) {
   return (HeadOfX*)(tile + x_tile_pairs(groups) * (kTileSide * 16));
+}
+
+inline int32_t* sums_of_x_tile(uint32_t* tile, int64_t groups) {
+  return (int32_t*)(heads_of_x_tile(tile, groups) + x_tile_blocks(groups));
 }
 
 // The tiles of all rows, one after the other.
@@ -53,6 +58,9 @@ struct TiledX {
   }
   const HeadOfX& head(int64_t tile, int64_t block) const {
     return ((const HeadOfX*)codes(tile, x_tile_pairs(groups)))[block];
+  }
+  const int32_t* sums(int64_t tile) const {
+    return (const int32_t*)&head(tile, x_tile_blocks(groups));
   }
 };
 

@@ -39,6 +39,7 @@ void to_row_of_tile(const float* x, int64_t groups, int64_t block, int64_t t, ui
   int8_t* const rows = (int8_t*)tile + t * 64;
   HeadOfX* const heads = heads_of_x_tile(tile, groups);
   Scale scale = {};
+  int32_t total = 0;
   for (int64_t g = 0; g < groups; ++g) {
     if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
     __m512i codes[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
@@ -56,7 +57,9 @@ void to_row_of_tile(const float* x, int64_t groups, int64_t block, int64_t t, ui
     if (g % kXBlock == 0) head->scale[t] = scale.scale;
     head->sum[g % kXBlock][t] = sum;
     head->total[g % kXBlock][t] = (float)sum;
+    total += sum;
   }
+  sums_of_x_tile(tile, groups)[t] = total;
 }
 
 void quantize_tile(const float* const* rows, int64_t num_rows, int64_t groups, int64_t block,

@@ -63,6 +63,7 @@ TEST(QuantizeTile, HoldsTheRecords) {
           generic::kQuantize.to_int8(rows.x.data() + t * rows.groups * 32, rows.groups, block, 1,
                                      record.data());
         }
+        int32_t sum = 0;
         for (int64_t g = 0; g < rows.groups; ++g) {
           const uint32_t* want = record.data() + g * kInt8Words;
           ASSERT_EQ(std::memcmp(x.codes(0, g / 2) + t * 64 + g % 2 * 32, want, 32), 0);
@@ -70,7 +71,9 @@ TEST(QuantizeTile, HoldsTheRecords) {
           ASSERT_EQ(std::memcmp(&head.scale[t], want + 8, 4), 0);
           ASSERT_EQ(head.sum[g % kXBlock][t], static_cast<int32_t>(want[9]));
           ASSERT_EQ(head.total[g % kXBlock][t], static_cast<float>(head.sum[g % kXBlock][t]));
+          sum += head.sum[g % kXBlock][t];
         }
+        ASSERT_EQ(x.sums(0)[t], sum);
       }
     }
   }

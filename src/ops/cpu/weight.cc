@@ -272,9 +272,16 @@ class WeightBuilder {
     part.compact_scales = compact;
     const kernels::GroupedShape shape = grouped_shape(part, form.cols);
     part.panel_bytes = kernels::grouped_panel_bytes(shape);
+    int64_t lead = 0;
+    if (part.one_x_scale) {
+      // One header a panel: the codes after it begin cache lines, as tiles are loaded best.
+      part.panel_bytes = (part.panel_bytes + 63) / 64 * 64;
+      lead = 64 - kernels::grouped_header_bytes(shape) % 64;
+    }
     part.row_bytes = static_cast<uint64_t>(part.panel_bytes / code_panel_rows_);
-    RUVLLM_ASSIGN(std::byte* const to, own(static_cast<uint64_t>(num_panels(part)),
-                                           static_cast<uint64_t>(part.panel_bytes)));
+    RUVLLM_ASSIGN(std::byte* const owned,
+                  own(1, static_cast<uint64_t>(num_panels(part) * part.panel_bytes + lead)));
+    std::byte* const to = owned + lead;
     part.data = to;
     pool_.parallel_for(num_panels(part), [&](int64_t p, int worker) {
       if (compact && !fits.load(std::memory_order_relaxed)) return;
