@@ -55,9 +55,9 @@ struct ModelPairs : ModelLanes {
 };
 
 constexpr AttentionKernels kTilesModel = {attend_tiles<ModelTiles, ModelLanes>, merge<ModelLanes>,
-                                          finish<ModelLanes>};
+                                          finish<ModelLanes>, 64};
 constexpr AttentionKernels kLanesModel = {attend_lanes<ModelPairs>, merge<ModelLanes>,
-                                          finish<ModelLanes>};
+                                          finish<ModelLanes>, 64};
 
 // The same, as the header says it.
 float flushed(float x) {
@@ -100,6 +100,16 @@ float product(Form form, int64_t begin, int64_t end, bool halves, Left left, Rig
                               : product_of_lanes(begin, end, left, right);
 }
 
+// 2^t by the polynomial, in multiples of 2^-7 of the power of two below.
+float described_weight(float t) {
+  if (std::isnan(t)) return t;
+  if (t < -126.0f) return 0.0f;
+  const float r = reduced(t);
+  const float p =
+      std::fma(r, std::fma(r, std::fma(r, 0.0780303578f, 0.226084062f), 0.695885580f), 98305.0f);
+  return std::ldexp(p - 98304.0f, static_cast<int>(std::floor(t)));
+}
+
 void described(Form form, const Problem& problem, int32_t row, float* out, float* max, float* sum) {
   const auto [begin, end] = problem.seen(row);
   *max = -std::numeric_limits<float>::infinity();
@@ -108,41 +118,32 @@ void described(Form form, const Problem& problem, int32_t row, float* out, float
   if (begin >= end) return;
   const float cap = problem.shape.softcap;
   const float scale = problem.scale();
-  constexpr float kLog2E = 1.44269504f;
+  const float factor = cap != 0.0f ? scale : scale * kLog2E;
   std::vector<float> x(kKeySegment);
   float largest = -std::numeric_limits<float>::infinity();
   for (int j = begin; j < end; ++j) {
-    const float dot = product(
+    float& exponent = x[static_cast<size_t>(j)];
+    exponent = product(
         form, 0, problem.shape.dim, false,
-        [&](int64_t d) { return bf16_to_f32(f32_to_bf16(problem.query(row, d))); },
+        [&](int64_t d) { return bf16_to_f32(f32_to_bf16(problem.query(row, d) * factor)); },
         [&](int64_t d) { return problem.key(j, d); });
-    float score = dot * scale;
     if (cap != 0.0f) {
-      score = cap * tanh_ps<ModelLanes>(ModelLanes::set1(score / cap)).lane[0];
-      x[static_cast<size_t>(j)] = score * kLog2E;
-    } else {
-      x[static_cast<size_t>(j)] = dot * (scale * kLog2E);
+      exponent = cap * kLog2E * tanh_ps<ModelLanes>(ModelLanes::set1(exponent / cap)).lane[0];
     }
-    *max = std::max(*max, score);
-    largest = std::max(largest, x[static_cast<size_t>(j)]);
+    largest = std::max(largest, exponent);
   }
+  *max = largest * kLn2;
   std::vector<float> weights(kKeySegment, 0.0f);
-  ModelLanes::F lanes = ModelLanes::zero();
   for (int j = begin; j < end; ++j) {
     const float t = x[static_cast<size_t>(j)] - largest;
-    if (t < -126.0f) continue;
-    if (std::isnan(t)) {
-      weights[static_cast<size_t>(j)] = lanes.lane[j % 16] = t;
-      continue;
+    weights[static_cast<size_t>(j)] = described_weight(t);
+  }
+  ModelLanes::F lanes = ModelLanes::zero();
+  for (int j = 0; j < kKeySegment; j += 32) {
+    for (int lane = 0; lane < 16; ++lane) {
+      const float* pair = weights.data() + j + lane;
+      lanes.lane[lane] += pair[0] + pair[16];
     }
-    const float n = std::nearbyint(t);
-    const float r = t - n;
-    const float p =
-        std::fma(r, std::fma(r, std::fma(r, 0.0550073353f, 0.242211186f), 0.693283124f), 1.0f);
-    const uint32_t word = ModelLanes::bits(std::ldexp(p, static_cast<int>(n)));
-    float& weight = weights[static_cast<size_t>(j)];
-    weight = ModelLanes::value((word + 0x8000u) & 0xffff0000u);
-    lanes.lane[j % 16] += weight;
   }
   *sum = ModelLanes::reduce_add(lanes);
   for (int32_t d = 0; d < problem.shape.dim; ++d) {
