@@ -13,6 +13,7 @@
 #include "base/float_types.h"
 #include "kernels/attention/attention_pages.h"
 #include "kernels/kernel_test_util.h"
+#include "kernels/simd/amx_tile.h"
 
 namespace ruvllm::kernels {
 namespace {
@@ -121,6 +122,18 @@ struct ModelLanes {
    public:
     FlushSubnormals() {}
   };
+  using TileArithmetic = FlushSubnormals;
+  static F chain(F a, F b, F sum) {
+    return each([&](int i) { return ModelTiles::fused(a.lane[i], b.lane[i], sum.lane[i]); });
+  }
+  static F sum(F a, F b) {
+    return each([&](int i) { return flushed(flushed(a.lane[i]) + flushed(b.lane[i])); });
+  }
+  static float flushed(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
+  static void widen(const uint16_t* p, F& low, F& high) {
+    low = each([&](int i) { return bf16_to_f32(p[i]); });
+    high = each([&](int i) { return bf16_to_f32(p[16 + i]); });
+  }
   static void store_pairs(uint32_t* to, F low, F high) {
     for (int i = 0; i < kLanes; ++i) to[i] = bits(low.lane[i]) >> 16 | bits(high.lane[i]);
   }

@@ -16,6 +16,7 @@
 // as fast).
 #pragma once
 
+#include "kernels/attention/attention_bf16_few_impl.h"
 #include "kernels/attention/attention_bf16_impl.h"
 #include "kernels/simd/amx_tile.h"
 
@@ -365,6 +366,7 @@ class TileAttention {
 
 template <class T, class L>
 void attend_tiles(const AttentionSegment& s) {
+  if (FewRows<L>::can(s)) return FewRows<L>(s).run();
   TileAttention<T, L>(s).run();
 }
 
