@@ -215,6 +215,15 @@ TEST(AttentionBf16, AddAsDescribed) {
       {2, 1, 256, 16, 290, 0, 30.0f},
       {1, 2, 33, 16, 330},
       {3, 2, 64, 16, 600, 90},  // some see nothing of it
+      // Few rows, which vectors multiply: all steps of a segment, some, with ends within them.
+      {1, 1, 64, 16, 290},
+      {1, 1, 128, 32, 600},
+      {1, 2, 96, 16, 511, 200},
+      {2, 1, 32, 16, 400, 33, 8.0f},
+      {3, 1, 64, 48, 350},
+      {2, 4, 64, 16, 430, 100},
+      {1, 7, 128, 16, 300},
+      {5, 1, 96, 16, 508, 260},
   };
   uint64_t seed = 1;
   for (const Shape& shape : shapes) {
@@ -227,7 +236,8 @@ TEST(AttentionBf16, AddAsDescribed) {
 // and not by others.
 TEST(AttentionBf16, ExtremeNumbers) {
   const float inf = std::numeric_limits<float>::infinity();
-  for (const Shape& shape : {Shape{6, 3, 40, 16, 330}, Shape{20, 1, 24, 16, 300, 30}}) {
+  for (const Shape& shape : {Shape{6, 3, 40, 16, 330}, Shape{20, 1, 24, 16, 300, 30},
+                             Shape{4, 2, 32, 16, 330}, Shape{4, 1, 64, 16, 300, 30}}) {
     Problem problem(shape, 31);
     const auto at = [&](std::vector<uint16_t>& x, int64_t j, int64_t d) -> uint16_t& {
       return x[static_cast<size_t>(j * shape.dim + d)];
@@ -248,18 +258,31 @@ TEST(AttentionBf16, ExtremeNumbers) {
   expect_as_described(large);
 }
 
-TEST(AttentionBf16, RowsDoNotDependOnTheirNeighbours) {
-  const Problem problem({21, 3, 40, 16, 400, 70}, 41);
+void expect_alike(const Problem& problem) {
+  const auto group = static_cast<size_t>(problem.shape.group);
+  const auto dim = static_cast<size_t>(problem.shape.dim);
   for (const auto& [name, kernels, form] : all_kernels()) {
     const State all = attend_with(*kernels, problem, 0, 21);
-    for (const auto& [first, count] : {std::pair{0, 1}, {7, 1}, {20, 1}, {3, 6}, {10, 11}}) {
+    for (const auto& [first, count] :
+         {std::pair{0, 1}, {7, 1}, {20, 1}, {9, 2}, {3, 6}, {10, 11}}) {
       const State some = attend_with(*kernels, problem, first, count);
-      const auto from = static_cast<size_t>(first * 3);
+      const size_t from = static_cast<size_t>(first) * group;
       EXPECT_EQ(0, std::memcmp(some.sum.data(), all.sum.data() + from, some.sum.size() * 4));
-      EXPECT_EQ(0, std::memcmp(some.out.data(), all.out.data() + from * 40, some.out.size() * 4))
+      EXPECT_EQ(0, std::memcmp(some.out.data(), all.out.data() + from * dim, some.out.size() * 4))
           << name << " tokens from " << first;
     }
   }
+}
+TEST(AttentionBf16, RowsDoNotDependOnTheirNeighbours) {
+  expect_alike(Problem({21, 3, 40, 16, 400, 70}, 41));
+  // One and two tokens' rows are few.
+  Problem problem({21, 4, 64, 16, 400, 70}, 42);
+  expect_alike(problem);
+  // Sums of products that end up subnormal.
+  for (float& x : problem.q) x *= 1e-19f;
+  for (uint16_t& v : problem.v) v = f32_to_bf16(bf16_to_f32(v) * 1e-36f);
+  for (uint16_t& k : problem.k) k = f32_to_bf16(bf16_to_f32(k) * 1e-19f);
+  expect_alike(problem);
 }
 
 // q is off by 2^-9 of itself, so a score by 2^-9 of the sum of magnitudes; a weight by twice that,

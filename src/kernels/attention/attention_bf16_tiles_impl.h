@@ -42,8 +42,7 @@ class TileAttention {
   void run() {
     range_ = begin_rows(s_, views_);
     if (range_.begin >= range_.end) return;
-    // A row or two compute so little that they only wait for memory, and are best left to it.
-    Prefetcher prefetcher(s_, rows_ > 2 ? range_ : KeyRange{0, 0});
+    Prefetcher prefetcher(s_, range_);
     prefetcher.fetch(lines_of(s_, kAhead));
     prefetcher_ = &prefetcher;
     round_q();
