@@ -9,20 +9,20 @@
 // Lanes (avx512bf16::kAttention, of a bf16 cache only): q and the weights are rounded to bf16, and
 // both products are chains of pairs, subnormal inputs and results counting as zeros: from sum = 0,
 //   sum = fma(a of the odd one, b of the odd one, sum), then the same of the even one
-// over the pairs in increasing order. An exponent: the elements 2 i and 2 i + 1 of q and the key, D
-// filled up with zeros. An element of `out`: the keys 2 i and 2 i + 1 of the
-// segment, the weight and value of an unseen one of the two counting as zeros. The factors of q,
-// weights, their sum and all else as in Tiles.
+// over the pairs in increasing order. A score: the elements 2 i and 2 i + 1 of q (to nearest even)
+// and the key, D filled up with zeros. An element of `out`: the keys 2 i and 2 i + 1 of the
+// segment, the weight and value of an unseen one of the two counting as zeros. Weights, their sum
+// and all else as in Tiles.
 //
 // Tiles (amx::kAttention, of a bf16 cache only): q and the weights are rounded to bf16, and both
 // products are sums of tiles of 32 (simd/amx_tile.h has the instruction; subnormal inputs and
 // results count as zeros): from sum = 0, step after step, with even = odd = 0,
 //   even = fma(a, b, even), odd = fma(a, b, odd) over the step's pairs, then sum = sum + (even +
 //   odd)
-// The exponent x of a key: steps of 32 elements of q, times scale * log2 e and rounded (to nearest
-// even), and the key, D filled up with zeros; the pair i is the elements 2 i and 2 i + 1. With a
-// softcap c q is times `scale`, and x = (c log2 e) tanh(sum / c). The state's max is the largest x
-// seen times ln 2. A weight: t = x - the largest x; 0 if t < -126; else 2^n p, n = floor(t),
+// A score: steps of 32 elements of q (to nearest even) and the key, D filled up with zeros; the
+// pair i is the elements 2 i and 2 i + 1. The score is the sum times `scale`, then the softcap. A
+// weight: t = (sum - the largest sum) * (scale * log2 e); with a softcap
+// (score - the largest score) * log2 e; 0 if t < -126; else 2^n p, n = floor(t),
 // r = t - n, rounded down,
 //   p = fma(r, fma(r, fma(r, 0.0780303578, 0.226084062), 0.69588558), 98305) - 98304
 // which is 1.000075 * 2^r to 7.5e-5, rounded to bf16, ties to even. Their sum is that of the rounded

@@ -15,20 +15,17 @@ namespace ruvllm::kernels {
 namespace {
 
 constexpr float kLog2E = 1.44269504f;
-constexpr float kLn2 = 0.693147181f;
 
-// q of row r as bf16, times what makes its scores exponents of 2 (with a softcap the scores
-// themselves), filled up with zeros to `wide` elements, whole vectors.
+// q of row r as bf16, filled up with zeros to `wide` elements, whole vectors.
 template <class L>
 void round_q_row(const AttentionSegment& s, int r, int wide, uint16_t* to) {
   const float* row = s.q[r / s.group] + int64_t{r % s.group} * s.head_dim;
-  const typename L::F factor = L::set1(s.softcap != 0.0f ? s.scale : s.scale * kLog2E);
   for (int d = 0; d < wide; d += L::kLanes) {
     const int left = s.head_dim - d;
     const typename L::F x = left >= L::kLanes ? L::load(row + d)
                             : left > 0        ? L::load_first(row + d, left)
                                               : L::zero();
-    L::store_bf16(to + d, L::mul(x, factor));
+    L::store_bf16(to + d, x);
   }
 }
 
@@ -50,18 +47,18 @@ inline KeyRange whole_steps(const KeyRange& range) {
   return {range.begin / 32 * 32, (range.end + 31) / 32 * 32};
 }
 
-// A row's sums of products, of the steps of `range`, become exponents of 2, -inf where the row sees
-// nothing.
+// A row's sums of products, of the steps of `range`: with a softcap they become capped scores; -inf
+// where the row sees nothing.
 template <class L>
 void mask_row(const AttentionSegment& s, const RowView& view, const KeyRange& range,
               const ScoreRow& x) {
   const auto [first, last] = whole_steps(range);
   if (s.softcap != 0.0f) {
+    const typename L::F scale = L::set1(s.scale);
     const typename L::F cap = L::set1(s.softcap);
-    const typename L::F cap_log2 = L::set1(s.softcap * kLog2E);
     for (int j = first; j < last; j += L::kLanes) {
-      const typename L::F score = L::load(x.vector(j));
-      L::store(x.vector(j), L::mul(cap_log2, tanh_ps<L>(L::div(score, cap))));
+      const typename L::F score = L::mul(L::load(x.vector(j)), scale);
+      L::store(x.vector(j), L::mul(cap, tanh_ps<L>(L::div(score, cap))));
     }
   }
   for (int j = first; j < view.begin; ++j) x.score(j) = -__builtin_inff();
@@ -94,18 +91,20 @@ typename L::F weight_of(typename L::F t) {
   return L::scale(L::sub(p, L::set1(98304.0f)), t);
 }
 
-// Exponents (with `largest` among them) become weights, in pairs of bf16. Returns their sum.
+// Sums or scores (with `largest` among them) become weights, in pairs of bf16; times `factor` they
+// are exponents of 2. Returns the weights' sum.
 template <class L>
-float weigh_row(const KeyRange& range, const ScoreRow& x, float largest) {
+float weigh_row(const KeyRange& range, const ScoreRow& x, float largest, float factor) {
   using F = typename L::F;
   const auto [first, last] = whole_steps(range);
   const F offset = L::set1(largest);
+  const F times = L::set1(factor);
   F sums = L::zero();
   const float* from = x.vector(first);
   uint32_t* to = x.words(first);
   for (int j = first; j < last; j += 32) {
-    const F low = weight_of<L>(L::sub(L::load(from), offset));
-    const F high = weight_of<L>(L::sub(L::load(from + x.vector_floats), offset));
+    const F low = weight_of<L>(L::mul(L::sub(L::load(from), offset), times));
+    const F high = weight_of<L>(L::mul(L::sub(L::load(from + x.vector_floats), offset), times));
     sums = L::add(sums, L::add(low, high));
     L::store_pairs(to, low, high);
     from += 2 * x.vector_floats;
@@ -122,6 +121,7 @@ template <class L, class RowAt, class Between>
 [[gnu::flatten]] void weigh_rows(const AttentionSegment& s, const RowView* views, int row,
                                  int count, const KeyRange& range, const RowAt& row_at,
                                  const Between& between) {
+  const float scale = s.softcap != 0.0f ? 1.0f : s.scale;  // of what stands there
   const auto [first, last] = whole_steps(range);
   float largest[16];
   for (int i = 0; i < count; ++i) {
@@ -133,13 +133,13 @@ template <class L, class RowAt, class Between>
     }
     mask_row<L>(s, view, range, x);
     largest[i] = largest_of_row<L>(range, x);
-    s.state.max[row + i] = largest[i] * kLn2;
+    s.state.max[row + i] = largest[i] * scale;
   }
   const typename L::FlushSubnormals flush;
   for (int i = 0; i < count; ++i) {
     const RowView& view = views[row + i];
     if (view.begin < view.end) {
-      s.state.sum[row + i] = weigh_row<L>(range, row_at(i), largest[i]);
+      s.state.sum[row + i] = weigh_row<L>(range, row_at(i), largest[i], scale * kLog2E);
     }
     between(i);
   }

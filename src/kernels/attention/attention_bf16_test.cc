@@ -118,24 +118,24 @@ void described(Form form, const Problem& problem, int32_t row, float* out, float
   if (begin >= end) return;
   const float cap = problem.shape.softcap;
   const float scale = problem.scale();
-  const float factor = cap != 0.0f ? scale : scale * kLog2E;
+  const float factor = cap != 0.0f ? 1.0f : scale;
   std::vector<float> x(kKeySegment);
   float largest = -std::numeric_limits<float>::infinity();
   for (int j = begin; j < end; ++j) {
-    float& exponent = x[static_cast<size_t>(j)];
-    exponent = product(
+    float& score = x[static_cast<size_t>(j)];
+    score = product(
         form, 0, problem.shape.dim, false,
-        [&](int64_t d) { return bf16_to_f32(f32_to_bf16(problem.query(row, d) * factor)); },
+        [&](int64_t d) { return bf16_to_f32(f32_to_bf16(problem.query(row, d))); },
         [&](int64_t d) { return problem.key(j, d); });
     if (cap != 0.0f) {
-      exponent = cap * kLog2E * tanh_ps<ModelLanes>(ModelLanes::set1(exponent / cap)).lane[0];
+      score = cap * tanh_ps<ModelLanes>(ModelLanes::set1(score * scale / cap)).lane[0];
     }
-    largest = std::max(largest, exponent);
+    largest = std::max(largest, score);
   }
-  *max = largest * kLn2;
+  *max = largest * factor;
   std::vector<float> weights(kKeySegment, 0.0f);
   for (int j = begin; j < end; ++j) {
-    const float t = x[static_cast<size_t>(j)] - largest;
+    const float t = (x[static_cast<size_t>(j)] - largest) * (factor * kLog2E);
     weights[static_cast<size_t>(j)] = described_weight(t);
   }
   ModelLanes::F lanes = ModelLanes::zero();
