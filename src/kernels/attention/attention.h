@@ -25,12 +25,11 @@
 // (score - the largest score) * log2 e; 0 if t < -126; else 2^n p, n = floor(t),
 // r = t - n, rounded down,
 //   p = fma(r, fma(r, fma(r, 0.0780303578, 0.226084062), 0.69588558), 98305) - 98304
-// which is 1.000075 * 2^r to 7.5e-5, rounded to bf16, ties to even. Their sum is that of the rounded
-// ones: lane l of 16 adds, step after step of 32 keys, the sum of the weights of the step's keys l
-// and 16 + l; then the tree.
-// An element of `out`: steps of 32 keys of the segment; the pair i is the keys i (even) and 16 + i
-// (odd). A key that the row does not see has weight 0, and no infinity or NaN of its value comes
-// through; a zero is positive.
+// which is 1.000075 * 2^r to 7.5e-5, rounded to bf16, ties to even. Their sum is that of the
+// rounded ones: lane l of 16 adds, step after step of 32 keys, the sum of the weights of the step's
+// keys l and 16 + l; then the tree. An element of `out`: steps of 32 keys of the segment; the pair
+// i is the keys i (even) and 16 + i (odd). A key that the row does not see has weight 0, and no
+// infinity or NaN of its value comes through; a zero is positive.
 //
 // Pure functions on the caller's memory; no alignment needed beyond the elements' own.
 #pragma once
