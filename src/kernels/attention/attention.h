@@ -21,14 +21,15 @@
 //   odd)
 // A score: steps of 32 elements of q (to nearest even) and the key, D filled up with zeros; the
 // pair i is the elements 2 i and 2 i + 1. The score is the sum times `scale`, then the softcap. A
-// weight: x_j = sum * (scale * log2 e) (with a softcap: score * log2 e), t_j = x_j - the largest x
-// seen; 0 if t_j < -126; else 2^n p, n = round(t_j), r = t_j - n,
-//   p = fma(r, fma(r, fma(r, 0.0550073353, 0.242211186), 0.693283124), 1)    2^r to 1.1e-4
-// rounded to bf16, ties up. Their sum is that of the rounded ones, lane l of 16 taking the keys l,
-// l + 16, ..., then the tree.
-// An element of `out`: steps of 32 keys of the segment; the pair i is the keys i (even) and 16 + i
-// (odd). A key that the row does not see has weight 0, and no infinity or NaN of its value comes
-// through; a zero is positive.
+// weight: t = (sum - the largest sum) * (scale * log2 e); with a softcap
+// (score - the largest score) * log2 e; 0 if t < -126; else 2^n p, n = floor(t),
+// r = t - n, rounded down,
+//   p = fma(r, fma(r, fma(r, 0.0780303578, 0.226084062), 0.69588558), 98305) - 98304
+// which is 1.000075 * 2^r to 7.5e-5, rounded to bf16, ties to even. Their sum is that of the
+// rounded ones: lane l of 16 adds, step after step of 32 keys, the sum of the weights of the step's
+// keys l and 16 + l; then the tree. An element of `out`: steps of 32 keys of the segment; the pair
+// i is the keys i (even) and 16 + i (odd). A key that the row does not see has weight 0, and no
+// infinity or NaN of its value comes through; a zero is positive.
 //
 // Pure functions on the caller's memory; no alignment needed beyond the elements' own.
 #pragma once
@@ -38,7 +39,7 @@
 namespace ruvllm::kernels {
 
 constexpr int32_t kKeySegment = 256;
-constexpr int32_t kMaxAttentionRows = 64;
+constexpr int32_t kMaxAttentionRows = 256;
 constexpr int32_t kKeysAhead = 128;
 
 // Tokens of a page whose keys stand side by side, element after element: [D, kKeyGroup]. The last
@@ -102,9 +103,10 @@ constexpr int64_t attention_state_floats(int32_t rows, int32_t head_dim) {
   return rows * (attention_stride(head_dim) + 2);
 }
 // Scores of all rows, keys and values that had to be widened or gathered, scales of both; on tiles,
-// q in bf16 and keys or values in pairs, 32 and 128 floats for each of D rounded up to 32.
+// the scores and weights of 32 rows, keys and values in pairs, and q in bf16: 256 and 32 floats for
+// each of D rounded up to 32.
 constexpr int64_t attention_scratch_floats(int32_t rows, int32_t head_dim) {
-  return (int64_t{rows} + 2) * kKeySegment + int64_t{192} * ((head_dim + 31) / 32 * 32);
+  return (int64_t{rows} + 48) * kKeySegment + int64_t{288} * ((head_dim + 31) / 32 * 32);
 }
 
 struct AttentionKernels {
@@ -116,6 +118,9 @@ struct AttentionKernels {
   // out[t * out_token_stride + g * head_dim + d] = the state's mean.
   void (*finish)(const AttentionState& state, int32_t tokens, int32_t group, int32_t head_dim,
                  float* out, int64_t out_token_stride);
+  // Rows of attend() above which more gain nothing: enough to use each key many times, few enough
+  // that scores and sums stay in a core's caches.
+  int32_t rows;
 };
 
 namespace generic {

@@ -3,6 +3,6 @@
 
 namespace ruvllm::kernels::avx512 {
 
-const AttentionKernels kAttention = {attend<V>, merge<V>, finish<V>};
+const AttentionKernels kAttention = {attend<V>, merge<V>, finish<V>, 64};
 
 }  // namespace ruvllm::kernels::avx512

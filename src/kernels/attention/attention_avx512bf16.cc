@@ -40,6 +40,6 @@ struct Lanes : WeighingLanes {
 
 }  // namespace
 
-const AttentionKernels kAttention = {attend_lanes<Lanes>, merge<Lanes>, finish<Lanes>};
+const AttentionKernels kAttention = {attend_lanes<Lanes>, merge<Lanes>, finish<Lanes>, 64};
 
 }  // namespace ruvllm::kernels::avx512bf16

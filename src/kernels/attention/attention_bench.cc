@@ -92,7 +92,8 @@ const int kRegistered = [] {
          {Shape{"decode_1_head", 1, 1, 64}, Shape{"decode_4_heads", 1, 4, 64},
           Shape{"decode_8_heads", 1, 8, 64}, Shape{"decode_4_heads_d128", 1, 4, 128},
           Shape{"prefill_64x1", 64, 1, 64}, Shape{"prefill_8x8", 8, 8, 64},
-          Shape{"prefill_64x1_d128", 64, 1, 128}}) {
+          Shape{"prefill_32x8", 32, 8, 64}, Shape{"prefill_64x1_d128", 64, 1, 128},
+          Shape{"prefill_64x4_d128", 64, 4, 128}}) {
       for (const auto& [format, format_name] :
            {std::pair(KvFormat::kF32, "f32"), std::pair(KvFormat::kBf16, "bf16"),
             std::pair(KvFormat::kF16, "f16"), std::pair(KvFormat::kInt8, "int8")}) {

@@ -8,14 +8,22 @@ namespace ruvllm::kernels {
 namespace {
 
 struct WeighingLanes : avx512::V {
-  static F weight(F p, F z, F t) {
-    const __m512i power = _mm512_slli_epi32(_mm512_castps_si512(z), 23);
-    const __m512i bits = _mm512_add_epi32(_mm512_castps_si512(p), power);
-    const __m512i up = _mm512_add_epi32(bits, _mm512_set1_epi32(0x8000));
-    const __mmask16 seen = _mm512_cmp_ps_mask(t, set1(-126.0f), _CMP_NLT_UQ);
-    return _mm512_castsi512_ps(
-        _mm512_maskz_and_epi32(seen, up, _mm512_set1_epi32((int)0xffff0000)));
-  }
+  static F reduce(F t) { return _mm512_reduce_ps(t, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+  static F scale(F p, F t) { return _mm512_scalef_ps(p, t); }
+  // While one lives the thread's control register has more of its bits set.
+  template <unsigned kBits>
+  class Control {
+   public:
+    Control() : before_(_mm_getcsr()) { _mm_setcsr(before_ | kBits); }
+    ~Control() { _mm_setcsr(before_); }
+    Control(const Control&) = delete;
+    Control& operator=(const Control&) = delete;
+
+   private:
+    unsigned before_;
+  };
+  // Also: a subnormal result of vscalefps takes Intel's processors 200 cycles.
+  using FlushSubnormals = Control<_MM_FLUSH_ZERO_ON>;
 };
 
 }  // namespace

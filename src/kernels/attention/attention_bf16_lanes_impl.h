@@ -124,9 +124,12 @@ class LaneAttention {
     if (range_.begin >= range_.end) return;
     for (int r = 0; r < rows_; ++r) round_q_row<L>(s_, r, wide_, q_ + int64_t{r} * wide_);
     score();
-    for (int r = 0; r < rows_; ++r) {
-      const RowView& view = views_[r];
-      weigh_row<L>(s_, r, view, {view.begin, view.end}, scores_ + r * kKeySegment);
+    for (int r = 0; r < rows_; r += 16) {
+      const auto row_at = [&](int i) {
+        float* row = scores_ + (r + i) * kKeySegment;
+        return ScoreRow{row, L::kLanes, reinterpret_cast<uint32_t*>(row), L::kLanes};
+      };
+      weigh_rows<L>(s_, views_, r, smaller(rows_ - r, 16), range_, row_at, [](int) {});
     }
     add_values();
   }

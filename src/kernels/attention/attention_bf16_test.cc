@@ -55,9 +55,9 @@ struct ModelPairs : ModelLanes {
 };
 
 constexpr AttentionKernels kTilesModel = {attend_tiles<ModelTiles, ModelLanes>, merge<ModelLanes>,
-                                          finish<ModelLanes>};
+                                          finish<ModelLanes>, 64};
 constexpr AttentionKernels kLanesModel = {attend_lanes<ModelPairs>, merge<ModelLanes>,
-                                          finish<ModelLanes>};
+                                          finish<ModelLanes>, 64};
 
 // The same, as the header says it.
 float flushed(float x) {
@@ -100,6 +100,16 @@ float product(Form form, int64_t begin, int64_t end, bool halves, Left left, Rig
                               : product_of_lanes(begin, end, left, right);
 }
 
+// 2^t by the polynomial, in multiples of 2^-7 of the power of two below.
+float described_weight(float t) {
+  if (std::isnan(t)) return t;
+  if (t < -126.0f) return 0.0f;
+  const float r = reduced(t);
+  const float p =
+      std::fma(r, std::fma(r, std::fma(r, 0.0780303578f, 0.226084062f), 0.695885580f), 98305.0f);
+  return std::ldexp(p - 98304.0f, static_cast<int>(std::floor(t)));
+}
+
 void described(Form form, const Problem& problem, int32_t row, float* out, float* max, float* sum) {
   const auto [begin, end] = problem.seen(row);
   *max = -std::numeric_limits<float>::infinity();
@@ -108,41 +118,32 @@ void described(Form form, const Problem& problem, int32_t row, float* out, float
   if (begin >= end) return;
   const float cap = problem.shape.softcap;
   const float scale = problem.scale();
-  constexpr float kLog2E = 1.44269504f;
+  const float factor = cap != 0.0f ? 1.0f : scale;
   std::vector<float> x(kKeySegment);
   float largest = -std::numeric_limits<float>::infinity();
   for (int j = begin; j < end; ++j) {
-    const float dot = product(
+    float& score = x[static_cast<size_t>(j)];
+    score = product(
         form, 0, problem.shape.dim, false,
         [&](int64_t d) { return bf16_to_f32(f32_to_bf16(problem.query(row, d))); },
         [&](int64_t d) { return problem.key(j, d); });
-    float score = dot * scale;
     if (cap != 0.0f) {
-      score = cap * tanh_ps<ModelLanes>(ModelLanes::set1(score / cap)).lane[0];
-      x[static_cast<size_t>(j)] = score * kLog2E;
-    } else {
-      x[static_cast<size_t>(j)] = dot * (scale * kLog2E);
+      score = cap * tanh_ps<ModelLanes>(ModelLanes::set1(score * scale / cap)).lane[0];
     }
-    *max = std::max(*max, score);
-    largest = std::max(largest, x[static_cast<size_t>(j)]);
+    largest = std::max(largest, score);
   }
+  *max = largest * factor;
   std::vector<float> weights(kKeySegment, 0.0f);
-  ModelLanes::F lanes = ModelLanes::zero();
   for (int j = begin; j < end; ++j) {
-    const float t = x[static_cast<size_t>(j)] - largest;
-    if (t < -126.0f) continue;
-    if (std::isnan(t)) {
-      weights[static_cast<size_t>(j)] = lanes.lane[j % 16] = t;
-      continue;
+    const float t = (x[static_cast<size_t>(j)] - largest) * (factor * kLog2E);
+    weights[static_cast<size_t>(j)] = described_weight(t);
+  }
+  ModelLanes::F lanes = ModelLanes::zero();
+  for (int j = 0; j < kKeySegment; j += 32) {
+    for (int lane = 0; lane < 16; ++lane) {
+      const float* pair = weights.data() + j + lane;
+      lanes.lane[lane] += pair[0] + pair[16];
     }
-    const float n = std::nearbyint(t);
-    const float r = t - n;
-    const float p =
-        std::fma(r, std::fma(r, std::fma(r, 0.0550073353f, 0.242211186f), 0.693283124f), 1.0f);
-    const uint32_t word = ModelLanes::bits(std::ldexp(p, static_cast<int>(n)));
-    float& weight = weights[static_cast<size_t>(j)];
-    weight = ModelLanes::value((word + 0x8000u) & 0xffff0000u);
-    lanes.lane[j % 16] += weight;
   }
   *sum = ModelLanes::reduce_add(lanes);
   for (int32_t d = 0; d < problem.shape.dim; ++d) {
@@ -214,6 +215,15 @@ TEST(AttentionBf16, AddAsDescribed) {
       {2, 1, 256, 16, 290, 0, 30.0f},
       {1, 2, 33, 16, 330},
       {3, 2, 64, 16, 600, 90},  // some see nothing of it
+      // Few rows, which vectors multiply: all steps of a segment, some, with ends within them.
+      {1, 1, 64, 16, 290},
+      {1, 1, 128, 32, 600},
+      {1, 2, 96, 16, 511, 200},
+      {2, 1, 32, 16, 400, 33, 8.0f},
+      {3, 1, 64, 48, 350},
+      {2, 4, 64, 16, 430, 100},
+      {1, 7, 128, 16, 300},
+      {5, 1, 96, 16, 508, 260},
   };
   uint64_t seed = 1;
   for (const Shape& shape : shapes) {
@@ -226,7 +236,8 @@ TEST(AttentionBf16, AddAsDescribed) {
 // and not by others.
 TEST(AttentionBf16, ExtremeNumbers) {
   const float inf = std::numeric_limits<float>::infinity();
-  for (const Shape& shape : {Shape{6, 3, 40, 16, 330}, Shape{20, 1, 24, 16, 300, 30}}) {
+  for (const Shape& shape : {Shape{6, 3, 40, 16, 330}, Shape{20, 1, 24, 16, 300, 30},
+                             Shape{4, 2, 32, 16, 330}, Shape{4, 1, 64, 16, 300, 30}}) {
     Problem problem(shape, 31);
     const auto at = [&](std::vector<uint16_t>& x, int64_t j, int64_t d) -> uint16_t& {
       return x[static_cast<size_t>(j * shape.dim + d)];
@@ -247,18 +258,31 @@ TEST(AttentionBf16, ExtremeNumbers) {
   expect_as_described(large);
 }
 
-TEST(AttentionBf16, RowsDoNotDependOnTheirNeighbours) {
-  const Problem problem({21, 3, 40, 16, 400, 70}, 41);
+void expect_alike(const Problem& problem) {
+  const auto group = static_cast<size_t>(problem.shape.group);
+  const auto dim = static_cast<size_t>(problem.shape.dim);
   for (const auto& [name, kernels, form] : all_kernels()) {
     const State all = attend_with(*kernels, problem, 0, 21);
-    for (const auto& [first, count] : {std::pair{0, 1}, {7, 1}, {20, 1}, {3, 6}, {10, 11}}) {
+    for (const auto& [first, count] :
+         {std::pair{0, 1}, {7, 1}, {20, 1}, {9, 2}, {3, 6}, {10, 11}}) {
       const State some = attend_with(*kernels, problem, first, count);
-      const auto from = static_cast<size_t>(first * 3);
+      const size_t from = static_cast<size_t>(first) * group;
       EXPECT_EQ(0, std::memcmp(some.sum.data(), all.sum.data() + from, some.sum.size() * 4));
-      EXPECT_EQ(0, std::memcmp(some.out.data(), all.out.data() + from * 40, some.out.size() * 4))
+      EXPECT_EQ(0, std::memcmp(some.out.data(), all.out.data() + from * dim, some.out.size() * 4))
           << name << " tokens from " << first;
     }
   }
+}
+TEST(AttentionBf16, RowsDoNotDependOnTheirNeighbours) {
+  expect_alike(Problem({21, 3, 40, 16, 400, 70}, 41));
+  // One and two tokens' rows are few.
+  Problem problem({21, 4, 64, 16, 400, 70}, 42);
+  expect_alike(problem);
+  // Sums of products that end up subnormal.
+  for (float& x : problem.q) x *= 1e-19f;
+  for (uint16_t& v : problem.v) v = f32_to_bf16(bf16_to_f32(v) * 1e-36f);
+  for (uint16_t& k : problem.k) k = f32_to_bf16(bf16_to_f32(k) * 1e-19f);
+  expect_alike(problem);
 }
 
 // q is off by 2^-9 of itself, so a score by 2^-9 of the sum of magnitudes; a weight by twice that,

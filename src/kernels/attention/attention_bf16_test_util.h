@@ -13,9 +13,24 @@
 #include "base/float_types.h"
 #include "kernels/attention/attention_pages.h"
 #include "kernels/kernel_test_util.h"
+#include "kernels/simd/amx_tile.h"
 
 namespace ruvllm::kernels {
 namespace {
+
+// t - floor(t), rounded down.
+float reduced(float t) {
+  if (std::isinf(t)) return 0.0f;
+  const float floor = std::floor(t);
+  const float r = t - floor;
+  return double{r} + double{floor} > double{t} ? std::nextafter(r, 0.0f) : r;
+}
+// p * 2^floor(t), or 0 where that is subnormal.
+float scaled(float p, float t) {
+  if (std::isnan(t)) return t;
+  const float w = std::ldexp(p, static_cast<int>(std::clamp(std::floor(t), -1000.0f, 1000.0f)));
+  return std::fabs(w) < 0x1p-126f ? 0.0f : w;
+}
 
 // The lanes of AVX-512 in plain C++.
 struct ModelLanes {
@@ -97,11 +112,27 @@ struct ModelLanes {
   static void store_bf16(uint16_t* p, F v) {
     for (int i = 0; i < kLanes; ++i) p[i] = f32_to_bf16(v.lane[i]);
   }
-  static F weight(F p, F z, F t) {
-    return each([&](int i) {
-      const uint32_t word = bits(p.lane[i]) + (bits(z.lane[i]) << 23) + 0x8000u;
-      return t.lane[i] < -126.0f ? 0.0f : value(word & 0xffff0000u);
-    });
+  static F reduce(F t) {
+    return each([&](int i) { return reduced(t.lane[i]); });
+  }
+  static F scale(F p, F t) {
+    return each([&](int i) { return scaled(p.lane[i], t.lane[i]); });
+  }
+  class FlushSubnormals {
+   public:
+    FlushSubnormals() {}
+  };
+  using TileArithmetic = FlushSubnormals;
+  static F chain(F a, F b, F sum) {
+    return each([&](int i) { return ModelTiles::fused(a.lane[i], b.lane[i], sum.lane[i]); });
+  }
+  static F sum(F a, F b) {
+    return each([&](int i) { return flushed(flushed(a.lane[i]) + flushed(b.lane[i])); });
+  }
+  static float flushed(float x) { return std::fabs(x) < 0x1p-126f ? std::copysign(0.0f, x) : x; }
+  static void widen(const uint16_t* p, F& low, F& high) {
+    low = each([&](int i) { return bf16_to_f32(p[i]); });
+    high = each([&](int i) { return bf16_to_f32(p[16 + i]); });
   }
   static void store_pairs(uint32_t* to, F low, F high) {
     for (int i = 0; i < kLanes; ++i) to[i] = bits(low.lane[i]) >> 16 | bits(high.lane[i]);
@@ -109,6 +140,7 @@ struct ModelLanes {
   static void interleave(const uint16_t* a, const uint16_t* b, uint32_t* to) {
     for (int i = 0; i < kLanes; ++i) to[i] = a[i] | uint32_t{b[i]} << 16;
   }
+  static void interleave_halves(const uint16_t* a, uint32_t* to) { interleave(a, a + kLanes, to); }
   static bool any_special(const uint32_t* words) {
     return std::any_of(words, words + kLanes, [](uint32_t w) {
       return (w & 0x7f80u) == 0x7f80u || (w & 0x7f800000u) == 0x7f800000u;

@@ -2,15 +2,21 @@
 // order of the additions, is in attention.h ("Tiles"). Over T, the tiles of simd/amx_tile.h, and
 // L, lanes as in attention_bf16_impl.h, whose store_pairs() puts a's lanes below those of b's, with
 //   interleave(a, b, to)     16 words: a[i] below b[i]
+//   interleave_halves(a, to) the same with b = a + 16
 //   any_special(words)       whether one of 16 words holds an infinity or NaN
 // so that a model of both runs on any machine.
 //
 // Rows of q are the left side of the first product, weights that of the second; keys and values
 // are repacked into pairs once per segment: a load, a permutation and a store for 64 bytes. Rows go
 // in tiles of at most 16, all of the same height; where that does not come out even, the last tile
-// takes rows of the one before again, and finds the same.
+// takes rows of the one before again, and finds the same. While the weights of a tile are computed,
+// between two rows, the scores of the next tile and the output of the one before are, a few
+// products at a time: the vectors' units have no multiplier left where tiles are multiplied, or
+// one, and a block of either kind of work alone leaves the other's idle (Emerald Rapids: 1.3 times
+// as fast).
 #pragma once
 
+#include "kernels/attention/attention_bf16_few_impl.h"
 #include "kernels/attention/attention_bf16_impl.h"
 #include "kernels/simd/amx_tile.h"
 
@@ -28,30 +34,38 @@ class TileAttention {
         num_tiles_((rows_ + kSide - 1) / kSide),
         height_((rows_ + num_tiles_ - 1) / num_tiles_),
         scores_(s.scratch),
-        q_(reinterpret_cast<uint16_t*>(scores_ + int64_t{rows_} * kKeySegment)),
-        packed_(reinterpret_cast<uint32_t*>(q_ + int64_t{rows_} * wide_)) {}
+        weights_(reinterpret_cast<uint32_t*>(scores_ + 2 * kSide * kKeySegment)),
+        keys_(weights_ + kSide * kKeySegment),
+        values_(keys_ + int64_t{wide_} / 2 * kKeySegment),
+        q_(reinterpret_cast<uint16_t*>(values_ + int64_t{wide_} / 2 * kKeySegment)) {}
 
   void run() {
     range_ = begin_rows(s_, views_);
     if (range_.begin >= range_.end) return;
-    // A row or two compute so little that they only wait for memory, and are best left to it.
-    Prefetcher prefetcher(s_, rows_ > 2 ? range_ : KeyRange{0, 0});
+    Prefetcher prefetcher(s_, range_);
     prefetcher.fetch(lines_of(s_, kAhead));
     prefetcher_ = &prefetcher;
     round_q();
     pack_keys();
     configure();
-    score_blocks(first_row(0), tile_range(0), 0, kBlocks);
-    for (int tile = 0; tile < num_tiles_; ++tile) weigh_tile(tile);
-    add_values();
+    Scores first = scores_of(0);
+    finish_all(first);
+    pack_values(range_);
+    if (!all_see_the_same() && any_special(range_)) {
+      run_apart();
+    } else {
+      for (int tile = 0; tile < num_tiles_; ++tile) weigh(tile);
+      Outputs last = outputs_of(num_tiles_ - 1);
+      finish_all(last);
+    }
     tiles_.release();
+    make_zeros_positive();
   }
 
  private:
-  static constexpr int kSide = 16;   // rows and columns of a tile
-  static constexpr int kStep = 32;   // elements, or keys, of one product
-  static constexpr int kAtOnce = 4;  // tiles of sums
-  static constexpr int kBlocks = kKeySegment / (kSide * kAtOnce);
+  static constexpr int kSide = 16;    // rows and columns of a tile
+  static constexpr int kStep = 32;    // elements, or keys, of one product
+  static constexpr int kAtOnce = 2;   // tiles of sums, of scores and of output each
   static constexpr int kAhead = 128;  // keys whose memory is asked for before they are read
   static constexpr int kTileWords = kSide * kSide;
 
@@ -67,67 +81,55 @@ class TileAttention {
     return range;
   }
 
-  // Tiles: sums 0 1 2 3, left side 4, right side 5 and 6 in turn.
+  // Work in `steps` steps. The scores of a tile, times nothing yet: [group][row][key].
+  struct Scores {
+    int steps;
+    int due;     // of the next step, in height_-ths: see advance()
+    int groups;  // left
+    const uint16_t* q;
+    const uint32_t* keys;
+    float* out;
+  };
+  // The output of a tile, `kAtOnce` columns after the other.
+  struct Outputs {
+    int steps;
+    int due;
+    int columns;  // left
+    int key_steps;
+    int key_step;  // of these columns
+    const uint32_t* weights;
+    const uint32_t* values;
+    float* out;
+    int64_t out_row_bytes;
+  };
+  // As many steps as one row of a tile is of all.
+  template <class Work>
+  void advance(Work& work) {
+    for (work.due += work.steps; work.due >= height_; work.due -= height_) step(work);
+  }
+  template <class Work>
+  void finish_all(Work& work) {
+    for (int i = 0; i < work.steps; ++i) step(work);
+  }
+
+  // Tiles: sums of scores 0 1, of output 2 3, left side 4, right side 5 6.
   void configure() {
     TileConfig config;
-    for (int sum = 0; sum < kAtOnce; ++sum) config.set(sum, height_, 64);
-    config.set(4, height_, 64);
+    for (int left = 0; left <= 4; ++left) config.set(left, height_, 64);
     config.set(5, kSide, 64);
     config.set(6, kSide, 64);
     tiles_.configure(config);
   }
-
-  // kCount tiles beside each other: out[16 i ...] = the sum over steps of left * right[i].
-  struct Product {
-    const void* left;  // steps lie 64 bytes apart
-    int64_t left_row_bytes;
-    const uint32_t* right;
-    int64_t right_tile_words;  // from one of the kCount to the next
-    int64_t right_step_words;
-    int steps;
-    float* out;
-    int64_t out_row_bytes;
-  };
-  template <int kCount>
-  void multiply(const Product& p) {
-    tiles_.template zero<0>();
-    if constexpr (kCount > 1) tiles_.template zero<1>();
-    if constexpr (kCount > 2) tiles_.template zero<2>();
-    if constexpr (kCount > 3) tiles_.template zero<3>();
-    for (int step = 0; step < p.steps; ++step) {
-      const uint32_t* right = p.right + step * p.right_step_words;
-      tiles_.template load<4>(static_cast<const char*>(p.left) + 64 * step, p.left_row_bytes);
-      tiles_.template load<5>(right, 64);
-      tiles_.template dot_bf16<0, 4, 5>();
-      if constexpr (kCount > 1) {
-        tiles_.template load<6>(right + p.right_tile_words, 64);
-        tiles_.template dot_bf16<1, 4, 6>();
-      }
-      if constexpr (kCount > 2) {
-        tiles_.template load<5>(right + 2 * p.right_tile_words, 64);
-        tiles_.template dot_bf16<2, 4, 5>();
-      }
-      if constexpr (kCount > 3) {
-        tiles_.template load<6>(right + 3 * p.right_tile_words, 64);
-        tiles_.template dot_bf16<3, 4, 6>();
-      }
-    }
-    tiles_.template store<0>(p.out, p.out_row_bytes);
-    if constexpr (kCount > 1) tiles_.template store<1>(p.out + kSide, p.out_row_bytes);
-    if constexpr (kCount > 2) tiles_.template store<2>(p.out + 2 * kSide, p.out_row_bytes);
-    if constexpr (kCount > 3) tiles_.template store<3>(p.out + 3 * kSide, p.out_row_bytes);
-  }
-  void multiply(int count, const Product& p) {
-    switch (count) {
-      case 1:
-        return multiply<1>(p);
-      case 2:
-        return multiply<2>(p);
-      case 3:
-        return multiply<3>(p);
-      default:
-        return multiply<4>(p);
-    }
+  // sums[kFirst], and of two the next one += left * right.
+  template <int kFirst>
+  void multiply(const void* left, int64_t left_row_bytes, const uint32_t* right,
+                int64_t right_tile_words, bool two) {
+    tiles_.template load<4>(left, left_row_bytes);
+    tiles_.template load<5>(right, 64);
+    tiles_.template dot_bf16<kFirst, 4, 5>();
+    if (!two) return;
+    tiles_.template load<6>(right + right_tile_words, 64);
+    tiles_.template dot_bf16<kFirst + 1, 4, 6>();
   }
 
   void round_q() {
@@ -139,13 +141,13 @@ class TileAttention {
   void pack_keys() {
     const bool whole_groups = s_.page_tokens % kKeyGroup == 0;
     for (int g = range_.begin / kKeyGroup; g * kKeyGroup < range_.end; ++g) {
-      uint32_t* to = packed_ + g * group_words();
+      uint32_t* to = keys_ + g * group_words();
       prefetcher_->fetch(lines_of(s_, kKeyGroup));
       if (whole_groups) {
         const auto* from = static_cast<const uint16_t*>(group_of(s_, s_.k_pages, g));
         int d = 0;
         for (; d + 2 <= s_.head_dim; d += 2, to += kKeyGroup) {
-          L::interleave(from + d * kKeyGroup, from + (d + 1) * kKeyGroup, to);
+          L::interleave_halves(from + d * kKeyGroup, to);
         }
         for (; d < wide_; d += 2, to += kKeyGroup) {
           L::interleave(d < s_.head_dim ? from + d * kKeyGroup : kZeros, kZeros, to);
@@ -169,41 +171,53 @@ class TileAttention {
     }
   }
 
-  // Scores of a tile's rows in the blocks of keys [first, end), times nothing yet.
-  void score_blocks(int row, const KeyRange& range, int first, int end) {
-    for (int block = first; block < end; ++block) {
-      const int group = larger(block * kAtOnce, range.begin / kKeyGroup);
-      const int count =
-          smaller((block + 1) * kAtOnce, (range.end + kKeyGroup - 1) / kKeyGroup) - group;
-      if (count <= 0) continue;
-      multiply(count, {.left = q_ + int64_t{row} * wide_,
-                       .left_row_bytes = int64_t{2} * wide_,
-                       .right = packed_ + group * group_words(),
-                       .right_tile_words = group_words(),
-                       .right_step_words = kTileWords,
-                       .steps = wide_ / kStep,
-                       .out = scores_ + row * kKeySegment + group * kKeyGroup,
-                       .out_row_bytes = kKeySegment * int64_t{sizeof(float)}});
+  // Scores and weights of a tile; two tiles' in turn.
+  float* tile_scores(int tile) const { return scores_ + tile % 2 * kSide * kKeySegment; }
+  uint32_t* tile_weights(int tile) const { return weights_ + tile % 2 * kSide * kKeySegment / 2; }
+
+  Scores scores_of(int tile) const {
+    const KeyRange range = tile_range(tile);
+    const int first = range.begin / kKeyGroup;
+    const int groups = larger((range.end + kKeyGroup - 1) / kKeyGroup - first, 0);
+    return {.steps = (groups + 1) / kAtOnce,
+            .due = 0,
+            .groups = groups,
+            .q = q_ + int64_t{first_row(tile)} * wide_,
+            .keys = keys_ + first * group_words(),
+            .out = tile_scores(tile) + first * kTileWords};
+  }
+  void step(Scores& work) {
+    const bool two = work.groups > 1;
+    tiles_.template zero<0>();
+    tiles_.template zero<1>();
+    const uint32_t* keys = work.keys;
+    for (int d = 0; d < wide_; d += kStep, keys += kTileWords) {
+      multiply<0>(work.q + d, int64_t{2} * wide_, keys, group_words(), two);
     }
+    tiles_.template store<0>(work.out, 64);
+    if (two) tiles_.template store<1>(work.out + kTileWords, 64);
+    work.groups -= kAtOnce;
+    work.keys += kAtOnce * group_words();
+    work.out += kAtOnce * kTileWords;
   }
 
-  // The weights of a tile, and meanwhile the scores of the next: the one is work for the vectors,
-  // the other for the tiles.
-  void weigh_tile(int tile) {
-    const int row = first_row(tile);
-    const KeyRange range = tile_range(tile);
-    const bool more = tile + 1 < num_tiles_;
-    const KeyRange next = more ? tile_range(tile + 1) : KeyRange{0, 0};
-    // Rows that the next tile takes again are left to it: its scores stand in the same place.
-    const int count = more ? first_row(tile + 1) - row : height_;
-    int block = 0;
-    for (int i = 0; i < count; ++i) {
-      prefetcher_->fetch(lines_of(s_, kAhead / 2) / rows_ + 1);
-      weigh_row<L>(s_, row + i, views_[row + i], range, scores_ + (row + i) * kKeySegment);
-      const int due = (i + 1) * kBlocks / count;
-      if (more) score_blocks(first_row(tile + 1), next, block, due);
-      block = due;
-    }
+  // The weights of a tile, [step][row][pair of keys], and what its neighbours want of the tiles.
+  void weigh(int tile) {
+    Scores next = tile + 1 < num_tiles_ ? scores_of(tile + 1) : Scores{};
+    Outputs before = tile > 0 ? outputs_of(tile - 1) : Outputs{};
+    weigh_beside(tile, next, before);
+  }
+  void weigh_beside(int tile, Scores& next, Outputs& before) {
+    const auto row_at = [&](int row) {
+      return ScoreRow{tile_scores(tile) + row * kSide, kTileWords, tile_weights(tile) + row * kSide,
+                      kTileWords};
+    };
+    const auto between = [&](int) {
+      prefetcher_->fetch(lines_of(s_, kAhead) / rows_ + 1);
+      advance(next);
+      advance(before);
+    };
+    weigh_rows<L>(s_, views_, first_row(tile), height_, tile_range(tile), row_at, between);
   }
 
   // Values of the keys of `range`, zeros for all others: [step][column of 16 elements][i][element],
@@ -224,7 +238,7 @@ class TileAttention {
     }
   }
   uint32_t* packed_values(int step) const {
-    return packed_ + int64_t{step} * columns_ * kTileWords;
+    return values_ + int64_t{step} * columns_ * kTileWords;
   }
   // Two values, either of which may be null: zeros.
   void pack_pair(const uint16_t* a, const uint16_t* b, uint32_t* to) const {
@@ -259,59 +273,75 @@ class TileAttention {
     }
     return true;
   }
-  void add_values() {
-    pack_values(range_);
-    if (!all_see_the_same() && any_special(range_)) {
-      add_values_apart();
-    } else {
-      const int64_t stride = attention_stride(s_.head_dim);
-      for (int tile = 0; tile < num_tiles_; ++tile) {
-        const KeyRange range = tile_range(tile);
-        if (range.begin >= range.end) continue;
-        for (int c = 0; c < columns_; c += kAtOnce) {
-          value_block(first_row(tile), range, c,
-                      s_.state.out + first_row(tile) * stride + c * kSide, stride);
-        }
-      }
+  // Of `columns` of the tile's, from `first` on.
+  Outputs outputs_of(int tile, const KeyRange& range, int first, int columns, float* out,
+                     int64_t out_stride) const {
+    const int begin = range.begin / kStep;
+    const int key_steps = range.begin < range.end ? (range.end + kStep - 1) / kStep - begin : 0;
+    return {.steps = (columns + kAtOnce - 1) / kAtOnce * key_steps,
+            .due = 0,
+            .columns = columns,
+            .key_steps = key_steps,
+            .key_step = 0,
+            .weights = tile_weights(tile) + begin * kTileWords,
+            .values = packed_values(begin) + first * kTileWords,
+            .out = out,
+            .out_row_bytes = out_stride * int64_t{sizeof(float)}};
+  }
+  Outputs outputs_of(int tile) const {
+    const int64_t stride = attention_stride(s_.head_dim);
+    return outputs_of(tile, tile_range(tile), 0, columns_, s_.state.out + first_row(tile) * stride,
+                      stride);
+  }
+  void step(Outputs& work) {
+    const bool two = work.columns > 1;
+    if (work.key_step == 0) {
+      tiles_.template zero<2>();
+      tiles_.template zero<3>();
     }
-    // Values that nobody sees may have turned a zero's sign: it is positive.
+    multiply<2>(work.weights + work.key_step * kTileWords, 64,
+                work.values + int64_t{work.key_step} * columns_ * kTileWords, kTileWords, two);
+    if (++work.key_step < work.key_steps) return;
+    tiles_.template store<2>(work.out, work.out_row_bytes);
+    if (two) tiles_.template store<3>(work.out + kSide, work.out_row_bytes);
+    work.key_step = 0;
+    work.columns -= kAtOnce;
+    work.values += kAtOnce * kTileWords;
+    work.out += kAtOnce * kSide;
+  }
+
+  // A weight of zero does not keep an infinity or NaN away: the rows of one token after the other,
+  // each over nothing but the values that it sees.
+  void run_apart() {
+    for (int tile = 0; tile < num_tiles_; ++tile) {
+      Scores scores = scores_of(tile);
+      finish_all(scores);
+      Scores no_scores = {};
+      Outputs no_outputs = {};
+      weigh_beside(tile, no_scores, no_outputs);
+      for (int r = first_row(tile); r < first_row(tile) + height_; ++r) add_row_apart(tile, r);
+    }
+  }
+  void add_row_apart(int tile, int r) {
+    const KeyRange view = {views_[r].begin, views_[r].end};
+    if (view.begin >= view.end) return;
+    if (r == first_row(tile) || r % s_.group == 0) pack_values(view);
+    float out[kSide * kSide * kAtOnce];
+    for (int c = 0; c < columns_; c += kAtOnce) {
+      const int columns = smaller(columns_ - c, kAtOnce);
+      Outputs work = outputs_of(tile, view, c, columns, out, kSide * kAtOnce);
+      finish_all(work);
+      memcpy(s_.state.out + r * attention_stride(s_.head_dim) + c * kSide,
+             out + (r - first_row(tile)) * kSide * kAtOnce,
+             static_cast<size_t>(columns * kSide) * sizeof(float));
+    }
+  }
+  // Subnormal sums and values that nobody sees may have turned a zero's sign.
+  void make_zeros_positive() {
     const int64_t floats = rows_ * attention_stride(s_.head_dim);
     for (int64_t i = 0; i < floats; i += L::kLanes) {
       L::store(s_.state.out + i, L::add(L::load(s_.state.out + i), L::zero()));
     }
-  }
-  // A weight of zero does not keep an infinity or NaN away: the rows of one token after the other,
-  // each over nothing but the values that it sees.
-  void add_values_apart() {
-    const int64_t stride = attention_stride(s_.head_dim);
-    float out[kSide * kSide * kAtOnce];
-    for (int t = 0; t < s_.tokens; ++t) {
-      const RowView& view = views_[t * s_.group];
-      if (view.begin >= view.end) continue;
-      pack_values({view.begin, view.end});
-      for (int r = t * s_.group; r < (t + 1) * s_.group; ++r) {
-        const int row = smaller(r, rows_ - height_);
-        for (int c = 0; c < columns_; c += kAtOnce) {
-          value_block(row, {view.begin, view.end}, c, out, kSide * kAtOnce);
-          const int count = smaller(columns_ - c, kAtOnce);
-          memcpy(s_.state.out + r * stride + c * kSide, out + (r - row) * kSide * kAtOnce,
-                 static_cast<size_t>(count * kSide) * sizeof(float));
-        }
-      }
-    }
-  }
-  // Columns c ... of a tile's output.
-  void value_block(int row, const KeyRange& range, int c, float* out, int64_t out_stride) {
-    const int step = range.begin / kStep;
-    multiply(smaller(columns_ - c, kAtOnce),
-             {.left = scores_ + row * kKeySegment + step * kSide,
-              .left_row_bytes = kKeySegment * int64_t{sizeof(float)},
-              .right = packed_ + (int64_t{step} * columns_ + c) * kTileWords,
-              .right_tile_words = kTileWords,
-              .right_step_words = int64_t{columns_} * kTileWords,
-              .steps = (range.end + kStep - 1) / kStep - step,
-              .out = out,
-              .out_row_bytes = out_stride * int64_t{sizeof(float)}});
   }
 
   static constexpr uint16_t kZeros[kSide] = {};
@@ -324,15 +354,18 @@ class TileAttention {
   const int height_;  // rows of a tile
   RowView views_[kMaxAttentionRows];
   KeyRange range_ = {0, 0};
-  float* const scores_;     // [rows, kKeySegment]
-  uint16_t* const q_;       // [rows, wide]
-  uint32_t* const packed_;  // keys, then values
+  float* const scores_;      // of two tiles
+  uint32_t* const weights_;  // of two tiles
+  uint32_t* const keys_;     // in pairs
+  uint32_t* const values_;
+  uint16_t* const q_;  // [rows, wide]
   Prefetcher* prefetcher_ = nullptr;
   T tiles_;
 };
 
 template <class T, class L>
 void attend_tiles(const AttentionSegment& s) {
+  if (FewRows<L>::can(s)) return FewRows<L>(s).run();
   TileAttention<T, L>(s).run();
 }
 

@@ -77,7 +77,7 @@ class Prefetcher {
   void fetch(int lines) {
     for (; lines > 0; --lines) {
       if (left_ <= 0 && !next_run()) return;
-      __builtin_prefetch(at_, 0, 3);
+      __builtin_prefetch(at_, 0, 2);
       at_ += kLine;
       left_ -= kLine;
     }
@@ -87,25 +87,26 @@ class Prefetcher {
   static constexpr int kLine = 64;
 
   bool next_run() {
-    if (key_ >= range_.end) {
-      if (++part_ == 1) key_ = range_.begin;
+    while (key_ >= range_.end && part_ < 2) {
+      ++part_;
+      key_ = part_ == 1 ? range_.begin : 0;
+      if (part_ == 2) range_.end = s_.next_k_pages != nullptr ? kKeysAhead : 0;
     }
-    if (part_ < 2) {
-      const Slot at = slot_of(s_, part_ == 0 ? s_.k_pages : s_.v_pages, key_);
-      const int run = smaller(range_.end - key_, s_.page_tokens - at.slot);
-      at_ = at.page + int64_t{at.slot} * row_bytes_;
-      left_ = run * row_bytes_;
-      key_ += run;
-      return true;
-    }
-    return false;
+    if (key_ >= range_.end) return false;
+    const void* const* pages = part_ == 0 ? s_.k_pages : part_ == 1 ? s_.v_pages : s_.next_k_pages;
+    const Slot at = slot_of(s_, pages, key_);
+    const int run = smaller(range_.end - key_, s_.page_tokens - at.slot);
+    at_ = at.page + int64_t{at.slot} * row_bytes_;
+    left_ = run * row_bytes_;
+    key_ += run;
+    return true;
   }
 
   const AttentionSegment& s_;
   int row_bytes_;
   int key_;
   KeyRange range_;
-  int part_ = 0;  // keys, values
+  int part_ = 0;  // keys, values, the keys that come next
   const char* at_ = nullptr;
   int left_ = 0;  // bytes of the run
 };

@@ -295,9 +295,10 @@ void Runner::attend(const Rows& rows, const SequenceSpan& sequence, int32_t kv_h
 void CpuOps::reserve_attention(const StepLimits& limits) {
   // Heads are at most 256 wide in every family we know; a wider one grows the scratch once.
   constexpr int32_t kWideHead = 256;
-  constexpr int32_t kRows = kernels::kMaxAttentionRows;
+  // Of all formats a bf16 cache has the tallest tiles.
+  const int32_t rows = kernels::attention_kernels(isa_, kernels::KvFormat::kBf16).rows;
   const int64_t worker = Runner::worker_floats(
-      (kernels::attention_state_floats(kRows, kWideHead) + 15) / 16 * 16, kRows, kWideHead);
+      (kernels::attention_state_floats(rows, kWideHead) + 15) / 16 * 16, rows, kWideHead);
   // Partial states belong to contexts of more than a segment. Memory not used is not touched.
   const int64_t partials = limits.max_context > kKeySegment ? attention::kMaxPartialFloats : 0;
   attention_scratch_.get<float>(pool_.num_threads() * worker + partials);
@@ -313,12 +314,13 @@ void CpuOps::attention(const AttentionArgs& args) {
                args.q.cols, " ", args.out.cols);
   RUVLLM_CHECK(args.scale > 0.0f, args.scale);
   const int num_threads = pool_.num_threads();
-  const Plan plan = attention::make_plan(args, num_threads, attention_plan_);
+  const kernels::AttentionKernels& kernels = kernels::attention_kernels(isa_, kv_format(kv.dtype));
+  const Plan plan = attention::make_plan(args, num_threads, kernels.rows, attention_plan_);
   if (plan.num_tasks == 0) return;
   const int64_t worker = Runner::worker_floats(attention::state_floats(plan, plan.max_rows),
                                                plan.max_rows, kv.head_dim);
   float* memory = attention_scratch_.get<float>(plan.partial_floats + num_threads * worker);
-  Runner runner(plan, kernels::attention_kernels(isa_, kv_format(kv.dtype)), num_threads, memory);
+  Runner runner(plan, kernels, num_threads, memory);
   pool_.parallel_for(plan.num_share_tasks,
                      [&](int64_t task, int thread) { runner.run_share(task, thread); });
   if (plan.cost <= kSerialCost) {

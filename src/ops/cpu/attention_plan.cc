@@ -17,9 +17,17 @@ constexpr int64_t kCheapRows = 8;
 // Tiles above this part of a thread's work are split, and tasks of several tiles stay below it.
 constexpr int64_t kTasksPerThread = 4;
 
-// Rows of a tile: enough to use each key many times, few enough that scores and sums stay in L2.
-int32_t max_tile_rows(int32_t head_dim) {
-  return head_dim <= 128 ? kernels::kMaxAttentionRows : kernels::kMaxAttentionRows / 2;
+// Rows of a tile: kernel_rows, or fewer where threads would not have several tiles each, but not
+// below kFewRows for that; half where heads are wide.
+constexpr int32_t kFewRows = 64;
+int32_t max_tile_rows(const AttentionArgs& args, int num_threads, int32_t kernel_rows) {
+  int32_t rows = kernel_rows;
+  int64_t tokens = 0;
+  for (const SequenceSpan& s : args.sequences) tokens += s.num_tokens;
+  while (rows > kFewRows && tokens * args.num_heads / rows < kTasksPerThread * num_threads) {
+    rows /= 2;
+  }
+  return args.kv.head_dim <= 128 ? rows : rows / 2;
 }
 
 int32_t max_split_tiles(int num_threads) {
@@ -46,7 +54,7 @@ class ShareFinder {
 
   void run() {
     const AttentionArgs& args = *plan_.args;
-    if (!args.share_prefixes || plan_.part_heads > kernels::kMaxAttentionRows / 2) return;
+    if (!args.share_prefixes || plan_.tile_tokens < 2) return;
     for (size_t i = 0; i < args.sequences.size(); ++i) {
       if (may_share(args.sequences[i])) plan_.members[count_++] = static_cast<int32_t>(i);
     }
@@ -222,9 +230,8 @@ bool split(Plan& plan, SequenceWork& work, int32_t counters_used, int num_thread
   return true;
 }
 
-void set_shape(Plan& plan) {
+void set_shape(Plan& plan, int32_t max_rows) {
   const AttentionArgs& args = *plan.args;
-  const int32_t max_rows = max_tile_rows(args.kv.head_dim);
   plan.group = args.num_heads / args.kv.num_kv_heads;
   plan.parts = (plan.group + max_rows - 1) / max_rows;
   plan.part_heads = (plan.group + plan.parts - 1) / plan.parts;
@@ -352,7 +359,8 @@ void reserve_plan(int64_t max_sequences, int num_threads, ScratchBuffer& memory)
   memory.get<std::byte>(plan_bytes(max_sequences, num_threads));
 }
 
-Plan make_plan(const AttentionArgs& args, int num_threads, ScratchBuffer& memory) {
+Plan make_plan(const AttentionArgs& args, int num_threads, int32_t kernel_rows,
+               ScratchBuffer& memory) {
   const auto count = static_cast<int64_t>(args.sequences.size());
   Plan plan;
   plan.args = &args;
@@ -362,7 +370,7 @@ Plan make_plan(const AttentionArgs& args, int num_threads, ScratchBuffer& memory
   plan.members = reinterpret_cast<int32_t*>(shares + 2 * count);
   int32_t* common = plan.members + count;
   plan.counters = common + count;
-  set_shape(plan);
+  set_shape(plan, max_tile_rows(args, num_threads, kernel_rows));
 
   ShareFinder(plan, shares, common).run();
   for (int32_t i = 0; i < count; ++i) work[i] = {.sequence = i};

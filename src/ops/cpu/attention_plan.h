@@ -99,7 +99,9 @@ struct ShareTask {
   int32_t members;
 };
 
-Plan make_plan(const AttentionArgs& args, int num_threads, ScratchBuffer& memory);
+// Of tiles of at most `kernel_rows` rows (AttentionKernels::rows; half where heads are wide).
+Plan make_plan(const AttentionArgs& args, int num_threads, int32_t kernel_rows,
+               ScratchBuffer& memory);
 // Makes room for plans of so many sequences.
 void reserve_plan(int64_t max_sequences, int num_threads, ScratchBuffer& memory);
 

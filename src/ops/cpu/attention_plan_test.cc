@@ -51,7 +51,7 @@ struct Call {
       row += spans[i].num_tokens;
     }
     args.sequences = spans;
-    return make_plan(args, threads, memory);
+    return make_plan(args, threads, 64, memory);
   }
 };
 
