@@ -217,8 +217,9 @@ void FloatPart::tiles(const float* packed_x, int64_t num_x, int64_t first_w, int
 
 void CpuOps::matmul(const MatmulArgs& args) {
   check_shapes(args);
-  for (int64_t first = 0; first < args.x.rows; first += kMaxRowsAtOnce) {
-    matmul_rows(args, first, std::min(kMaxRowsAtOnce, args.x.rows - first));
+  const int64_t most = matmul_->most_rows();
+  for (int64_t first = 0; first < args.x.rows; first += most) {
+    matmul_rows(args, first, std::min(most, args.x.rows - first));
   }
 }
 
@@ -394,7 +395,7 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
 
 void CpuOps::reserve_matmul(const StepLimits& limits) {
   const FloatDotKernel& kernel = matmul_->float_dot;
-  const int64_t rows = std::min(kMaxRowsAtOnce, limits.max_rows);
+  const int64_t rows = std::min(matmul_->most_rows(), limits.max_rows);
   const int64_t groups = (limits.max_columns + kQuantGroup - 1) / kQuantGroup;
   matmul_->packed_x.get<float>(rows * round_up(limits.max_columns, kernel.lanes));
   const bool tiled = matmul_->quant_panel.takes_tiles(rows);

@@ -15,10 +15,6 @@
 
 namespace ruvllm {
 
-// Rows of x that are packed and multiplied at a time: their packed form stays in the last-level
-// cache while the weights pass by.
-inline constexpr int64_t kMaxRowsAtOnce = 512;
-
 struct CpuOps::MatmulState {
   // bf16: the kernel of bf16 weights in fast mode; null: that of `isa`, if it has one.
   MatmulState(kernels::IsaLevel isa, int num_threads, const kernels::Bf16DotKernel* bf16)
@@ -27,6 +23,10 @@ struct CpuOps::MatmulState {
         quantize(kernels::quantize_kernel(isa)),
         bf16_dot(bf16 != nullptr ? bf16 : kernels::bf16_dot_kernel(isa)),
         workers(static_cast<size_t>(num_threads)) {}
+
+  // Rows of x that are packed and multiplied at a time: their packed form stays in the last-level
+  // cache while the weights pass by. Tiles multiply faster than weights are made ready for them.
+  int64_t most_rows() const { return quant_panel.quantize_tile != nullptr ? 512 : 256; }
 
   size_t x_form_of(const WeightPart& part) const {
     return x_form(quant_panel.formats[static_cast<size_t>(part.format)].x_form, part.one_x_scale);
