@@ -1,16 +1,12 @@
 #include <immintrin.h>
 
 #include "kernels/quantize/quantize_rows.h"
+#include "kernels/quantize/row_scale.h"
 
 namespace ruvllm::kernels::avx2 {
 namespace {
 
-struct Scale {
-  float inverse;  // 127 / a; 0: all codes are 0
-  float scale;
-};
-
-Scale scale_of(const float* x, int64_t groups) {
+RowScale scale_of(const float* x, int64_t groups) {
   const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
   __m256i largest[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
   for (int64_t i = 0; i < 4 * groups; ++i) {
@@ -22,10 +18,7 @@ Scale scale_of(const float* x, int64_t groups) {
   most = _mm_max_epu32(most, _mm_shuffle_epi32(most, 0x4e));
   most = _mm_max_epu32(most, _mm_shuffle_epi32(most, 0xb1));
   const float a = _mm_cvtss_f32(_mm_castsi128_ps(most));
-  if (!(a >= 0x1p-100f && a < __builtin_inff())) {  // NaN too
-    return {0.0f, a < 1.0f ? 0.0f : __builtin_nanf("")};
-  }
-  return {127.0f / a, a / 127.0f};
+  return scale_of_largest(a);
 }
 
 struct Codes {
@@ -78,7 +71,7 @@ __m256i in_order(const Codes& codes) {
 }
 
 void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {
-  Scale scale = {};
+  RowScale scale = {};
   for (int64_t g = 0; g < groups; ++g, words += kInt8Words * tile_rows) {
     if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
     const Codes codes = quantize_group(x + g * 32, scale.inverse);
@@ -89,7 +82,7 @@ void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, u
 }
 
 void to_int16(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {
-  Scale scale = {};
+  RowScale scale = {};
   for (int64_t g = 0; g < groups; ++g, words += kInt16Words * tile_rows) {
     if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
     const Codes codes = quantize_group(x + g * 32, scale.inverse);

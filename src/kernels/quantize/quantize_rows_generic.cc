@@ -2,16 +2,12 @@
 
 #include "kernels/quantize/quantize_rows.h"
 #include "kernels/quantize/quantize_tile.h"
+#include "kernels/quantize/row_scale.h"
 
 namespace ruvllm::kernels::generic {
 namespace {
 
-struct Scale {
-  float inverse;  // 127 / a; 0: all codes are 0
-  float scale;
-};
-
-Scale scale_of(const float* x, int64_t groups) {
+RowScale scale_of(const float* x, int64_t groups) {
   uint32_t largest = 0;  // magnitudes compare as their bits do
   for (int64_t i = 0; i < 32 * groups; ++i) {
     uint32_t bits;
@@ -19,11 +15,9 @@ Scale scale_of(const float* x, int64_t groups) {
     bits &= 0x7fffffffu;
     if (bits > largest) largest = bits;
   }
-  if (largest >= 0x7f800000u) return {0.0f, __builtin_nanf("")};
   float a;
   memcpy(&a, &largest, sizeof a);
-  if (a < 0x1p-100f) return {0.0f, 0.0f};
-  return {127.0f / a, a / 127.0f};
+  return scale_of_largest(a);
 }
 
 // Codes of 32 elements.
@@ -50,7 +44,7 @@ void finish(const int32_t* codes, float scale, int64_t stride, uint32_t* words) 
 
 void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {
   int32_t codes[32];
-  Scale scale = {};
+  RowScale scale = {};
   for (int64_t g = 0; g < groups; ++g, words += kInt8Words * tile_rows) {
     if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
     quantize_group(x + g * 32, scale.inverse, codes);
@@ -65,7 +59,7 @@ void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, u
 
 void to_int16(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {
   int32_t codes[32];
-  Scale scale = {};
+  RowScale scale = {};
   for (int64_t g = 0; g < groups; ++g, words += kInt16Words * tile_rows) {
     if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
     quantize_group(x + g * 32, scale.inverse, codes);
@@ -81,7 +75,7 @@ void to_int16(const float* x, int64_t groups, int64_t block, int64_t tile_rows, 
 void to_row_of_tile(const float* x, int64_t groups, int64_t block, int64_t t, uint32_t* tile) {
   int8_t* const rows = (int8_t*)tile;
   HeadOfX* const heads = heads_of_x_tile(tile, groups);
-  Scale scale = {};
+  RowScale scale = {};
   for (int64_t g = 0; g < groups; ++g) {
     if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
     int32_t codes[32];

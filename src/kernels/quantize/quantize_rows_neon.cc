@@ -1,16 +1,12 @@
 #include <arm_neon.h>
 
 #include "kernels/quantize/quantize_rows.h"
+#include "kernels/quantize/row_scale.h"
 
 namespace ruvllm::kernels::neon {
 namespace {
 
-struct Scale {
-  float inverse;  // 127 / a; 0: all codes are 0
-  float scale;
-};
-
-Scale scale_of(const float* x, int64_t groups) {
+RowScale scale_of(const float* x, int64_t groups) {
   uint32x4_t largest[2] = {vdupq_n_u32(0), vdupq_n_u32(0)};  // magnitudes compare as their bits do
   for (int64_t i = 0; i < 8 * groups; ++i) {
     const float32x4_t in = vld1q_f32(x + 4 * i);
@@ -19,10 +15,7 @@ Scale scale_of(const float* x, int64_t groups) {
   const uint32_t bits = vmaxvq_u32(vmaxq_u32(largest[0], largest[1]));
   float a;
   __builtin_memcpy(&a, &bits, sizeof a);
-  if (!(a >= 0x1p-100f && a < __builtin_inff())) {  // NaN too
-    return {0.0f, a < 1.0f ? 0.0f : __builtin_nanf("")};
-  }
-  return {127.0f / a, a / 127.0f};
+  return scale_of_largest(a);
 }
 
 struct Codes {
@@ -72,7 +65,7 @@ void finish(const Codes& codes, float scale, int64_t stride, uint32_t* words) {
 }
 
 void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {
-  Scale scale = {};
+  RowScale scale = {};
   for (int64_t g = 0; g < groups; ++g, words += kInt8Words * tile_rows) {
     if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
     const Codes codes = quantize_group(x + g * 32, scale.inverse);
@@ -85,7 +78,7 @@ void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, u
 }
 
 void to_int16(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {
-  Scale scale = {};
+  RowScale scale = {};
   for (int64_t g = 0; g < groups; ++g, words += kInt16Words * tile_rows) {
     if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
     const Codes codes = quantize_group(x + g * 32, scale.inverse);

@@ -7,16 +7,12 @@
 #include <string.h>
 
 #include "kernels/quantize/quantize_tile.h"
+#include "kernels/quantize/row_scale.h"
 
 namespace ruvllm::kernels::avx512 {
 namespace {
 
-struct Scale {
-  float inverse;  // 127 / a; 0: all codes are 0
-  float scale;
-};
-
-Scale scale_of(const float* x, int64_t groups) {
+RowScale scale_of(const float* x, int64_t groups) {
   const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
   __m512i largest[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
   for (int64_t g = 0; g < groups; ++g) {
@@ -28,17 +24,14 @@ Scale scale_of(const float* x, int64_t groups) {
   const uint32_t most = _mm512_reduce_max_epu32(_mm512_max_epu32(largest[0], largest[1]));
   float a;
   memcpy(&a, &most, sizeof a);
-  if (!(a >= 0x1p-100f && a < __builtin_inff())) {  // NaN too
-    return {0.0f, a < 1.0f ? 0.0f : __builtin_nanf("")};
-  }
-  return {127.0f / a, a / 127.0f};
+  return scale_of_largest(a);
 }
 
 // Row t of a tile.
 void to_row_of_tile(const float* x, int64_t groups, int64_t block, int64_t t, uint32_t* tile) {
   int8_t* const rows = (int8_t*)tile + t * 64;
   HeadOfX* const heads = heads_of_x_tile(tile, groups);
-  Scale scale = {};
+  RowScale scale = {};
   int32_t total = 0;
   for (int64_t g = 0; g < groups; ++g) {
     if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
