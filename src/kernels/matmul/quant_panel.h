@@ -63,7 +63,7 @@ enum { kNumQuantFormats = 15 };
 
 // Rows of x stand in tiles of quantize_rows.h, one after the other: as many as possible of
 // QuantPanelKernel::tile_rows, then one of next_tile_rows() of what is left, filled up with zeros.
-// Or, where QuantPanelKernel::takes_tiles(num_x), in the tiles of quantize_tile.h.
+// Or, where QuantPanelKernel::takes_tiles(), in the tiles of quantize_tile.h.
 struct QuantPanelArgs {
   const uint8_t* panels;
   int64_t num_panels;
@@ -85,10 +85,13 @@ typedef void (*QuantPanelProduct)(const QuantPanelArgs*);
 struct QuantPanelKernel {
   int32_t panel_rows;  // R
   int32_t tile_rows;   // the largest tile of x: products of so many rows read the weights once
-  // Of x for products with more rows; null: they take the same form.
+  // Of x for products with more rows, and with one scale a row (one_x_scale) for more than half as
+  // many; null: they take the same form.
   QuantizeTile quantize_tile;
 
-  bool takes_tiles(int64_t num_x) const { return quantize_tile != nullptr && num_x > tile_rows; }
+  bool takes_tiles(int64_t num_x, bool one_x_scale) const {
+    return quantize_tile != nullptr && num_x > (one_x_scale ? tile_rows / 2 : tile_rows);
+  }
   struct {
     ActivationForm x_form;
     QuantPanelProduct product;

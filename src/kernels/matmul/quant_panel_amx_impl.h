@@ -11,7 +11,7 @@
 // be waited for.
 //
 // Up to 8 rows of x stream the panels as the VNNI kernel does: memory bounds them, and tiles would
-// first have to be made of everything.
+// first have to be made of everything. (Not where panels are tiles: quant_panel_amx_exact.h.)
 #pragma once
 
 #define RUVLLM_INLINE inline __attribute__((always_inline))
@@ -257,11 +257,11 @@ void exact_product(const QuantPanelArgs* args) {
 
 template <class T, class S, class Fmt>
 void amx_product(const QuantPanelArgs* args) {
+  if constexpr (Fmt::kGrouped && Fmt::kBits == 8) {
+    if (args->one_x_scale && args->num_x > S::kTileX / 2) return exact_product<T, S>(args);
+  }
   if (args->num_x <= S::kTileX) return stream_rows<S, Fmt>(args);
   if constexpr (Fmt::kGrouped) {
-    if constexpr (Fmt::kBits == 8) {
-      if (args->one_x_scale) return exact_product<T, S>(args);
-    }
     if (unit_groups(args->scale_groups, args->groups) > 1) {
       return wide_product<T, S>(args, expand_panel<S, Fmt, WidePanel>);
     }

@@ -57,19 +57,21 @@ inline std::vector<uint32_t> quantized(const QuantizeKernel& kernel, ActivationF
 // The same as the kernel wants them for a product with num_x rows.
 inline std::vector<uint32_t> quantized_for(const QuantPanelKernel& kernel, ActivationForm form,
                                            const std::vector<float>& x, int64_t num_x,
-                                           int64_t block = kXBlock) {
-  if (!kernel.takes_tiles(num_x)) {
+                                           bool one_x_scale = false) {
+  const int64_t groups = static_cast<int64_t>(x.size()) / num_x / 32;
+  const int64_t block = one_x_scale ? groups : int64_t{kXBlock};
+  if (!kernel.takes_tiles(num_x, one_x_scale)) {
     return quantized(generic::kQuantize, form, x, num_x, kernel.tile_rows, block);
   }
   const int64_t cols = static_cast<int64_t>(x.size()) / num_x;
-  const int64_t words = x_tile_words(cols / 32);
+  const int64_t words = x_tile_words(groups);
   std::vector<uint32_t> out;
   for (int64_t t = 0; t < num_x; t += kTileSide) {
     const int64_t rows = std::min<int64_t>(kTileSide, num_x - t);
     const float* pointers[kTileSide];
     for (int64_t i = 0; i < rows; ++i) pointers[i] = x.data() + (t + i) * cols;
     out.resize(out.size() + static_cast<size_t>(words), 0xa5a5a5a5);
-    generic::kQuantizeTile(pointers, rows, cols / 32, block, out.data() + out.size() - words);
+    generic::kQuantizeTile(pointers, rows, groups, block, out.data() + out.size() - words);
   }
   return out;
 }
@@ -130,8 +132,7 @@ inline std::vector<float> grouped_product(const QuantPanelKernel& kernel,
     EXPECT_TRUE(pack_grouped_panel(matrix, shape, p * kernel.panel_rows,
                                    packed.data() + p * args.panel_bytes));
   }
-  const auto tiles = quantized_for(kernel, format.x_form, x, num_x,
-                                   one_x_scale(matrix) ? groups : int64_t{kXBlock});
+  const auto tiles = quantized_for(kernel, format.x_form, x, num_x, one_x_scale(matrix));
   std::vector<float> sums(static_cast<size_t>(num_x * panels * kernel.panel_rows), 77.0f);
   args.panels = packed.data();
   args.num_panels = panels;

@@ -266,7 +266,7 @@ const uint32_t* CpuOps::quantize_x(const CpuWeight& weight, const WeightPart& pa
   const int64_t row_words = groups * (wide ? kernels::kInt16Words : kernels::kInt8Words);
   const auto quantize = wide ? matmul_->quantize.to_int16 : matmul_->quantize.to_int8;
   const QuantPanelKernel& kernel = matmul_->quant_panel;
-  const bool tiled = kernel.takes_tiles(count);
+  const bool tiled = kernel.takes_tiles(count, part.one_x_scale);
   const int64_t largest = tiled ? int64_t{kernels::kTileSide} : kernel.tile_rows;
   const int64_t tile_words = tiled ? kernels::x_tile_words(groups) : largest * row_words;
   MatmulState::QuantizedX& buffers = matmul_->quantized_x[static_cast<size_t>(transform + 1)];
@@ -398,7 +398,7 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
   const int64_t rows = std::min(matmul_->most_rows(), limits.max_rows);
   const int64_t groups = (limits.max_columns + kQuantGroup - 1) / kQuantGroup;
   matmul_->packed_x.get<float>(rows * round_up(limits.max_columns, kernel.lanes));
-  const bool tiled = matmul_->quant_panel.takes_tiles(rows);
+  const bool tiled = matmul_->quant_panel.takes_tiles(rows, true);
   for (MatmulState::QuantizedX& buffers : matmul_->quantized_x) {
     for (size_t form = 0; form < MatmulState::kXForms; ++form) {
       if (!matmul_->x_forms[form]) continue;
