@@ -37,6 +37,7 @@ constexpr KernelRow<QuantizerKernels> kQuantizerList[] = {
 #if defined(__x86_64__)
     {IsaLevel::kAvx2, &avx2::kQuantizer},
     {IsaLevel::kAvx512, &avx512::kQuantizer},
+    {IsaLevel::kAmx, &avx512::kWideQuantizer},
 #endif
 };
 

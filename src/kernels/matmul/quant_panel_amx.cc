@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "kernels/matmul/quant_panel_amx_impl.h"
+#include "kernels/quantize/quantize_tile_avx512.h"
 
 namespace ruvllm::kernels::amx {
 namespace {
@@ -14,12 +15,6 @@ namespace {
 #include "kernels/matmul/quant_panel_simd_avx512.h"
 
 }  // namespace
-
-// A constant of another file is no constant expression.
-void quantize_tile(const float* const* rows, int64_t num_rows, int64_t groups, int64_t block,
-                   uint32_t* tile) {
-  avx512::kQuantizeTile(rows, num_rows, groups, block, tile);
-}
 
 const QuantPanelKernel kQuantPanel = make_quant_panel_amx<AmxTiles, Simd>(quantize_tile);
 

@@ -74,8 +74,5 @@ typedef void (*QuantizeTile)(const float* const* rows, int64_t num_rows, int64_t
 namespace generic {
 extern const QuantizeTile kQuantizeTile;
 }
-namespace avx512 {
-extern const QuantizeTile kQuantizeTile;
-}
 
 }  // namespace ruvllm::kernels

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "kernels/cpu_isa.h"
+#include "kernels/matmul/matmul_kernels.h"
 
 namespace ruvllm::kernels {
 namespace {
@@ -79,16 +79,16 @@ TEST(QuantizeTile, HoldsTheRecords) {
   }
 }
 
-TEST(QuantizeTile, TheSameBitsOnAvx512) {
-#if defined(__x86_64__)
-  if (!isa_supported(IsaLevel::kAvx512)) GTEST_SKIP() << "no AVX-512 here";
-  for (const Rows& rows : inputs()) {
-    for (const int64_t block : {int64_t{kXBlock}, rows.groups}) {
-      ASSERT_EQ(rows.tile(avx512::kQuantizeTile, block), rows.tile(generic::kQuantizeTile, block))
-          << rows.num_rows << " rows of " << rows.groups << " groups";
+TEST(QuantizeTile, TheSameBitsByEveryKernel) {
+  for (const auto& [level, kernel] : quant_panel_kernels()) {
+    if (kernel->quantize_tile == nullptr || !isa_supported(level)) continue;
+    for (const Rows& rows : inputs()) {
+      for (const int64_t block : {int64_t{kXBlock}, rows.groups}) {
+        ASSERT_EQ(rows.tile(kernel->quantize_tile, block), rows.tile(generic::kQuantizeTile, block))
+            << isa_name(level) << ": " << rows.num_rows << " rows of " << rows.groups << " groups";
+      }
     }
   }
-#endif
 }
 
 }  // namespace

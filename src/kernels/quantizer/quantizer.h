@@ -174,6 +174,7 @@ extern const QuantizerKernels kQuantizer;
 }
 namespace avx512 {
 extern const QuantizerKernels kQuantizer;
+extern const QuantizerKernels kWideQuantizer;  // where two ports take 512 bits
 }
 
 }  // namespace ruvllm::kernels

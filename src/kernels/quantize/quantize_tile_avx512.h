@@ -1,18 +1,16 @@
-// g++ 12 takes the "undefined" vectors of its own AVX-512 header for uninitialized ones.
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
-#pragma GCC diagnostic ignored "-Wuninitialized"
-#endif
+// The kernel of quantize_tile.h in AVX-512, for files that are compiled with it.
+#pragma once
+
 #include <immintrin.h>
 #include <string.h>
 
 #include "kernels/quantize/quantize_tile.h"
 #include "kernels/quantize/row_scale.h"
 
-namespace ruvllm::kernels::avx512 {
+namespace ruvllm::kernels {
 namespace {
 
-RowScale scale_of(const float* x, int64_t groups) {
+inline RowScale scale_of(const float* x, int64_t groups) {
   const __m512i magnitude = _mm512_set1_epi32(0x7fffffff);
   __m512i largest[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()};
   for (int64_t g = 0; g < groups; ++g) {
@@ -28,7 +26,8 @@ RowScale scale_of(const float* x, int64_t groups) {
 }
 
 // Row t of a tile.
-void to_row_of_tile(const float* x, int64_t groups, int64_t block, int64_t t, uint32_t* tile) {
+inline void to_row_of_tile(const float* x, int64_t groups, int64_t block, int64_t t,
+                           uint32_t* tile) {
   int8_t* const rows = (int8_t*)tile + t * 64;
   HeadOfX* const heads = heads_of_x_tile(tile, groups);
   RowScale scale = {};
@@ -55,8 +54,8 @@ void to_row_of_tile(const float* x, int64_t groups, int64_t block, int64_t t, ui
   sums_of_x_tile(tile, groups)[t] = total;
 }
 
-void quantize_tile(const float* const* rows, int64_t num_rows, int64_t groups, int64_t block,
-                   uint32_t* tile) {
+inline void quantize_tile(const float* const* rows, int64_t num_rows, int64_t groups, int64_t block,
+                          uint32_t* tile) {
   if (num_rows < kTileSide || groups % kXBlock != 0) {
     memset(tile, 0, (size_t)x_tile_words(groups) * 4);
   }
@@ -64,7 +63,4 @@ void quantize_tile(const float* const* rows, int64_t num_rows, int64_t groups, i
 }
 
 }  // namespace
-
-const QuantizeTile kQuantizeTile = quantize_tile;
-
-}  // namespace ruvllm::kernels::avx512
+}  // namespace ruvllm::kernels
