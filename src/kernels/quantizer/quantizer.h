@@ -175,6 +175,6 @@ extern const QuantizerKernels kQuantizer;
 namespace avx512 {
 extern const QuantizerKernels kQuantizer;
 extern const QuantizerKernels kWideQuantizer;  // where two ports take 512 bits
-}
+}  // namespace avx512
 
 }  // namespace ruvllm::kernels
