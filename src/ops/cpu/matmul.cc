@@ -278,14 +278,15 @@ const uint32_t* CpuOps::quantize_x(const CpuWeight& weight, const WeightPart& pa
     const int64_t given = std::min(largest, count - t);
     uint32_t* const begin = words + tile * tile_words;
     const float* rows[kMostTileRows];
-    auto& scratch = matmul_->workers[static_cast<size_t>(worker)].transformed;
-    for (int64_t i = 0; i < given; ++i) {
-      rows[i] = x.row(first + t + i);
-      if (transform < 0) continue;
-      float* const transformed = scratch.get<float>(given * x.cols) + i * x.cols;
-      apply_transform(weight.transforms()[static_cast<size_t>(transform)], rows[i], transformed,
-                      x.cols);
-      rows[i] = transformed;
+    for (int64_t i = 0; i < given; ++i) rows[i] = x.row(first + t + i);
+    if (transform >= 0) {
+      const auto& of_x = weight.transforms()[static_cast<size_t>(transform)];
+      auto& scratch = matmul_->workers[static_cast<size_t>(worker)].transformed;
+      float* to = scratch.get<float>(given * x.cols);
+      for (int64_t i = 0; i < given; ++i, to += x.cols) {
+        apply_transform(of_x, rows[i], to, x.cols);
+        rows[i] = to;
+      }
     }
     if (tiled) return kernel.quantize_tile(rows, given, groups, block, begin);
     const int64_t tile_rows = kernels::next_tile_rows(count - t, largest);

@@ -149,10 +149,11 @@ class WeightBuilder {
            static_cast<uint64_t>(dtype_info(view.dtype).block_bytes);
   }
 
-  Result<std::byte*> own(uint64_t rows, uint64_t bytes_per_row) {
+  // lead: bytes before the rows.
+  Result<std::byte*> own(uint64_t rows, uint64_t bytes_per_row, uint64_t lead = 0) {
     uint64_t total = 0;
     std::shared_ptr<std::byte[]> memory;
-    if (checked_mul(rows, bytes_per_row, total)) {
+    if (checked_mul(rows, bytes_per_row, total) && checked_add(total, lead, total)) {
       // Weights that are exact come and go by themselves (gates of X-LoRA, calibration).
       memory = panel_rows_ > 0 ? arena_.allocate(total) : allocate_huge(total);
     }
@@ -161,7 +162,7 @@ class WeightBuilder {
                   concat("weight of ", rows, " rows of ", bytes_per_row, " bytes: out of memory"));
     }
     weight_->owned_.push_back(std::move(memory));
-    return weight_->owned_.back().get();
+    return weight_->owned_.back().get() + lead;
   }
 
   PartForm form_of_rows(DType dtype) const {
@@ -272,16 +273,15 @@ class WeightBuilder {
     part.compact_scales = compact;
     const kernels::GroupedShape shape = grouped_shape(part, form.cols);
     part.panel_bytes = kernels::grouped_panel_bytes(shape);
-    int64_t lead = 0;
+    uint64_t lead = 0;
     if (part.one_x_scale) {
       // One header a panel: the codes after it begin cache lines, as tiles are loaded best.
       part.panel_bytes = (part.panel_bytes + 63) / 64 * 64;
-      lead = 64 - kernels::grouped_header_bytes(shape) % 64;
+      lead = static_cast<uint64_t>(64 - kernels::grouped_header_bytes(shape) % 64);
     }
     part.row_bytes = static_cast<uint64_t>(part.panel_bytes / code_panel_rows_);
-    RUVLLM_ASSIGN(std::byte* const owned,
-                  own(1, static_cast<uint64_t>(num_panels(part) * part.panel_bytes + lead)));
-    std::byte* const to = owned + lead;
+    RUVLLM_ASSIGN(std::byte* const to, own(static_cast<uint64_t>(num_panels(part)),
+                                           static_cast<uint64_t>(part.panel_bytes), lead));
     part.data = to;
     pool_.parallel_for(num_panels(part), [&](int64_t p, int worker) {
       if (compact && !fits.load(std::memory_order_relaxed)) return;
