@@ -78,22 +78,35 @@ void solve_above(std::vector<double>& h, int64_t n, int64_t begin, int64_t end, 
   });
 }
 
-// U = R^-1, some columns a task, from their last row up: what is below them is 0. `r` keeps R.
+// U = R^-1, some columns a task, from their last row up: what is below them is 0. Rows wait for one
+// another, so some of them meet all that is known below them together and their own few then. `r`
+// keeps R.
 void invert_upper(const std::vector<double>& r, std::vector<double>& u, int64_t n,
                   ThreadPool& pool) {
+  constexpr int64_t kRows = kernels::kF64Rows;
   pool.parallel_for((n + kColumns - 1) / kColumns, [&](int64_t task, int) {
     const int64_t begin = task * kColumns;
     const int64_t end = std::min(n, begin + kColumns);
     LineVector<double> known(static_cast<size_t>(end * kColumns));  // rows one behind the other
-    for (int64_t i = end - 1; i >= 0; --i) {
-      double sums[kColumns];
-      const double* row = r.data() + i * n;
-      double* const to = known.data() + i * kColumns;
-      quantizer_kernels().f64_products(sums, row + i + 1, n, 1, to + kColumns, end - i - 1);
-      for (int64_t j = 0; j < end - begin; ++j) {
-        to[j] = ((begin + j == i ? 1.0 : 0.0) - sums[j]) / row[i];
+    double sums[kRows * kColumns];
+    for (int64_t last = end; last > 0;) {
+      const int64_t rows = last >= kRows ? kRows : 1;
+      const int64_t first = last - rows;
+      quantizer_kernels().f64_products(sums, r.data() + first * n + last, n, rows,
+                                       known.data() + last * kColumns, end - last);
+      for (int64_t i = last - 1; i >= first; --i) {
+        const double* const row = r.data() + i * n;
+        double* const sum = sums + (i - first) * kColumns;
+        double* const to = known.data() + i * kColumns;
+        for (int64_t t = i + 1; t < last; ++t) {
+          for (int64_t j = 0; j < kColumns; ++j) sum[j] += known[t * kColumns + j] * row[t];
+        }
+        for (int64_t j = 0; j < end - begin; ++j) {
+          to[j] = ((begin + j == i ? 1.0 : 0.0) - sum[j]) / row[i];
+        }
+        std::copy_n(to, end - begin, u.data() + i * n + begin);
       }
-      std::copy_n(to, end - begin, u.data() + i * n + begin);
+      last = first;
     }
   });
 }

@@ -128,14 +128,14 @@ void subtract_all_terms(float* y, int64_t stride, const float* e, int64_t num_te
 }
 
 // kRows rows by kVectors vectors of columns of left^T right.
-template <int kRows, int kVectors>
+template <class F, int kRows, int kVectors>
 inline void add_products_tile(double* out, const float* left, const float* right,
                               int64_t num_terms) {
-  Lanes v[kRows][kVectors] = {};
+  F v[kRows][kVectors] = {};
   for (int64_t t = 0; t < num_terms; ++t) {
-    Lanes row[kVectors];
+    F row[kVectors];
 #pragma GCC unroll 4
-    for (int i = 0; i < kVectors; ++i) row[i] = lanes(right + t * kStripWidth + 8 * i);
+    for (int i = 0; i < kVectors; ++i) row[i] = vec<F>(right + t * kStripWidth + i * kWidth<F>);
     const float* factors = left + t * kStripWidth;
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
@@ -146,14 +146,11 @@ inline void add_products_tile(double* out, const float* left, const float* right
 #pragma GCC unroll 8
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-    for (int i = 0; i < kVectors; ++i) {
-      auto* const to = reinterpret_cast<WideLanes*>(out + r * kStripWidth + 8 * i);
-      add_lanes(v[r][i], to[0], to[1]);
-    }
+    for (int i = 0; i < kVectors; ++i) add_lanes(v[r][i], out + r * kStripWidth + i * kWidth<F>);
   }
 }
 
-template <int kRows, int kVectors>
+template <class F, int kRows, int kVectors>
 void add_products(double* out, const float* left, const float* right, int64_t num_terms) {
   for (int64_t begin = 0; begin < num_terms; begin += kProductTerms) {
     const int64_t terms = num_terms - begin < kProductTerms ? num_terms - begin : kProductTerms;
@@ -168,45 +165,51 @@ void add_products(double* out, const float* left, const float* right, int64_t nu
           __builtin_prefetch(r + at);
         }
       }
-      for (int64_t k = 0; k < kStripWidth; k += 8 * kVectors) {
-        add_products_tile<kRows, kVectors>(out + i * kStripWidth + k, l + i, r + k, terms);
+      for (int64_t k = 0; k < kStripWidth; k += kVectors * kWidth<F>) {
+        add_products_tile<F, kRows, kVectors>(out + i * kStripWidth + k, l + i, r + k, terms);
       }
     }
   }
 }
 
 // kRows rows by kVectors vectors of columns.
-template <int kRows, int kVectors>
+template <class D, int kRows, int kVectors>
 inline void f64_products_tile(double* sums, const double* left, int64_t left_stride,
                               const double* right, int64_t num_terms) {
-  WideLanes v[kRows][kVectors] = {};
+  constexpr int kColumns = sizeof(D) / sizeof(double);
+  D v[kRows][kVectors] = {};
   for (int64_t t = 0; t < num_terms; ++t) {
-    const auto* const row = reinterpret_cast<const WideLanes*>(right + t * kF64Columns);
+    const double* const row = right + t * kF64Columns;
 #pragma GCC unroll 4
     for (int i = 0; i < kRows; ++i) {
       const double factor = left[i * left_stride + t];
 #pragma GCC unroll 8
-      for (int k = 0; k < kVectors; ++k) v[i][k] += row[k] * factor;
+      for (int k = 0; k < kVectors; ++k) {
+        v[i][k] += *reinterpret_cast<const D*>(row + k * kColumns) * factor;
+      }
     }
   }
 #pragma GCC unroll 4
   for (int i = 0; i < kRows; ++i) {
-    auto* const to = reinterpret_cast<WideLanes*>(sums + i * kF64Columns);
 #pragma GCC unroll 8
-    for (int k = 0; k < kVectors; ++k) to[k] = v[i][k];
+    for (int k = 0; k < kVectors; ++k) {
+      *reinterpret_cast<D*>(sums + i * kF64Columns + k * kColumns) = v[i][k];
+    }
   }
 }
 
 // Of several rows kVectors vectors of columns at a time. (Of one row every vector is read for one
 // product: the second-level cache is what limits.)
-template <int kVectors>
+template <class D, int kVectors>
 void f64_products(double* sums, const double* left, int64_t left_stride, int64_t num_rows,
                   const double* right, int64_t num_terms) {
+  constexpr int kColumns = sizeof(D) / sizeof(double);
   if (num_rows == 1) {
-    return f64_products_tile<1, kF64Columns / 4>(sums, left, left_stride, right, num_terms);
+    return f64_products_tile<D, 1, kF64Columns / kColumns>(sums, left, left_stride, right,
+                                                           num_terms);
   }
-  for (int k = 0; k < kF64Columns; k += 4 * kVectors) {
-    f64_products_tile<kF64Rows, kVectors>(sums + k, left, left_stride, right + k, num_terms);
+  for (int k = 0; k < kF64Columns; k += kColumns * kVectors) {
+    f64_products_tile<D, kF64Rows, kVectors>(sums + k, left, left_stride, right + k, num_terms);
   }
 }
 

@@ -52,6 +52,7 @@ inline void widen(const HalfLanes& four, WideLanes& wide) {
 
 #ifdef __AVX512F__
 using Lanes16 = float __attribute__((vector_size(64), aligned(4)));
+using WideLanes8 = double __attribute__((vector_size(64), aligned(8)));
 using IntLanes16 = int32_t __attribute__((vector_size(64), aligned(4)));
 
 inline void store_bytes(const IntLanes16& v, uint8_t* to) {
@@ -71,6 +72,20 @@ inline void add_lanes(const Lanes& v, WideLanes& lower, WideLanes& upper) {
   widen(__builtin_shufflevector(v, v, 4, 5, 6, 7), wide);
   upper += wide;
 }
+inline void add_lanes(const Lanes& v, double* to) {
+  auto* const sums = reinterpret_cast<WideLanes*>(to);
+  add_lanes(v, sums[0], sums[1]);
+}
+
+#ifdef __AVX512F__
+inline void add_lanes(const Lanes16& v, double* to) {
+  auto* const sums = reinterpret_cast<WideLanes8*>(to);
+  Lanes lower, upper;
+  halves(v, lower, upper);
+  sums[0] += (WideLanes8)_mm512_cvtps_pd((__m256)lower);
+  sums[1] += (WideLanes8)_mm512_cvtps_pd((__m256)upper);
+}
+#endif
 
 }  // namespace
 }  // namespace ruvllm::kernels
