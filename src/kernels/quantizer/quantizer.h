@@ -1,6 +1,7 @@
 // The innermost loops of src/quantize: sums in eight f32 lanes, rounding to a grid, and the search
-// for a group's range. Every instruction set gives the same bits: no fused multiply-add, and the
-// order of every sum is part of its description. Pure; any count >= 0; no alignment needed.
+// for a group's range. Every instruction set gives the same bits: the order of every sum is part of
+// its description, and a product and its sum are rounded apart, but where they are said to be fused
+// (rounded once, as std::fma). Pure; any count >= 0; no alignment needed.
 #pragma once
 
 #include <stdint.h>
@@ -102,16 +103,16 @@ struct QuantizerKernels {
   // values[k] has by * by * curvatures[k] < 2 * by * slopes[k]; or count.
   int64_t (*first_better_code)(const GroupCodes& group);
 
-  // y[k] -= sum over j < num_terms of e[j] * rows[j * stride + k], j in order.
+  // y[k] -= sum over j < num_terms of e[j] * rows[j * stride + k], j in order, fused.
   void (*subtract_rows)(float* y, int64_t count, const float* e, const float* rows, int64_t stride,
                         int64_t num_terms);
 
   // y[k] -= sum over j < num_terms of e[j] * strip[index[j] * kStripWidth + k], k < kStripWidth, j
-  // in order, for two rows: subtract_rows for the rows of a strip that count.
+  // in order, fused, for two rows: subtract_rows for the rows of a strip that count.
   void (*subtract_terms)(const RowTerms& first, const RowTerms& second, const float* strip);
 
   // The same for kTermRows rows at once, of all terms: y[r * stride + k] -= sum over j <
-  // num_terms of e[j * kTermRows + r] * strip[j * kStripWidth + k], j in order.
+  // num_terms of e[j * kTermRows + r] * strip[j * kStripWidth + k], j in order, fused.
   void (*subtract_all_terms)(float* y, int64_t stride, const float* e, int64_t num_terms,
                              const float* strip);
 
@@ -122,7 +123,7 @@ struct QuantizerKernels {
 
   // out[i * kStripWidth + k] += sum over t < num_terms of left[t * kStripWidth + i] *
   // right[t * kStripWidth + k], i and k < kStripWidth: kProductTerms terms at a time, in order in
-  // f32, and their sum added in f64.
+  // f32, fused, and their sum added in f64.
   void (*add_products)(double* out, const float* left, const float* right, int64_t num_terms);
 
   // sums[i * kF64Columns + k] = sum over t < num_terms of left[i * left_stride + t] * right[t *

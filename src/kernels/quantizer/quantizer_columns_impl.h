@@ -33,7 +33,7 @@ inline void subtract_from(float* y, const float* e, const float* rows, int64_t s
   for (int64_t j = 0; j < num_terms; ++j) {
     const float* const row = rows + j * stride;
 #pragma GCC unroll 8
-    for (int i = 0; i < kVectors; ++i) v[i] -= vec<F>(row + i * kWidth<F>) * e[j];
+    for (int i = 0; i < kVectors; ++i) subtract_product(vec<F>(row + i * kWidth<F>), e[j], v[i]);
   }
 #pragma GCC unroll 8
   for (int i = 0; i < kVectors; ++i) vec<F>(y + i * kWidth<F>) = v[i];
@@ -43,7 +43,7 @@ inline void subtract_from(float* y, const float* e, const float* rows, int64_t s
 template <class F>
 void subtract_rows(float* y, int64_t count, const float* e, const float* rows, int64_t stride,
                    int64_t num_terms) {
-  constexpr int kMany = 8 * kWidth<F>, kFew = 2 * kWidth<F>;
+  constexpr int kMany = 8 * kWidth<F>, kFew = 2 * kWidth<F>, kLanes = sizeof(Lanes) / sizeof(float);
   int64_t k = 0;
   for (; k + kMany <= count; k += kMany) {
     subtract_from<F, 8>(y + k, e, rows + k, stride, num_terms);
@@ -51,8 +51,15 @@ void subtract_rows(float* y, int64_t count, const float* e, const float* rows, i
   for (; k + kFew <= count; k += kFew) {
     subtract_from<F, 2>(y + k, e, rows + k, stride, num_terms);
   }
-  for (; k < count; ++k) {
-    for (int64_t j = 0; j < num_terms; ++j) y[k] -= rows[j * stride + k] * e[j];
+  for (; k < count; k += kLanes) {
+    const int64_t part = count - k < kLanes ? count - k : kLanes;
+    Lanes v = {}, row = {};
+    for (int64_t i = 0; i < part; ++i) v[i] = y[k + i];
+    for (int64_t j = 0; j < num_terms; ++j) {
+      for (int64_t i = 0; i < part; ++i) row[i] = rows[j * stride + k + i];
+      subtract_product(row, e[j], v);
+    }
+    for (int64_t i = 0; i < part; ++i) y[k + i] = v[i];
   }
 }
 
@@ -73,8 +80,8 @@ void subtract_terms(const RowTerms& first, const RowTerms& second, const float* 
     const float to_a = first.e[j], to_b = second.e[j];
 #pragma GCC unroll 4
     for (int i = 0; i < kVectors; ++i) {
-      v[0][i] -= vec<F>(a + i * kWidth<F>) * to_a;
-      v[1][i] -= vec<F>(b + i * kWidth<F>) * to_b;
+      subtract_product(vec<F>(a + i * kWidth<F>), to_a, v[0][i]);
+      subtract_product(vec<F>(b + i * kWidth<F>), to_b, v[1][i]);
     }
   }
 #pragma GCC unroll 4
@@ -89,7 +96,9 @@ void subtract_terms(const RowTerms& first, const RowTerms& second, const float* 
   for (int64_t j = both; j < longer.num_terms; ++j) {
     const float* const term = strip + longer.index[j] * kStripWidth;
 #pragma GCC unroll 4
-    for (int i = 0; i < kVectors; ++i) rest[i] -= vec<F>(term + i * kWidth<F>) * longer.e[j];
+    for (int i = 0; i < kVectors; ++i) {
+      subtract_product(vec<F>(term + i * kWidth<F>), longer.e[j], rest[i]);
+    }
   }
 #pragma GCC unroll 4
   for (int i = 0; i < kVectors; ++i) vec<F>(longer.y + i * kWidth<F>) = rest[i];
@@ -116,7 +125,7 @@ void subtract_all_terms(float* y, int64_t stride, const float* e, int64_t num_te
 #pragma GCC unroll 4
       for (int r = 0; r < kTermRows; ++r) {
 #pragma GCC unroll 4
-        for (int i = 0; i < kVectors; ++i) v[r][i] -= row[i] * factors[r];
+        for (int i = 0; i < kVectors; ++i) subtract_product(row[i], factors[r], v[r][i]);
       }
     }
 #pragma GCC unroll 4
@@ -140,7 +149,7 @@ inline void add_products_tile(double* out, const float* left, const float* right
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 4
-      for (int i = 0; i < kVectors; ++i) v[r][i] += row[i] * factors[r];
+      for (int i = 0; i < kVectors; ++i) add_product(row[i], factors[r], v[r][i]);
     }
   }
 #pragma GCC unroll 8

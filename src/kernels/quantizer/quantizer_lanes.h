@@ -87,5 +87,60 @@ inline void add_lanes(const Lanes16& v, double* to) {
 }
 #endif
 
+#if !defined(__FMA__) && !defined(__aarch64__)
+// a b + c of four, rounded once: the product is exact in f64, the sum is rounded there to an odd
+// last bit, which rounds to f32 as the exact sum does.
+inline void fuse(const HalfLanes& a, const WideLanes& b, HalfLanes& c) {
+  using Bits = int64_t __attribute__((vector_size(32), aligned(8)));
+  const WideLanes product = __builtin_convertvector(a, WideLanes) * b;
+  const WideLanes add = __builtin_convertvector(c, WideLanes);
+  const WideLanes sum = product + add;
+  const WideLanes added = sum - product;
+  const WideLanes lost = (product - (sum - added)) + (add - added);
+  const Bits bits = (Bits)sum, even = (bits & 1) - 1;
+  const Bits changed = (lost > 0.0) | (lost < 0.0);
+  const Bits by = (((lost > 0.0) ^ (sum > 0.0)) << 1) + 1;
+  c = __builtin_convertvector((WideLanes)(bits + (by & even & changed)), HalfLanes);
+}
+#endif
+
+// sum = a b + sum, rounded once.
+inline void fuse(const Lanes& a, float b, Lanes& sum) {
+#if defined(__FMA__)
+  sum = (Lanes)_mm256_fmadd_ps((__m256)a, _mm256_set1_ps(b), (__m256)sum);
+#elif defined(__aarch64__)
+  for (int i = 0; i < 8; ++i) sum[i] = __builtin_fmaf(a[i], b, sum[i]);
+#else
+  const double wide = b;
+  const WideLanes all = {wide, wide, wide, wide};
+  auto* const halves_of_sum = reinterpret_cast<UnalignedHalf*>(&sum);
+  for (int half = 0; half < 2; ++half) {
+    HalfLanes part = halves_of_sum[half];
+    fuse(reinterpret_cast<const UnalignedHalf*>(&a)[half], all, part);
+    halves_of_sum[half] = part;
+  }
+#endif
+}
+
+// sum += row * factor and sum -= row * factor, rounded once.
+inline void add_product(const Lanes& row, float factor, Lanes& sum) {
+  fuse(row, factor, sum);
+}
+inline void subtract_product(const Lanes& row, float factor, Lanes& sum) {
+#ifdef __FMA__
+  sum = (Lanes)_mm256_fnmadd_ps((__m256)row, _mm256_set1_ps(factor), (__m256)sum);
+#else
+  fuse(row, -factor, sum);
+#endif
+}
+#ifdef __AVX512F__
+inline void add_product(const Lanes16& row, float factor, Lanes16& sum) {
+  sum = (Lanes16)_mm512_fmadd_ps((__m512)row, _mm512_set1_ps(factor), (__m512)sum);
+}
+inline void subtract_product(const Lanes16& row, float factor, Lanes16& sum) {
+  sum = (Lanes16)_mm512_fnmadd_ps((__m512)row, _mm512_set1_ps(factor), (__m512)sum);
+}
+#endif
+
 }  // namespace
 }  // namespace ruvllm::kernels

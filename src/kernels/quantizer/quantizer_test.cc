@@ -2,6 +2,7 @@
 #include "kernels/quantizer/quantizer.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "base/float_types.h"
 #include "kernels/kernel_test_util.h"
@@ -87,13 +88,37 @@ TEST_P(QuantizerTest, RowsAreSubtractedTermByTerm) {
     std::vector<float> expected = y;
     for (int64_t k = 0; k < count; ++k) {
       for (int64_t j = 0; j < kTerms; ++j) {
-        expected[static_cast<size_t>(k)] -=
-            rows[static_cast<size_t>(j * stride + k)] * e[static_cast<size_t>(j)];
+        float& y_k = expected[static_cast<size_t>(k)];
+        y_k = std::fma(-rows[static_cast<size_t>(j * stride + k)], e[static_cast<size_t>(j)], y_k);
       }
     }
     kernels().subtract_rows(y.data(), count, e.data(), rows.data(), stride, kTerms);
     EXPECT_EQ(y, expected) << count;
   }
+}
+
+// Sums close to where f32 rounds up or down, sums of nothing, and below the normal numbers.
+TEST_P(QuantizerTest, ProductsAreSubtractedAndRoundedOnce) {
+  test::Random random(37);
+  constexpr int64_t kCount = 19;
+  int differs = 0;
+  for (int trial = 0; trial < 3000; ++trial) {
+    const float size = std::ldexp(1.0f, trial % 3 == 0 ? -70 : 0);
+    const float coarse = std::ldexp(1.0f, trial % 2 == 0 ? 12 : 23);
+    const auto number = [&] { return std::round(random.uniform(1.0f) * coarse) / coarse * size; };
+    const float e = number();
+    std::vector<float> rows, y, expected;
+    for (int64_t k = 0; k < kCount; ++k) {
+      rows.push_back(number());
+      y.push_back(k == 0 ? rows[0] * e : std::ldexp(number() * size, static_cast<int>(k) * 3 - 27));
+      expected.push_back(std::fma(-rows.back(), e, y.back()));
+      const float apart = rows.back() * e;
+      differs += expected.back() != y.back() - apart;
+    }
+    kernels().subtract_rows(y.data(), kCount, &e, rows.data(), kCount, 1);
+    ASSERT_EQ(y, expected) << trial;
+  }
+  EXPECT_GT(differs, 3000);  // else this shows nothing
 }
 
 TEST_P(QuantizerTest, RowsOfAStripAreSubtractedByIndex) {
@@ -107,9 +132,9 @@ TEST_P(QuantizerTest, RowsOfAStripAreSubtractedByIndex) {
     for (int64_t k = 0; k < 2 * kStripWidth; ++k) {
       const int64_t from = k < kStripWidth ? 0 : 6;
       for (int64_t j = from; j < from + (from == 0 ? first : second); ++j) {
-        expected[static_cast<size_t>(k)] -=
-            strip[static_cast<size_t>(index[j] * kStripWidth + k % kStripWidth)] *
-            e[static_cast<size_t>(j)];
+        float& y_k = expected[static_cast<size_t>(k)];
+        y_k = std::fma(-strip[static_cast<size_t>(index[j] * kStripWidth + k % kStripWidth)],
+                       e[static_cast<size_t>(j)], y_k);
       }
     }
     kernels().subtract_terms({y.data(), e.data(), index, first},
@@ -130,9 +155,9 @@ TEST_P(QuantizerTest, AllRowsOfAStripAreSubtractedFromSomeRows) {
     for (int64_t r = 0; r < kTermRows; ++r) {
       for (int64_t k = 0; k < kStripWidth; ++k) {
         for (int64_t j = 0; j < terms; ++j) {
-          expected[static_cast<size_t>(r * (kStripWidth + 3) + k)] -=
-              strip[static_cast<size_t>(j * kStripWidth + k)] *
-              e[static_cast<size_t>(j * kTermRows + r)];
+          float& y_k = expected[static_cast<size_t>(r * (kStripWidth + 3) + k)];
+          y_k = std::fma(-strip[static_cast<size_t>(j * kStripWidth + k)],
+                         e[static_cast<size_t>(j * kTermRows + r)], y_k);
         }
       }
     }
@@ -185,8 +210,8 @@ TEST_P(QuantizerTest, ProductsAreAddedInF64) {
         for (int64_t k = 0; k < kStripWidth; ++k) {
           float sum = 0.0f;
           for (int64_t t = begin; t < std::min(num_terms, begin + kProductTerms); ++t) {
-            sum += left[static_cast<size_t>(t * kStripWidth + i)] *
-                   right[static_cast<size_t>(t * kStripWidth + k)];
+            sum = std::fma(left[static_cast<size_t>(t * kStripWidth + i)],
+                           right[static_cast<size_t>(t * kStripWidth + k)], sum);
           }
           expected[static_cast<size_t>(i * kStripWidth + k)] += double{sum};
         }
