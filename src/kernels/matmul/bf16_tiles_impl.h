@@ -92,6 +92,7 @@ struct Bf16Product {
   static constexpr int64_t kSide = 16;
   static constexpr int64_t kBlockRows = 2 * kSide;  // of w, and of x
   static constexpr int64_t kBlockSteps = 16;
+  static constexpr int64_t kRowsInPlace = 64;  // of x, at most, whose product reads w in place
 
   const Bf16DotArgs* args;
   T tiles;
@@ -171,13 +172,57 @@ struct Bf16Product {
     }
   }
 
+  // What a block reads: of step i (from its first on) rows of w, and tiles of x.
+  struct Inputs {
+    const Left* w;
+    const uint32_t* x0;
+    const uint32_t* x1;
+    int64_t side_x, rest_x;
+    int64_t last;  // the step that w->last is of; none: -1
+  };
+  template <int kFirstTile, bool kCopied>
+  void load_w(const Inputs& in, int64_t i) {
+    const bool part = !kCopied && i == in.last;
+    const uint8_t* from = part ? in.w->last : in.w->from + i * in.w->step_bytes;
+    const int64_t row_bytes = part ? 64 : in.w->row_bytes;
+    tiles.template load<kFirstTile>(from + (kFirstTile - 4) * kSide * row_bytes, row_bytes);
+  }
+  template <bool kCopied>
+  void load_x0(const Inputs& in, int64_t i) {
+    load<6, kCopied>(in.x0 + i * kSide * in.side_x, 4 * in.side_x);
+  }
+  template <bool kCopied>
+  void load_x1(const Inputs& in, int64_t i) {
+    load<7, kCopied>(in.x1 + i * kSide * in.rest_x, 4 * in.rest_x);
+  }
+
+  // The products of a step whose tiles are loaded; each tile takes the next step's after its last.
+  template <int kW, int kX, bool kCopied, bool kMore>
+  void step(const Inputs& in, int64_t i, const float* next_sums) {
+    tiles.template dot_bf16<0, 4, 6>();
+    if constexpr (kX > 1) tiles.template dot_bf16<1, 4, 7>();
+    if constexpr (kMore) load_w<4, kCopied>(in, i + 1);
+    if constexpr (kW > 1) tiles.template dot_bf16<2, 5, 6>();
+    if constexpr (kMore) load_x0<kCopied>(in, i + 1);
+    if constexpr (kW > 1 && kX > 1) tiles.template dot_bf16<3, 5, 7>();
+    if constexpr (kMore && kX > 1) load_x1<kCopied>(in, i + 1);
+    if constexpr (kMore && kW > 1) load_w<5, kCopied>(in, i + 1);
+    fetch<kW, kCopied>(*in.w, i, next_sums);
+  }
+
   // A block of kW tiles of w by kX of x, over steps of columns.
   template <int kW, int kX, bool kCopied>
   void block(const Left& w, int64_t n, Range x, Range steps) {
     const int64_t side_x = x.count < kSide ? x.count : kSide;
     const int64_t rest_x = x.count - side_x;
-    const uint32_t* x0 = args->x + bf16_packed_words(x.first, args->cols);
-    const uint32_t* x1 = x0 + bf16_packed_words(side_x, args->cols);
+    const uint32_t* const packed = args->x + bf16_packed_words(x.first, args->cols);
+    const uint32_t* const packed1 = packed + bf16_packed_words(side_x, args->cols);
+    const Inputs in{&w,
+                    packed + steps.first * kSide * side_x,
+                    packed1 + steps.first * kSide * rest_x,
+                    side_x,
+                    rest_x,
+                    w.last == nullptr ? -1 : steps.count - 1};
     float* const sums = sums_of_tiles(*args, n, x.first);
     float* const beside = sums + side_x * kBlockRows;
     const bool first = steps.first == 0;
@@ -186,25 +231,12 @@ struct Bf16Product {
     if constexpr (kW > 1) begin<2>(sums + side_x * kSide, 4 * side_x, first);
     if constexpr (kW > 1 && kX > 1) begin<3>(beside + rest_x * kSide, 4 * rest_x, first);
     const float* const next_sums = first ? nullptr : sums + x.count * kBlockRows;
-    for (int64_t i = 0; i < steps.count; ++i) {
-      const int64_t s = steps.first + i;
-      const bool part = !kCopied && w.last != nullptr && s + 1 == num_steps();
-      const uint8_t* from = part ? w.last : w.from + i * w.step_bytes;
-      const int64_t row_bytes = part ? 64 : w.row_bytes;
-      tiles.template load<4>(from, row_bytes);
-      load<6, kCopied>(x0 + s * kSide * side_x, 4 * side_x);
-      tiles.template dot_bf16<0, 4, 6>();
-      if constexpr (kX > 1) {
-        load<7, kCopied>(x1 + s * kSide * rest_x, 4 * rest_x);
-        tiles.template dot_bf16<1, 4, 7>();
-      }
-      fetch<kW, kCopied>(w, i, next_sums);
-      if constexpr (kW > 1) {
-        tiles.template load<5>(from + kSide * row_bytes, row_bytes);
-        tiles.template dot_bf16<2, 5, 6>();
-        if constexpr (kX > 1) tiles.template dot_bf16<3, 5, 7>();
-      }
-    }
+    load_w<4, kCopied>(in, 0);
+    load_x0<kCopied>(in, 0);
+    if constexpr (kX > 1) load_x1<kCopied>(in, 0);
+    if constexpr (kW > 1) load_w<5, kCopied>(in, 0);
+    for (int64_t i = 0; i + 1 < steps.count; ++i) step<kW, kX, kCopied, true>(in, i, next_sums);
+    step<kW, kX, kCopied, false>(in, steps.count - 1, next_sums);
     tiles.template store<0>(sums, 4 * side_x);
     if constexpr (kX > 1) tiles.template store<1>(beside, 4 * rest_x);
     if constexpr (kW > 1) tiles.template store<2>(sums + side_x * kSide, 4 * side_x);
@@ -242,7 +274,7 @@ struct Bf16Product {
     }
   }
 
-  // Up to 32 rows of x: w is read once, in place.
+  // Few rows of x: w is read in place.
   void stream() {
     for (int64_t n = 0; n < args->num_w; n += kBlockRows) {
       const int64_t num_w = rows_of_block(n);
@@ -253,7 +285,11 @@ struct Bf16Product {
         copy_block(rows, num_w, {num_steps() - 1, 1});
         w.last = copy[0][0];
       }
-      blocks<false>(w, n, num_w, {0, args->num_x}, {0, num_steps()});
+      for (int64_t t = 0; t < args->num_x; t += kBlockRows) {
+        const int64_t num_x = args->num_x - t < kBlockRows ? args->num_x - t : kBlockRows;
+        blocks<false>(w, n, num_w, {t, num_x}, {0, num_steps()});
+        w.ahead = nullptr;
+      }
     }
   }
 
@@ -295,7 +331,7 @@ template <class T>
 void product_bf16(const Bf16DotArgs* args) {
   Bf16Product<T> product;
   product.args = args;
-  args->num_x <= Bf16Product<T>::kBlockRows ? product.stream() : product.multiply_copies();
+  args->num_x <= Bf16Product<T>::kRowsInPlace ? product.stream() : product.multiply_copies();
   product.tiles.release();
 }
 

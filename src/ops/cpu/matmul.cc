@@ -86,6 +86,10 @@ struct Epilogue {
     float* const rows = scratch.get<float>(std::min<int64_t>(product.num_x, kBf16DotX) * stride);
     for (int64_t t = 0; t < product.num_x; t += kBf16DotX) {
       const int64_t count = std::min<int64_t>(kBf16DotX, product.num_x - t);
+      for (int64_t i = 0; i < count; ++i) {
+        const float* const y = args.y.row(first_x + t + i) + first_w;
+        for (int64_t n = 0; n < product.num_w; n += kLine) __builtin_prefetch(y + n, 1, 2);
+      }
       kernel.take_rows(&product, t, count, rows, stride);
       for (int64_t i = 0; i < count; ++i) {
         finish(rows + i * stride, first_x + t + i, first_w, product.num_w);
