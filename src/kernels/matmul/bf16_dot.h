@@ -35,6 +35,12 @@ namespace {
 static inline int64_t bf16_packed_words(int64_t t, int64_t cols) {
   return t * ((cols + kBf16Step - 1) / kBf16Step * (kBf16Step / 2));
 }
+
+// Room for a product's sums, which lie as the kernel likes.
+static inline int64_t bf16_sum_floats(int64_t num_w, int64_t num_x) {
+  const int64_t of_row = num_x == 1 ? 1 : (num_x + 31) / 32 * 32 + 16;
+  return (num_w + 31) / 32 * 32 * of_row + 16;
+}
 }  // namespace
 
 struct Bf16DotArgs {
@@ -44,14 +50,17 @@ struct Bf16DotArgs {
   int64_t cols;
   const uint32_t* x;  // packed
   int64_t num_x;
-  float* sums;  // [num_w][num_x]: sums[n * sums_stride + t]
-  int64_t sums_stride;
+  float* sums;  // bf16_sum_floats()
 };
 
 struct Bf16DotKernel {
   // Packs num_rows <= kBf16DotX rows: one tile.
   void (*pack_x)(const float* const* rows, int64_t num_rows, int64_t cols, uint32_t* out);
   void (*product)(const Bf16DotArgs*);
+  // Of a product's sums those of rows t ... t + count - 1 of x, t a multiple of kBf16DotX and count
+  // at most that: y[n, t + i] to rows[i * stride + n]. What follows a row of num_w, up to the next
+  // multiple of 16, may be written, too.
+  void (*take_rows)(const Bf16DotArgs*, int64_t t, int64_t count, float* rows, int64_t stride);
 };
 
 namespace avx512bf16 {

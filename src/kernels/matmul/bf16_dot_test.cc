@@ -56,18 +56,25 @@ std::vector<float> product(const Bf16DotKernel& kernel, const Problem& problem, 
     }
     kernel.pack_x(rows, count, problem.cols, packed.data() + bf16_packed_words(t, problem.cols));
   }
-  const int64_t stride = num_x + 3;
-  std::vector<float> sums(static_cast<size_t>(problem.num_w * stride), 77.0f);
-  const Bf16DotArgs args{problem.w.data(), problem.row_bytes,
-                         problem.num_w,    problem.cols,
-                         packed.data(),    num_x,
-                         sums.data(),      stride};
+  std::vector<float> sums(static_cast<size_t>(bf16_sum_floats(problem.num_w, num_x)), 77.0f);
+  const Bf16DotArgs args{problem.w.data(), problem.row_bytes, problem.num_w,
+                         problem.cols,     packed.data(),     num_x,
+                         sums.data()};
   kernel.product(&args);
-  std::vector<float> out;
-  for (int64_t n = 0; n < problem.num_w; ++n) {
-    for (int64_t i = num_x; i < stride; ++i)
-      EXPECT_EQ(sums[static_cast<size_t>(n * stride + i)], 77.0f);
-    out.insert(out.end(), sums.begin() + n * stride, sums.begin() + n * stride + num_x);
+  const int64_t written = (problem.num_w + 15) / 16 * 16;  // of a row, at most
+  const int64_t stride = written + 3;
+  std::vector<float> out(static_cast<size_t>(problem.num_w * num_x));
+  for (int64_t t = 0; t < num_x; t += kBf16DotX) {
+    const int64_t count = std::min<int64_t>(kBf16DotX, num_x - t);
+    std::vector<float> rows(static_cast<size_t>(kBf16DotX * stride), 77.0f);
+    kernel.take_rows(&args, t, count, rows.data(), stride);
+    for (int64_t i = 0; i < kBf16DotX; ++i) {
+      const float* const row = rows.data() + i * stride;
+      for (int64_t n = i < count ? written : 0; n < stride; ++n) EXPECT_EQ(row[n], 77.0f);
+      for (int64_t n = 0; n < problem.num_w && i < count; ++n) {
+        out[static_cast<size_t>(n * num_x + t + i)] = row[n];
+      }
+    }
   }
   return out;
 }
@@ -200,8 +207,9 @@ TEST(Bf16Dot, AddAsDescribed) {
       expect_as_described(Problem(num_x, num_w, cols, static_cast<uint64_t>(num_x + num_w), false));
     }
   }
-  // Several blocks of columns, the last not whole; of rows in place, more than are fetched ahead.
-  for (const int64_t num_x : {1, 40}) expect_as_described(Problem(num_x, 100, 1100, 5, false));
+  // Several blocks of columns, the last not whole; of rows in place, more than are fetched ahead;
+  // more than two blocks of rows of x.
+  for (const int64_t num_x : {1, 40, 97}) expect_as_described(Problem(num_x, 100, 1100, 5, false));
   for (const int64_t num_x : {1, 7}) expect_as_described(Problem(num_x, 6, 4200, 9, false));
 }
 

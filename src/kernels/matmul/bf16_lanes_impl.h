@@ -124,6 +124,11 @@ struct Bf16Lanes {
     return rows;
   }
 
+  // Sums are [num_w][sums_stride], an odd number of cache lines: powers of two share few sets.
+  static int64_t sums_stride(const Bf16DotArgs& args) {
+    return args.num_x == 1 ? 1 : (args.num_x + 31) / 32 * 32 + 16;
+  }
+
   // Rows [t, t + num_x) of x, of one tile, with all rows of w over a block of columns.
   static void row_of_tiles(const Bf16DotArgs& args, const X& x, int64_t t, int64_t num_x,
                            int64_t first, int64_t last) {
@@ -131,7 +136,7 @@ struct Bf16Lanes {
       float out[kW][8];
       tile_of<kMostX>(num_x, rows_at(args, n), x, first, last, args.cols, out);
       for (int64_t i = 0; i < kW && n + i < args.num_w; ++i) {
-        float* sums = args.sums + (n + i) * args.sums_stride + t;
+        float* sums = args.sums + (n + i) * sums_stride(args) + t;
         for (int64_t j = 0; j < num_x; ++j) sums[j] = first == 0 ? out[i][j] : sums[j] + out[i][j];
       }
     }
@@ -152,11 +157,20 @@ struct Bf16Lanes {
       }
     }
   }
+
+  static void take_rows(const Bf16DotArgs* args, int64_t t, int64_t count, float* rows,
+                        int64_t stride) {
+    const int64_t from_stride = sums_stride(*args);
+    const float* from = args->sums + t;
+    for (int64_t n = 0; n < args->num_w; ++n, from += from_stride) {
+      for (int64_t i = 0; i < count; ++i) rows[i * stride + n] = from[i];
+    }
+  }
 };
 
 template <class D>
 constexpr Bf16DotKernel make_bf16_lanes() {
-  return {pack_lanes_of_x, Bf16Lanes<D>::product};
+  return {pack_lanes_of_x, Bf16Lanes<D>::product, Bf16Lanes<D>::take_rows};
 }
 
 }  // namespace

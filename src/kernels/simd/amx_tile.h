@@ -6,6 +6,7 @@
 //   configure(config)      sets the shapes and zeroes all tiles; release() gives the state back
 //   zero<D>()              D = 0
 //   load<D>(p, stride)     row r of D = colsb bytes at p + r * stride
+//   load_passing<D>(...)   the same of what need not stay in the first-level cache
 //   store<D>(p, stride)    and back
 //   dot_ss<C, A, B>()      C[m][n] += sum over k and i of A[m][4k + i] * B[k][4n + i], in int32
 //                          that wraps around; bytes of A and B signed, unsigned: dot_su, _us, _uu
@@ -63,6 +64,10 @@ struct AmxTiles {
   template <int D>
   RUVLLM_TILE_FN void load(const void* p, int64_t stride) {
     __asm__ volatile("tileloadd (%0,%1,1), %%tmm%c2" : : "r"(p), "r"(stride), "i"(D) : "memory");
+  }
+  template <int D>
+  RUVLLM_TILE_FN void load_passing(const void* p, int64_t stride) {
+    __asm__ volatile("tileloaddt1 (%0,%1,1), %%tmm%c2" : : "r"(p), "r"(stride), "i"(D) : "memory");
   }
   template <int D>
   RUVLLM_TILE_FN void store(void* p, int64_t stride) {
@@ -125,6 +130,10 @@ class ModelTiles {
     for (int r = 0; r < config_.rows[D]; ++r) {
       __builtin_memcpy(tiles_[D].bytes[r], (const char*)p + r * stride, config_.colsb[D]);
     }
+  }
+  template <int D>
+  void load_passing(const void* p, int64_t stride) {
+    load<D>(p, stride);
   }
   template <int D>
   void store(void* p, int64_t stride) {

@@ -16,6 +16,7 @@ namespace ruvllm {
 namespace {
 
 using kernels::FloatDotKernel;
+using kernels::kBf16DotX;
 using kernels::kFloatBlock;
 using kernels::QuantPanelKernel;
 
@@ -30,6 +31,11 @@ constexpr int64_t kRowsAtATime = 64;
 
 int64_t round_up(int64_t n, int64_t multiple) {
   return (n + multiple - 1) / multiple * multiple;
+}
+
+// Between rows of a product of bf16_dot.h that take an epilogue: an odd number of cache lines.
+int64_t bf16_row_floats(int64_t num_w) {
+  return round_up(num_w, 32) + 16;
 }
 
 // Products of a task before the epilogue: (t, n) at data[t * x_stride + n * w_stride].
@@ -69,6 +75,24 @@ struct Epilogue {
           for (int64_t r = 0; r < turned; ++r) rows[r][i] = from[r * sums.x_stride];
         }
         for (int64_t r = 0; r < turned; ++r) finish(rows[r], first_x + t + r, first_w + n, count);
+      }
+    }
+  }
+
+  // The same of a product of bf16_dot.h with rows of w from first_w on.
+  void take(const kernels::Bf16DotArgs& product, const kernels::Bf16DotKernel& kernel,
+            int64_t first_w, ScratchBuffer& scratch) const {
+    const int64_t stride = bf16_row_floats(product.num_w);
+    float* const rows = scratch.get<float>(std::min<int64_t>(product.num_x, kBf16DotX) * stride);
+    for (int64_t t = 0; t < product.num_x; t += kBf16DotX) {
+      const int64_t count = std::min<int64_t>(kBf16DotX, product.num_x - t);
+      for (int64_t i = 0; i < count; ++i) {
+        const float* const y = args.y.row(first_x + t + i) + first_w;
+        for (int64_t n = 0; n < product.num_w; n += kLine) __builtin_prefetch(y + n, 1, 2);
+      }
+      kernel.take_rows(&product, t, count, rows, stride);
+      for (int64_t i = 0; i < count; ++i) {
+        finish(rows + i * stride, first_x + t + i, first_w, product.num_w);
       }
     }
   }
@@ -371,16 +395,16 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
       entry.product(&product);
       if (at_once) return;
     } else if (part->form == PartForm::kBf16Rows) {
-      sums.data = worker.sums.get<float>(num_w * sums.w_stride);
+      sums.data = worker.sums.get<float>(kernels::bf16_sum_floats(num_w, count));
       const kernels::Bf16DotArgs product{part->row(first_w),
                                          static_cast<int64_t>(part->row_bytes),
                                          num_w,
                                          weight.cols(),
                                          matmul_->made_bf16_x,
                                          count,
-                                         sums.data,
-                                         sums.w_stride};
+                                         sums.data};
       matmul_->bf16_dot->product(&product);
+      return epilogue.take(product, *matmul_->bf16_dot, part->first_row + first_w, worker.rows);
     } else {
       sums.data = worker.sums.get<float>(round_up(num_w, kernel.tile_w) * sums.w_stride);
       const FloatPart product(kernel, *part, weight.cols());
@@ -418,15 +442,19 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
       std::max(kernel.tile_w * kFloatPanelsPerTask.most, panel_rows * kQuantPanelsPerTask.most);
   const int64_t streamed_x = std::min<int64_t>(rows, matmul_->quant_panel.tile_rows);
   int64_t stream_rows = kMostUnitsPerTask * panel_rows * streamed_x;
+  int64_t bf16_rows = 0;
   if (matmul_->bf16_dot != nullptr) {
     matmul_->bf16_x.get<uint32_t>(kernels::bf16_packed_words(rows, limits.max_columns));
     task_rows = std::max(task_rows, kBf16TaskUnit * kBf16PanelsPerTask.most);
     stream_rows = std::max(stream_rows, kMostUnitsPerTask * kBf16TaskUnit);
+    bf16_rows = std::max(kBf16DotX * bf16_row_floats(kBf16TaskUnit * kBf16PanelsPerTask.most),
+                         bf16_row_floats(kMostUnitsPerTask * kBf16TaskUnit));
   }
   matmul_->stream_tasks.reserve(1024);
-  const int64_t sums = std::max((round_up(rows, 32) + 16) * task_rows, stream_rows);
+  const int64_t sums = std::max((round_up(rows, 32) + 16) * task_rows, stream_rows) + 16;
   for (MatmulState::Worker& worker : matmul_->workers) {
     worker.sums.get<float>(sums);
+    worker.rows.get<float>(bf16_rows);
     worker.transformed.get<float>(kMostTileRows * limits.max_columns);
     worker.panel.get<float>(kFloatPanelsPerTask.most * kernel.tile_w * kFloatBlock);
     worker.decoded.get<float>(std::max<int64_t>(limits.max_columns, kernel.tile_w * kFloatBlock));

@@ -42,6 +42,7 @@ struct CpuOps::MatmulState {
     ScratchBuffer panel;        // widened rows of w
     ScratchBuffer decoded;      // dequantized rows of w
     ScratchBuffer sums;         // products before the epilogue, [rows of w][rows of x]
+    ScratchBuffer rows;         // rows of products of bf16_dot.h before the epilogue
   };
 
   const kernels::FloatDotKernel& float_dot;
