@@ -1,4 +1,4 @@
-// A few rows of attention over one segment of a bf16 cache in the arithmetic of tiles
+// One or two rows of attention over one segment of a bf16 cache in the arithmetic of tiles
 // (attention.h: "Tiles"), on vectors: keys and values are used where they lie instead of being
 // repacked for products of a tile that is mostly empty. Over L, lanes as in attention_bf16_impl.h,
 // with
@@ -123,7 +123,7 @@ template <class L, int kRows, int kTwos>
 template <class L>
 class FewRows {
  public:
-  static constexpr int kMaxRows = 4;
+  static constexpr int kMaxRows = 2;
   static bool can(const AttentionSegment& s) {
     return s.tokens * s.group <= kMaxRows && s.head_dim % 32 == 0 && in_groups(s);
   }
@@ -193,18 +193,10 @@ class FewRows {
       const uint16_t* const* next = more ? groups + block + kBlock : values + first_block;
       float* to = scores_ + block * kKeyGroup;
       const int count = smaller(last + 1 - block, kBlock);
-      switch (rows_) {
-        case 1:
-          score_block<1, 4>(groups + block, next, count, to);
-          break;
-        case 2:
-          score_block<2, 4>(groups + block, next, count, to);
-          break;
-        case 3:
-          score_block<3, 2>(groups + block, next, count, to);
-          break;
-        default:
-          score_block<4, 2>(groups + block, next, count, to);
+      if (rows_ == 1) {
+        score_block<1, 4>(groups + block, next, count, to);
+      } else {
+        score_block<2, 4>(groups + block, next, count, to);
       }
     }
   }
@@ -235,18 +227,12 @@ class FewRows {
     }
   }
   void add_alike(int r, int count, const FewValues& values) const {
-    switch (count) {
-      case 1:
-        return s_.head_dim % 128 == 0  ? add_rows<1, 4>(r, values)
-               : s_.head_dim % 64 == 0 ? add_rows<1, 2>(r, values)
-                                       : add_rows<1, 1>(r, values);
-      case 2:
-        return s_.head_dim % 64 == 0 ? add_rows<2, 2>(r, values) : add_rows<2, 1>(r, values);
-      case 3:
-        return add_rows<3, 1>(r, values);
-      default:
-        return add_rows<4, 1>(r, values);
+    if (count == 1) {
+      return s_.head_dim % 128 == 0  ? add_rows<1, 4>(r, values)
+             : s_.head_dim % 64 == 0 ? add_rows<1, 2>(r, values)
+                                     : add_rows<1, 1>(r, values);
     }
+    return s_.head_dim % 64 == 0 ? add_rows<2, 2>(r, values) : add_rows<2, 1>(r, values);
   }
   template <int kRows, int kTwos>
   void add_rows(int r, const FewValues& values) const {

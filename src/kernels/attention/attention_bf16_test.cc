@@ -224,6 +224,13 @@ TEST(AttentionBf16, AddAsDescribed) {
       {2, 4, 64, 16, 430, 100},
       {1, 7, 128, 16, 300},
       {5, 1, 96, 16, 508, 260},
+      // One tile of rows, all of them, wide heads.
+      {1, 16, 64, 64, 600},
+      {2, 8, 256, 32, 420, 100},
+      {1, 3, 160, 16, 275, 0, 20.0f},
+      // A window that begins in the second group of a step.
+      {1, 8, 64, 16, 430, 155},
+      {3, 4, 96, 16, 436, 155},
   };
   uint64_t seed = 1;
   for (const Shape& shape : shapes) {

@@ -18,6 +18,7 @@
 
 #include "kernels/attention/attention_bf16_few_impl.h"
 #include "kernels/attention/attention_bf16_impl.h"
+#include "kernels/attention/attention_bf16_one_tile_impl.h"
 #include "kernels/simd/amx_tile.h"
 
 namespace ruvllm::kernels {
@@ -366,6 +367,7 @@ class TileAttention {
 template <class T, class L>
 void attend_tiles(const AttentionSegment& s) {
   if (FewRows<L>::can(s)) return FewRows<L>(s).run();
+  if (OneTile<T, L>::can(s) && OneTile<T, L>(s).run()) return;
   TileAttention<T, L>(s).run();
 }
 
