@@ -22,19 +22,38 @@ PackedTensor pack_scales(const QuantizedMatrix& matrix, std::string name) {
   return packed_tensor(std::move(name), DType::kF16, std::move(shape), half);
 }
 
-std::vector<uint32_t> pack_codes(const QuantizedMatrix& matrix) {
-  const int64_t per_word = 32 / matrix.bits;
-  const int64_t words = (matrix.cols + per_word - 1) / per_word;
+template <int kBits>
+std::vector<uint32_t> pack_codes_of(const QuantizedMatrix& matrix) {
+  constexpr int64_t kPerWord = 32 / kBits;
+  const int64_t words = (matrix.cols + kPerWord - 1) / kPerWord;
   std::vector<uint32_t> out(static_cast<size_t>(matrix.rows * words));
   const uint8_t* code = matrix.codes.data();
   uint32_t* word = out.data();
   for (int64_t n = 0; n < matrix.rows; ++n) {
-    for (int64_t first = 0; first < matrix.cols; first += per_word, ++word) {
-      const int64_t count = std::min(per_word, matrix.cols - first);
-      for (int64_t i = 0; i < count; ++i) *word |= uint32_t{*code++} << (i * matrix.bits);
+    int64_t left = matrix.cols;
+    for (; left >= kPerWord; left -= kPerWord, code += kPerWord, ++word) {
+      uint32_t all = 0;
+      for (int64_t i = 0; i < kPerWord; ++i) all |= uint32_t{code[i]} << (i * kBits);
+      *word = all;
     }
+    if (left == 0) continue;
+    for (int64_t i = 0; i < left; ++i) *word |= uint32_t{*code++} << (i * kBits);
+    ++word;
   }
   return out;
+}
+
+std::vector<uint32_t> pack_codes(const QuantizedMatrix& matrix) {
+  switch (matrix.bits) {
+    case 2:
+      return pack_codes_of<2>(matrix);
+    case 3:
+      return pack_codes_of<3>(matrix);
+    case 4:
+      return pack_codes_of<4>(matrix);
+    default:
+      return pack_codes_of<8>(matrix);
+  }
 }
 
 // Fields along the rows; a word holds the same group of several rows.

@@ -192,15 +192,20 @@ Result<GptqPlan> plan_gptq(const std::vector<double>& hessian, int64_t cols,
   for (plan.damping = options.damping; plan.damping <= 1.0; plan.damping *= 3.0) {
     const double added = damping_term(hessian, cols, plan.damping);
     std::vector<double> h(n * n);
-    for (size_t i = 0; i < n; ++i) {
+    pool.parallel_for(cols, [&](int64_t row, int) {
+      const auto i = static_cast<size_t>(row);
       const auto from = static_cast<size_t>(plan.order[i]);
       for (size_t j = 0; j < n; ++j) {
         h[i * n + j] = hessian[from * n + static_cast<size_t>(plan.order[j])];
       }
       h[i * n + i] = diagonal[from] + added;
-    }
+    });
     if (!invert_to_upper_factor(h, cols, pool)) continue;
-    plan.factor.assign(h.begin(), h.end());
+    plan.factor.resize(n * n);
+    pool.parallel_for(cols, [&](int64_t row, int) {
+      const int64_t at = row * cols;
+      std::copy_n(h.data() + at, cols, plan.factor.data() + at);
+    });
     return plan;
   }
   return fail(ErrorCode::kInvalidArgument,

@@ -78,6 +78,8 @@ Result<InputDrift> InputDrift::make(Ops& ops, ThreadPool& pool, ConstMatrixF32 e
   const float scale = static_cast<float>(quantized.rows) / static_cast<float>(used);
   for (float& value : out.values_) value *= scale;
   RUVLLM_ASSIGN(out.drift_, make_dense(ops, out.values_.data(), cols, cols, true));
+  out.held_.reserve(static_cast<size_t>(held_tokens * cols));
+  out.held_lost_.reserve(out.held_.capacity());
   for (int64_t t = used; t < exact.rows; ++t) {
     out.held_.insert(out.held_.end(), quantized.row(t), quantized.row(t) + cols);
     for (int64_t k = 0; k < cols; ++k) {
@@ -139,6 +141,8 @@ Result<FactorSolver> FactorSolver::make(Ops& ops, const GptqPlan& plan) {
     Block& block = out.blocks_.emplace_back();
     block.begin = begin;
     block.end = std::min(cols, begin + kBlock);
+    block.columns.reserve(static_cast<size_t>(block.end * (block.end - begin)));
+    block.rows.reserve(static_cast<size_t>((block.end - begin) * (cols - begin)));
     for (int64_t j = 0; j < block.end; ++j) {
       const float* row = plan.factor.data() + j * cols;
       block.columns.insert(block.columns.end(), row + begin, row + block.end);

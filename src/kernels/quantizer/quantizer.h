@@ -127,7 +127,7 @@ struct QuantizerKernels {
   void (*add_products)(double* out, const float* left, const float* right, int64_t num_terms);
 
   // sums[i * kF64Columns + k] = sum over t < num_terms of left[i * left_stride + t] * right[t *
-  // kF64Columns + k], i < num_rows (1 or kF64Rows), k < kF64Columns, in f64, t in order.
+  // kF64Columns + k], i < num_rows (1 or kF64Rows), k < kF64Columns, in f64, t in order, fused.
   void (*f64_products)(double* sums, const double* left, int64_t left_stride, int64_t num_rows,
                        const double* right, int64_t num_terms);
 

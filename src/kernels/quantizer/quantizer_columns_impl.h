@@ -194,7 +194,7 @@ inline void f64_products_tile(double* sums, const double* left, int64_t left_str
       const double factor = left[i * left_stride + t];
 #pragma GCC unroll 8
       for (int k = 0; k < kVectors; ++k) {
-        v[i][k] += *reinterpret_cast<const D*>(row + k * kColumns) * factor;
+        fuse(*reinterpret_cast<const D*>(row + k * kColumns), factor, v[i][k]);
       }
     }
   }

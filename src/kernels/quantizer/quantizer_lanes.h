@@ -122,6 +122,20 @@ inline void fuse(const Lanes& a, float b, Lanes& sum) {
 #endif
 }
 
+// sum = a b + sum, rounded once.
+inline void fuse(const WideLanes& a, double b, WideLanes& sum) {
+#if defined(__FMA__)
+  sum = (WideLanes)_mm256_fmadd_pd((__m256d)a, _mm256_set1_pd(b), (__m256d)sum);
+#else
+  for (int i = 0; i < 4; ++i) sum[i] = __builtin_fma(a[i], b, sum[i]);
+#endif
+}
+#ifdef __AVX512F__
+inline void fuse(const WideLanes8& a, double b, WideLanes8& sum) {
+  sum = (WideLanes8)_mm512_fmadd_pd((__m512d)a, _mm512_set1_pd(b), (__m512d)sum);
+}
+#endif
+
 // sum += row * factor and sum -= row * factor, rounded once.
 inline void add_product(const Lanes& row, float factor, Lanes& sum) {
   fuse(row, factor, sum);

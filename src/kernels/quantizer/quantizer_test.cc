@@ -239,8 +239,8 @@ TEST_P(QuantizerTest, ProductsInF64AddTermByTerm) {
         for (int64_t k = 0; k < kF64Columns; ++k) {
           double sum = 0.0;
           for (int64_t t = 0; t < num_terms; ++t) {
-            sum += left[static_cast<size_t>(i * stride + t)] *
-                   right[static_cast<size_t>(t * kF64Columns + k)];
+            sum = std::fma(left[static_cast<size_t>(i * stride + t)],
+                           right[static_cast<size_t>(t * kF64Columns + k)], sum);
           }
           expected.push_back(sum);
         }
