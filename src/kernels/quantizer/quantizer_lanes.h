@@ -115,8 +115,9 @@ inline void fuse(const Lanes& a, float b, Lanes& sum) {
   const WideLanes all = {wide, wide, wide, wide};
   auto* const halves_of_sum = reinterpret_cast<UnalignedHalf*>(&sum);
   for (int half = 0; half < 2; ++half) {
+    const HalfLanes factor = reinterpret_cast<const UnalignedHalf*>(&a)[half];
     HalfLanes part = halves_of_sum[half];
-    fuse(reinterpret_cast<const UnalignedHalf*>(&a)[half], all, part);
+    fuse(factor, all, part);
     halves_of_sum[half] = part;
   }
 #endif
