@@ -37,6 +37,8 @@ constexpr IsaInfo kInfos[] = {
     {IsaLevel::kAmx, IsaLevel::kAvx512Bf16, "amx"},
 };
 
+constexpr uint32_t kZen5Family = 0x1a;
+
 constexpr size_t kNumLevels = std::size(kInfos);
 
 constexpr auto kLevels = [] {
@@ -79,6 +81,14 @@ bool made_by_amd() {
   return b == signature_AMD_ebx && c == signature_AMD_ecx && d == signature_AMD_edx;
 }
 
+// The family as vendors count it: base and extended family added.
+uint32_t cpu_family() {
+  uint32_t a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid(1, &a, &b, &c, &d) == 0) return 0;
+  const uint32_t base = (a >> 8) & 0xf;
+  return base == 0xf ? base + ((a >> 20) & 0xff) : base;
+}
+
 using Supported = std::array<bool, kNumLevels>;
 
 Supported detect() {
@@ -117,6 +127,10 @@ Supported detect() {
 
 bool made_by_amd() {
   return false;
+}
+
+uint32_t cpu_family() {
+  return 0;
 }
 
 std::array<bool, kNumLevels> detect() {
@@ -175,6 +189,11 @@ bool isa_supported(IsaLevel level) {
 bool has_fast_bf16_dot() {
   static const bool fast = isa_supported(IsaLevel::kAvx512Bf16) && made_by_amd();
   return fast;
+}
+
+int64_t stream_ahead_bytes() {
+  static const int64_t bytes = made_by_amd() && cpu_family() >= kZen5Family ? 8192 : 0;
+  return bytes;
 }
 
 Result<IsaLevel> pick_isa() {

@@ -46,6 +46,13 @@ bool isa_supported(IsaLevel level);
 // two cores of Zen 5: 468 GMAC/s, f32 254; of Zen 4: 234, f32 117), not on Intel's (105, f32 228).
 bool has_fast_bf16_dot();
 
+// How far ahead of a stream of weights memory is best fetched into the first level; 0: whatever is
+// best for most processors of an instruction set. 8 KB on AMD's from Zen 5 on (two cores, both
+// streaming, GB/s with 8 KB and with what is best on Zen 4: Q8_0 28-33 and 26, I8 with a scale a
+// row 33 and 21, in groups of 128 32 and 16, Q4_K 35 and 21, I4 32 and 24; a plain loop of loads
+// 20-26).
+int64_t stream_ahead_bytes();
+
 // The highest supported level, or what RUVLLM_ISA asks for.
 Result<IsaLevel> pick_isa();
 // As pick_isa with the variable's value given; empty: not set.

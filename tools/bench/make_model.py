@@ -28,7 +28,7 @@ import numpy as np
 # name: layers, hidden, heads, kv heads, ffn, vocab, context, rope theta
 SHAPES = {
     "llama-tiny": (2, 256, 4, 2, 768, 2048, 512, 10000.0),
-    "llama-1b": (22, 2048, 32, 4, 5632, 32000, 2048, 10000.0),
+    "llama-1b": (22, 2048, 32, 4, 5632, 32000, 4096, 10000.0),
     "llama-8b": (32, 4096, 32, 8, 14336, 32000, 8192, 500000.0),
 }
 NORM_EPS = 1e-5

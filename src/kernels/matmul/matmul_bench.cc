@@ -1,6 +1,6 @@
-// Matmul kernels on one thread, every level of the lists that this machine has: streaming one row
-// of x past weights larger than the caches (bytes/s beside the read benchmark), and tiles of many
-// rows (items are multiply-adds, beside the peak benchmarks).
+// Matmul kernels on one thread, every level of the lists that this machine has: streaming few rows
+// of x past weights larger than the caches (bytes/s beside the read benchmark), one row in the
+// second-level cache, and tiles of many rows (items are multiply-adds, beside the peak benchmarks).
 #include <benchmark/benchmark.h>
 
 #include <cstring>
@@ -94,7 +94,9 @@ void quant(benchmark::State& state, const QuantPanelKernel* kernel, Panels shape
                             panels * kernel->panel_rows,
                             shape.scale_groups,
                             true,
-                            shape.one_x_scale};
+                            shape.one_x_scale,
+                            stream_ahead_bytes(),
+                            nullptr};
   const auto product = kernel->formats[static_cast<size_t>(shape.format)].product;
   for (auto _ : state) product(&args);
   state.SetBytesProcessed(state.iterations() * panels * shape.panel_bytes);
@@ -125,6 +127,11 @@ bool register_all() {
   for (const auto& [level, kernel] : quant_panel_kernels()) {
     const auto add_quant = [&](const std::string& name, const Panels& panels) {
       add(level, "stream_" + name, quant, kernel, panels, int64_t{1}, kStreamBytes);
+      add(level, "row_" + name, quant, kernel, panels, int64_t{1}, int64_t{256} << 10);
+      for (const int64_t rows : {2, 4, 8}) {
+        add(level, "stream" + std::to_string(rows) + "_" + name, quant, kernel, panels, rows,
+            kStreamBytes);
+      }
       add(level, "tile_" + name, quant, kernel, panels, int64_t{64}, int64_t{256} << 10);
       if (kernel->quantize_tile != nullptr) {
         add(level, "tiles_" + name, quant, kernel, panels, int64_t{512}, int64_t{528} << 10);

@@ -280,6 +280,7 @@ template <class T, class S>
 constexpr QuantPanelKernel make_quant_panel_amx(QuantizeTile quantize_tile) {
   constexpr ActivationForm kForm = ActivationForm::kInt8;
   return {S::kRows,
+          kTaskPanels,
           S::kTileX,
           quantize_tile,
           {{kForm, amx_product<T, S, Q8_0>},

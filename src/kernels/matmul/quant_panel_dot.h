@@ -109,12 +109,11 @@ struct DotForm {
   // that the second level holds. kExpands: made ready first (ExpandedBlock), bytes and f32 scales;
   // three panels at a time share what is loaded of x. Zen 4, 64 rows in cache, GMAC/s with both
   // and with pairs as they lie: I4 in groups of 32 171 / 130, I3 170 / 138, Q5_0 184 / 156, Q4_K
-  // 158 / 155, Q6_K 138 / 130; three panels alone: Q8_0 190 / 167; Q4_0 and Q4_1 2 % slower with
-  // either.
+  // 158 / 155, Q6_K 138 / 130; three panels alone: Q8_0 190 / 167; Q4_0 2 % slower there with
+  // either and 2 % faster on Zen 5.
   static constexpr bool kManyRegisters = S::kHasDot && S::kRegisters == 32;
-  static constexpr bool kNibbles = Fmt::kBits == 4 && !Fmt::kTwoLevel && !Fmt::kGrouped;
-  static constexpr bool kExpands = kManyRegisters && Fmt::kBits != 8 && !kNibbles;
-  static constexpr bool kThreePanels = kManyRegisters && !kNibbles;
+  static constexpr bool kExpands = kManyRegisters && Fmt::kBits != 8;
+  static constexpr bool kThreePanels = kManyRegisters;
   static constexpr int kStreamRows = S::kHasDot ? S::kTileX : 2;
   static constexpr int bytes_ahead(int rows) {
     if constexpr (S::kFourStreams) return rows > 4 ? 2048 : 1024;

@@ -10,19 +10,44 @@ namespace {
 // would wait for each other, and all else for them.
 class Fetcher {
  public:
+  // `count` pieces of so many bytes, `stride` bytes apart.
+  struct Pieces {
+    const uint8_t* at;
+    int64_t bytes;
+    int64_t count;
+    int64_t stride;
+  };
+
   Fetcher() = default;
-  // `bytes` from `at` on, in so many steps.
-  Fetcher(const uint8_t* at, int64_t bytes, int64_t steps)
-      : at_(at), end_(at + bytes), lines_((bytes / 64 + steps) / steps) {}
+  // In so many steps.
+  Fetcher(const uint8_t* at, int64_t bytes, int64_t steps) : Fetcher({at, bytes, 1, 0}, steps) {}
+  Fetcher(const Pieces& pieces, int64_t steps)
+      : at_(pieces.at),
+        end_(pieces.at + pieces.bytes),
+        gap_(pieces.stride - pieces.bytes),
+        bytes_(pieces.bytes),
+        left_(pieces.count - 1),
+        lines_((pieces.bytes * pieces.count / 64 + steps) / steps) {}
 
   RUVLLM_INLINE void step() {
-    for (int64_t i = 0; i < lines_ && at_ < end_; ++i, at_ += 64) __builtin_prefetch(at_, 0, 2);
+    for (int64_t i = 0; i < lines_; ++i, at_ += 64) {
+      if (at_ >= end_) {
+        if (left_ <= 0) return;
+        --left_;
+        at_ = end_ + gap_;
+        end_ = at_ + bytes_;
+      }
+      __builtin_prefetch(at_, 0, 2);
+    }
   }
 
  private:
   const uint8_t* at_ = nullptr;
   const uint8_t* end_ = nullptr;
-  int64_t lines_ = 0;
+  int64_t gap_ = 0;
+  int64_t bytes_ = 0;
+  int64_t left_ = 0;   // pieces after this one
+  int64_t lines_ = 0;  // with each step
 };
 
 }  // namespace

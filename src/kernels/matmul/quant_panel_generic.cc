@@ -192,6 +192,7 @@ void panel_product(const QuantPanelArgs* args) {
 }  // namespace
 
 const QuantPanelKernel kQuantPanel = {kRows,
+                                      kTaskPanels,
                                       1,
                                       nullptr,
                                       {{ActivationForm::kInt8, panel_product<Q8_0>},

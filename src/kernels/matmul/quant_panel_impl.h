@@ -62,6 +62,10 @@ struct PanelBlock {
     }
     for (int64_t i = 0; i < tiles * MX; ++i) {
       for (int n = 0; n < NV; ++n) {
+        // Written when the tile is done.
+        if (kMost > 1 && first == 0 && i < rows) {
+          __builtin_prefetch(out[n] + i * args->sums_stride, 1, 2);
+        }
         S::store_f32(
             sums + (i * NV + n) * kRows,
             first == 0 || i >= rows ? S::zero_f32() : S::load_f32(out[n] + i * args->sums_stride));
@@ -93,7 +97,8 @@ struct PanelBlock {
             args->groups,
             args->scale_groups,
             args->compact_scales,
-            args->one_x_scale};
+            args->one_x_scale,
+            args->stream_ahead_bytes};
   }
 
   // The panel p of the block; beyond the last: the last again.
@@ -141,9 +146,27 @@ struct PanelBlock {
     to.widen(panels, range(first, last));
   }
 
+  // While the panels before `p` meet the first rows of x: `count` panels from p on, the groups
+  // [first, last) of them, come from memory.
+  RUVLLM_INLINE void fetch_meanwhile(int64_t p, int64_t count, int64_t first, int64_t last,
+                                     int64_t tiles) {
+    const uint8_t* from = args->panels + (first_panel + p) * args->panel_bytes;
+    if (p >= num_panels) {  // the first chunk of what is next
+      if (args->next_panels == nullptr || last < args->groups) return;
+      from = args->next_panels;
+      last -= first;
+      first = p = 0;
+    }
+    if (count > num_panels - p) count = num_panels - p;
+    const int64_t begin = args->panel_bytes * first / args->groups;
+    const int64_t end = args->panel_bytes * last / args->groups;
+    next = Fetcher({from + begin, end - begin, count, args->panel_bytes}, tiles * (last - first));
+  }
+
   // Panels [p, last_p), chunk by chunk of the columns. widened: null, or room for a pair.
   RUVLLM_INLINE void panels(int64_t p, int64_t last_p, int64_t chunk,
                             WidenedPair<S, Fmt>* widened) {
+    const bool fetches = Form::kManyRegisters && args->num_x > kRowsInL2;
     for (int64_t first = 0; first < args->groups; first += chunk) {
       const int64_t last = first + chunk < args->groups ? first + chunk : args->groups;
       for (int64_t t = 0; t < args->num_x; t += kRowsInL2) {
@@ -151,6 +174,7 @@ struct PanelBlock {
         int64_t n = p;  // 3, 3, ..., and at last 3, 2 or 2 and 2
         if constexpr (Form::kThreePanels) {
           for (; last_p - n > 4 || last_p - n == 3; n += 3) {
+            if (fetches && t == 0) fetch_meanwhile(n + 3, 3, first, last, kRowsInL2 / S::kTileX);
             tiles<3>(t, last_t, n, first, last, nullptr);
           }
         }
@@ -160,6 +184,7 @@ struct PanelBlock {
           if constexpr (kWide) {
             if (pays != nullptr) widen(n, first, last, *pays);
           }
+          if (fetches && t == 0) fetch_meanwhile(n + 2, 2, first, last, kRowsInL2 / S::kTileX);
           tiles<2>(t, last_t, n, first, last, pays);
         }
       }
@@ -234,6 +259,7 @@ constexpr QuantPanelKernel make_quant_panel() {
   constexpr ActivationForm kEight = S::kHasDot ? ActivationForm::kInt8 : ActivationForm::kInt16;
   constexpr ActivationForm kNarrow = ActivationForm::kInt8;
   return {S::kRows,
+          S::kHasDot && S::kRegisters == 32 ? kTaskPanelsOfThrees : kTaskPanels,
           S::kTileX,
           nullptr,
           {{kEight, panel_product<S, Q8_0>},

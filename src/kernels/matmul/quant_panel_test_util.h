@@ -124,7 +124,7 @@ inline std::vector<float> grouped_product(const QuantPanelKernel& kernel,
   const QuantFormat name = grouped_format(matrix.bits, half_scales(matrix));
   const auto& format = kernel.formats[static_cast<size_t>(name)];
   const GroupedShape shape = shape_of(matrix, kernel.panel_rows, compact);
-  QuantPanelArgs args;
+  QuantPanelArgs args = {};
   args.compact_scales = compact;
   args.panel_bytes = grouped_panel_bytes(shape);
   std::vector<uint8_t> packed(static_cast<size_t>(args.panel_bytes * panels));

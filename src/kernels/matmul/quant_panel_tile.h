@@ -17,6 +17,7 @@ struct GroupRange {
   int64_t scale_groups;  // this and the next as in QuantPanelArgs
   bool compact_scales;
   bool one_x_scale;
+  int64_t stream_ahead_bytes;
 };
 
 // Tiles of x of the same number of rows, one after the other.
@@ -39,7 +40,9 @@ class PanelBlocks {
   using Codes = Fmt;
 
   PanelBlocks(const uint8_t* const* panels, const GroupRange& range)
-      : scale_groups_(Fmt::kGrouped ? range.scale_groups : 1), compact_(range.compact_scales) {
+      : scale_groups_(Fmt::kGrouped ? range.scale_groups : 1),
+        compact_(range.compact_scales),
+        stream_ahead_bytes_(range.stream_ahead_bytes) {
     int64_t offset = range.first * Fmt::group_bytes(kRows);
     if constexpr (Fmt::kTwoLevel) offset += range.first / 8 * Fmt::super_bytes(kRows);
     if constexpr (Fmt::kGrouped) {
@@ -125,6 +128,7 @@ class PanelBlocks {
   RUVLLM_INLINE I minus_zero(int64_t i, int n) const {
     return S::sub_16(S::zero(), load_zeros<S, Fmt>(heads_[i][n], compact_));
   }
+  RUVLLM_INLINE int64_t stream_ahead_bytes() const { return stream_ahead_bytes_; }
   RUVLLM_INLINE const uint8_t* high(int64_t i, int n) const { return record(i, n) + kHigh; }
   RUVLLM_INLINE const uint8_t* codes(int64_t i, int n) const { return record(i, n) + kCodes; }
 
@@ -137,6 +141,7 @@ class PanelBlocks {
   // Grouped formats:
   int64_t scale_groups_;
   bool compact_;
+  int64_t stream_ahead_bytes_;
   int64_t header_bytes_;
   int64_t left_ = 0;  // groups under the last header
   const uint8_t* head_[NV];
@@ -212,12 +217,14 @@ struct PanelTile {
 
   // Into the first level: what lies some way after group i of the block, a group's bytes of it.
   static RUVLLM_INLINE void fetch_ahead(const Blocks& w, int64_t i) {
-    constexpr int kAhead = Form::bytes_ahead(MX);
-    if constexpr (MX <= Form::kStreamRows && NV == Form::streams(MX) && kAhead > 0) {
+    if constexpr (MX <= Form::kStreamRows && NV == Form::streams(MX)) {
+      const int64_t given = w.stream_ahead_bytes();
+      const int64_t ahead = given > 0 ? given : int64_t{Form::bytes_ahead(MX)};
+      if (ahead == 0) return;
 #pragma GCC unroll 4
       for (int n = 0; n < NV; ++n) {
         for (int byte = 0; byte < Fmt::group_bytes(kRows); byte += 64) {
-          __builtin_prefetch(w.record(i, n) + kAhead + byte, 0, 3);
+          __builtin_prefetch(w.record(i, n) + ahead + byte, 0, 3);
         }
       }
     }

@@ -49,5 +49,8 @@ extern const QuantizeKernel kQuantize;
 namespace avx2 {
 extern const QuantizeKernel kQuantize;
 }
+namespace avx512 {
+extern const QuantizeKernel kQuantize;
+}
 
 }  // namespace ruvllm::kernels

@@ -1,6 +1,7 @@
 #include <immintrin.h>
 
 #include "kernels/quantize/quantize_rows.h"
+#include "kernels/quantize/record_words_avx2.h"
 #include "kernels/quantize/row_scale.h"
 
 namespace ruvllm::kernels::avx2 {
@@ -8,17 +9,20 @@ namespace {
 
 RowScale scale_of(const float* x, int64_t groups) {
   const __m256i magnitude = _mm256_set1_epi32(0x7fffffff);
-  __m256i largest[2] = {_mm256_setzero_si256(), _mm256_setzero_si256()};
-  for (int64_t i = 0; i < 4 * groups; ++i) {
-    const __m256i bits = _mm256_loadu_si256((const __m256i*)(x + 8 * i));
-    largest[i % 2] = _mm256_max_epu32(largest[i % 2], _mm256_and_si256(bits, magnitude));
+  // In registers: an array's elements would go through memory from step to step.
+  __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
+  for (int64_t i = 0; i < groups; ++i) {
+    const auto* bits = (const __m256i*)(x + 32 * i);
+    a = _mm256_max_epu32(a, _mm256_and_si256(_mm256_loadu_si256(bits), magnitude));
+    b = _mm256_max_epu32(b, _mm256_and_si256(_mm256_loadu_si256(bits + 1), magnitude));
+    c = _mm256_max_epu32(c, _mm256_and_si256(_mm256_loadu_si256(bits + 2), magnitude));
+    d = _mm256_max_epu32(d, _mm256_and_si256(_mm256_loadu_si256(bits + 3), magnitude));
   }
-  const __m256i both = _mm256_max_epu32(largest[0], largest[1]);
+  const __m256i both = _mm256_max_epu32(_mm256_max_epu32(a, b), _mm256_max_epu32(c, d));
   __m128i most = _mm_max_epu32(_mm256_castsi256_si128(both), _mm256_extracti128_si256(both, 1));
   most = _mm_max_epu32(most, _mm_shuffle_epi32(most, 0x4e));
   most = _mm_max_epu32(most, _mm_shuffle_epi32(most, 0xb1));
-  const float a = _mm_cvtss_f32(_mm_castsi128_ps(most));
-  return scale_of_largest(a);
+  return scale_of_largest(_mm_cvtss_f32(_mm_castsi128_ps(most)));
 }
 
 struct Codes {
@@ -33,33 +37,6 @@ Codes quantize_group(const float* x, float inverse) {
                                                                   _mm256_set1_ps(inverse)));
   }
   return out;
-}
-
-// Eight words of one row of a tile.
-void store_words(__m256i v, int64_t stride, uint32_t* words) {
-  if (stride == 1) {
-    _mm256_storeu_si256((__m256i*)words, v);
-    return;
-  }
-  uint32_t w[8];
-  _mm256_storeu_si256((__m256i*)w, v);
-  for (int i = 0; i < 8; ++i) words[i * stride] = w[i];
-}
-
-// The words behind the codes. bytes: the 32 codes in order.
-void finish(__m256i bytes, float scale, int64_t stride, uint32_t* words) {
-  // Neighbours added to 16 bits: lane 2j of a half has columns 4j and 4j + 1, lane 2j + 1 the other
-  // two. Then the four of each half of the register (16 columns).
-  const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), bytes);
-  __m256i s = _mm256_add_epi16(pairs, _mm256_shuffle_epi32(pairs, 0x4e));
-  s = _mm256_add_epi16(s, _mm256_shuffle_epi32(s, 0xb1));
-  const __m256i minus = _mm256_sub_epi16(_mm256_setzero_si256(), s);
-  const __m256i total = _mm256_madd_epi16(s, _mm256_set1_epi16(1));
-  __builtin_memcpy(words, &scale, sizeof scale);
-  words[stride] = (uint32_t)_mm_cvtsi128_si32(
-      _mm_add_epi32(_mm256_castsi256_si128(total), _mm256_extracti128_si256(total, 1)));
-  words[2 * stride] = (uint32_t)_mm_cvtsi128_si32(_mm256_castsi256_si128(minus));
-  words[3 * stride] = (uint32_t)_mm_cvtsi128_si32(_mm256_extracti128_si256(minus, 1));
 }
 
 __m256i in_order(const Codes& codes) {
@@ -77,7 +54,7 @@ void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, u
     const Codes codes = quantize_group(x + g * 32, scale.inverse);
     const __m256i bytes = in_order(codes);
     store_words(bytes, tile_rows, words);
-    finish(bytes, scale.scale, tile_rows, words + 8 * tile_rows);
+    finish_record(bytes, scale.scale, tile_rows, words + 8 * tile_rows);
   }
 }
 
@@ -93,7 +70,7 @@ void to_int16(const float* x, int64_t groups, int64_t block, int64_t tile_rows, 
       store_words(_mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8), tile_rows,
                   words + 8 * i * tile_rows);
     }
-    finish(in_order(codes), scale.scale, tile_rows, words + 16 * tile_rows);
+    finish_record(in_order(codes), scale.scale, tile_rows, words + 16 * tile_rows);
   }
 }
 

@@ -352,7 +352,8 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
   const CpuWeight& weight = as_cpu_weight(*args.weight);
   const FloatDotKernel& kernel = matmul_->float_dot;
   const float* const packed_x = prepare_x(weight, args.x, first, count);
-  const TileTasks tiles(weight.parts(), kernel.tile_w, pool_.num_threads());
+  const TileTasks tiles(weight.parts(), kernel.tile_w, matmul_->quant_panel.task_panels,
+                        pool_.num_threads());
   std::vector<MatmulTask>& streams = matmul_->stream_tasks;
   const bool passes_once =
       count == 1 || (count <= matmul_->quant_panel.tile_rows &&
@@ -379,6 +380,13 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
       sums.x_stride = at_once ? args.y.row_stride : panels * part->panel_rows;
       sums.data = at_once ? args.y.row(first) + part->first_row + first_w
                           : worker.sums.get<float>(count * sums.x_stride);
+      // What this thread takes next if all threads are equally fast.
+      const uint8_t* next_panels = nullptr;
+      if (const int64_t next = index + pool_.num_threads(); !passes_once && next < num_tasks) {
+        const MatmulTask task = tiles.task(next);
+        const bool whole = task.num_w == num_w && task.part->panel_bytes == part->panel_bytes;
+        if (whole) next_panels = task.part->panel(task.first_w / task.part->panel_rows);
+      }
       const auto& entry = matmul_->quant_panel.formats[static_cast<size_t>(part->format)];
       const auto& inputs = matmul_->quantized_x[static_cast<size_t>(part->transform + 1)];
       const kernels::QuantPanelArgs product{part->panel(first_w / part->panel_rows),
@@ -391,7 +399,9 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
                                             sums.x_stride,
                                             part->scale_groups,
                                             part->compact_scales,
-                                            part->one_x_scale};
+                                            part->one_x_scale,
+                                            matmul_->stream_ahead_bytes,
+                                            next_panels};
       entry.product(&product);
       if (at_once) return;
     } else if (part->form == PartForm::kBf16Rows) {
@@ -438,8 +448,8 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
     }
   }
   const int64_t panel_rows = matmul_->quant_panel.panel_rows;
-  int64_t task_rows =
-      std::max(kernel.tile_w * kFloatPanelsPerTask.most, panel_rows * kQuantPanelsPerTask.most);
+  int64_t task_rows = std::max(kernel.tile_w * kFloatPanelsPerTask.most,
+                               panel_rows * matmul_->quant_panel.task_panels);
   const int64_t streamed_x = std::min<int64_t>(rows, matmul_->quant_panel.tile_rows);
   int64_t stream_rows = kMostUnitsPerTask * panel_rows * streamed_x;
   int64_t bf16_rows = 0;

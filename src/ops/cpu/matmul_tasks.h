@@ -28,7 +28,7 @@ struct PanelsPerTask {
   int64_t most;
 };
 inline constexpr PanelsPerTask kFloatPanelsPerTask{8, 32};
-inline constexpr PanelsPerTask kQuantPanelsPerTask{4, 16};
+inline constexpr int64_t kLeastQuantPanels = 4;  // the most: QuantPanelKernel::task_panels
 // Of kBf16TaskUnit rows: what a kernel of bf16_dot.h reads at once.
 inline constexpr PanelsPerTask kBf16PanelsPerTask{2, 8};
 inline constexpr int64_t kBf16TaskUnit = 32;
@@ -71,8 +71,12 @@ class WeightOrder {
 // The rows of all parts for several rows of x, cut into tasks that lie within one part.
 class TileTasks {
  public:
-  TileTasks(std::span<const WeightPart> parts, int64_t tile_w, int num_threads)
-      : parts_(parts), tile_w_(tile_w), num_threads_(num_threads) {}
+  TileTasks(std::span<const WeightPart> parts, int64_t tile_w, int64_t most_quant_panels,
+            int num_threads)
+      : parts_(parts),
+        tile_w_(tile_w),
+        quant_limits_{kLeastQuantPanels, most_quant_panels},
+        num_threads_(num_threads) {}
 
   int64_t num_tasks() const {
     int64_t total = 0;
@@ -91,9 +95,8 @@ class TileTasks {
     if (part.form == PartForm::kBf16Rows) {
       return tile_rows(part, kBf16TaskUnit, kBf16PanelsPerTask);
     }
-    return part.form == PartForm::kQuantPanels
-               ? tile_rows(part, part.panel_rows, kQuantPanelsPerTask)
-               : tile_rows(part, tile_w_, kFloatPanelsPerTask);
+    return part.form == PartForm::kQuantPanels ? tile_rows(part, part.panel_rows, quant_limits_)
+                                               : tile_rows(part, tile_w_, kFloatPanelsPerTask);
   }
   int64_t num_tasks(const WeightPart& part) const {
     const int64_t rows = rows_per_task(part);
@@ -107,6 +110,7 @@ class TileTasks {
 
   std::span<const WeightPart> parts_;
   int64_t tile_w_;
+  PanelsPerTask quant_limits_;
   int num_threads_;
 };
 
