@@ -244,11 +244,12 @@ void panel_product(const QuantPanelArgs* args) {
     block.first_panel = p;
     block.num_panels = many || streams ? left : panels_at_once<S, Fmt>(left);
     p += block.num_panels;
-    if (p < args->num_panels) {
+    const bool last = p == args->num_panels;
+    const uint8_t* const next = last ? args->next_panels : args->panels + p * args->panel_bytes;
+    if (next != nullptr && !many) {
       const int64_t passes = block.num_panels > 3 ? 2 : 1;
-      const int64_t next = panels_at_once<S, Fmt>(args->num_panels - p);
-      block.next = Fetcher(args->panels + p * args->panel_bytes, next * args->panel_bytes,
-                           passes * tiles * args->groups);
+      const int64_t panels = panels_at_once<S, Fmt>(args->num_panels - (last ? 0 : p));
+      block.next = Fetcher(next, panels * args->panel_bytes, passes * tiles * args->groups);
     }
     block.run();
   }
