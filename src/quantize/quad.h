@@ -1,0 +1,87 @@
+// Four floats in the compilers' own vector notation, which is one register on every processor that
+// is compiled for, so that these loops need no instruction set of their own and every one of them
+// gives the same bits: no product and sum is rounded together.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+namespace ruvllm {
+
+using Quad = float __attribute__((vector_size(16)));
+using IntQuad = int32_t __attribute__((vector_size(16)));
+
+inline Quad load_quad(const float* from) {
+  Quad v;
+  std::memcpy(&v, from, sizeof v);
+  return v;
+}
+inline void store_quad(float* to, Quad v) {
+  std::memcpy(to, &v, sizeof v);
+}
+// The first `count` of four, the others 0.
+inline Quad load_part(const float* from, int64_t count) {
+  Quad v = {};
+  std::memcpy(&v, from, static_cast<size_t>(count) * sizeof(float));
+  return v;
+}
+inline void store_part(float* to, Quad v, int64_t count) {
+  std::memcpy(to, &v, static_cast<size_t>(count) * sizeof(float));
+}
+
+// Calls f(v, scratch...) for each four of v[0, count), the last of them filled up with zeros.
+template <typename F>
+inline void map_quads(const float* from, float* to, int64_t count, F f) {
+  int64_t i = 0;
+  for (; i + 4 <= count; i += 4) store_quad(to + i, f(load_quad(from + i)));
+  if (i < count) store_part(to + i, f(load_part(from + i, count - i)), count - i);
+}
+
+inline Quad min_quad(Quad a, Quad b) {
+  return a < b ? a : b;
+}
+inline Quad max_quad(Quad a, Quad b) {
+  return a > b ? a : b;
+}
+
+// Rows become columns.
+inline void transpose(Quad& a, Quad& b, Quad& c, Quad& d) {
+  const Quad ab_low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+  const Quad ab_high = __builtin_shufflevector(a, b, 2, 6, 3, 7);
+  const Quad cd_low = __builtin_shufflevector(c, d, 0, 4, 1, 5);
+  const Quad cd_high = __builtin_shufflevector(c, d, 2, 6, 3, 7);
+  a = __builtin_shufflevector(ab_low, cd_low, 0, 1, 4, 5);
+  b = __builtin_shufflevector(ab_low, cd_low, 2, 3, 6, 7);
+  c = __builtin_shufflevector(ab_high, cd_high, 0, 1, 4, 5);
+  d = __builtin_shufflevector(ab_high, cd_high, 2, 3, 6, 7);
+}
+
+// The nearest integers, ties to even, of |x| < 2^22.
+inline Quad round_even(Quad x) {
+  constexpr float kShift = 0x1.8p23f;
+  return x + kShift - kShift;
+}
+
+// e^x within 2 units of the last place, for x from -87 to 88; outside as at these ends. Cephes'
+// polynomial (Moshier 1989): x = n ln 2 + r, |r| <= ln 2 / 2.
+inline Quad exp_quad(Quad x) {
+  x = min_quad(max_quad(x, Quad{} - 87.0f), Quad{} + 88.0f);
+  const Quad n = round_even(x * 1.44269504088896341f);
+  const Quad r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  Quad p = Quad{} + 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  p = (p * r) * r + r + 1.0f;
+  const IntQuad power = (__builtin_convertvector(n, IntQuad) + 127) << 23;
+  Quad scale;
+  std::memcpy(&scale, &power, sizeof scale);
+  return p * scale;
+}
+inline float exp_f32(float x) {
+  return exp_quad(Quad{} + x)[0];
+}
+
+}  // namespace ruvllm
