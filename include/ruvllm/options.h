@@ -58,6 +58,9 @@ struct IsqConfig {
   // Not 0: the mix of widths that costs least at that many bits per weight (scales counted), each
   // matrix by `method` (GPTQ); `bits` and `group_size` are chosen then.
   double auto_bits = 0.0;
+  // Not 0: codes and scales below 8 bits are tuned together so that predictions on the calibration
+  // text, which goes by as many times, diverge least. With RTN, and with auto_bits.
+  int32_t tuned_passes = 0;
   std::vector<IsqOverride> overrides;
 };
 
