@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "quantize/quad.h"
 #include "quantize/row_gradients.h"
 
 namespace ruvllm {
@@ -63,11 +64,12 @@ void AttentionGradient::attend(const AttentionShape& shape, ConstMatrixF32 q) {
     for (int64_t t = begin; t < end; ++t) {
       float* const row = p.row(t);
       const int64_t first = shape.window > 0 ? std::max<int64_t>(0, t + 1 - shape.window) : 0;
-      for (int64_t i = first; i <= t; ++i) row[i] *= shape.scale;
+      const int64_t count = t + 1 - first;
+      map_quads(row + first, row + first, count, [&](Quad x) { return x * shape.scale; });
       float greatest = 0.0f;
-      const double sum = exponentials_of(row + first, t + 1 - first, greatest);
+      const double sum = exponentials_of(row + first, count, greatest);
       const auto part = static_cast<float>(1.0 / sum);
-      for (int64_t i = first; i <= t; ++i) row[i] *= part;
+      map_quads(row + first, row + first, count, [&](Quad x) { return x * part; });
       std::fill_n(row, first, 0.0f);
       std::fill(row + t + 1, row + end, 0.0f);
     }
@@ -82,10 +84,7 @@ void AttentionGradient::differentiate(const AttentionShape& shape, ConstMatrixF3
     multiply(rows_as_left(d_out).rows_from(begin), values_, {0, d_out.cols}, end,
              rows_from(d, begin, kTermRows), false, panel_);
     for (int64_t t = begin; t < end; ++t) {
-      const auto mean = static_cast<float>(dot_lanes(d.row(t), p.row(t), end));
-      for (int64_t i = 0; i < end; ++i) {
-        d.row(t)[i] = shape.scale * p.row(t)[i] * (d.row(t)[i] - mean);
-      }
+      softmax_gradient_row(p.row(t), end, shape.scale, d.row(t));
     }
   }
 }

@@ -292,9 +292,8 @@ void DecoderGradient::enter_backward(size_t layer, Block block, Worker& worker) 
   const MatrixF32 gate_up = part(kept.gate_up, block);
   const MatrixF32 d_gate_up = part(products_[kGateUp].dy, block);
   for (int64_t t = 0; t < block.count; ++t) {
-    gate_row(config_.activation, gate_up.row(t), hidden.cols, hidden.row(t));
     gate_gradient_row(config_.activation, gate_up.row(t), hidden.cols, d_hidden.row(t),
-                      d_gate_up.row(t));
+                      hidden.row(t), d_gate_up.row(t));
   }
   const MatrixF32 d_normed = worker.matrix(worker.branch, block.count, config_.hidden_size);
   multiply(rows_as_left(d_gate_up), weights_[kGateUp], d_normed, false, worker.panels);

@@ -62,26 +62,4 @@ inline Quad round_even(Quad x) {
   return x + kShift - kShift;
 }
 
-// e^x within 2 units of the last place, for x from -87 to 88; outside as at these ends. Cephes'
-// polynomial (Moshier 1989): x = n ln 2 + r, |r| <= ln 2 / 2.
-inline Quad exp_quad(Quad x) {
-  x = min_quad(max_quad(x, Quad{} - 87.0f), Quad{} + 88.0f);
-  const Quad n = round_even(x * 1.44269504088896341f);
-  const Quad r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
-  Quad p = Quad{} + 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = (p * r) * r + r + 1.0f;
-  const IntQuad power = (__builtin_convertvector(n, IntQuad) + 127) << 23;
-  Quad scale;
-  std::memcpy(&scale, &power, sizeof scale);
-  return p * scale;
-}
-inline float exp_f32(float x) {
-  return exp_quad(Quad{} + x)[0];
-}
-
 }  // namespace ruvllm

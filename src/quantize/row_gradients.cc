@@ -21,47 +21,88 @@ struct Activated {
   Quad slope;
 };
 
-Activated silu(Quad x) {
-  const Quad sigmoid = 1.0f / (1.0f + exp_quad(-x));
-  return {x * sigmoid, sigmoid * (1.0f + x * (1.0f - sigmoid))};
-}
+// Each of what it is of x and of an exponential of x.
+struct Silu {
+  static Quad exponent(Quad x) { return -x; }
+  static Activated of(Quad x, Quad e) {
+    const Quad sigmoid = 1.0f / (1.0f + e);
+    return {x * sigmoid, sigmoid * (1.0f + x * (1.0f - sigmoid))};
+  }
+};
 
 // x (1 + tanh(c (x + a x^3))) / 2 (Hendrycks and Gimpel 2016).
-Activated gelu_tanh(Quad x) {
-  constexpr float c = 0.7978845608028654f;  // sqrt(2 / pi)
-  constexpr float a = 0.044715f;
-  const Quad inner = c * (x + a * x * x * x);
-  const Quad tanh = 1.0f - 2.0f / (exp_quad(2.0f * inner) + 1.0f);
-  const Quad slope = c * (1.0f + 3.0f * a * x * x);
-  return {0.5f * x * (1.0f + tanh), 0.5f * (1.0f + tanh) + 0.5f * x * (1.0f - tanh * tanh) * slope};
-}
-
-Activated gelu_erf(Quad x) {
-  constexpr float kDensity = 0.3989422804014327f;  // 1 / sqrt(2 pi)
-  Quad below;                                      // the normal distribution's share
-  for (int i = 0; i < 4; ++i) {
-    below[i] = static_cast<float>(0.5 + 0.5 * std::erf(double{x[i]} / std::numbers::sqrt2));
+struct GeluTanh {
+  static constexpr float c = 0.7978845608028654f;  // sqrt(2 / pi)
+  static constexpr float a = 0.044715f;
+  static Quad exponent(Quad x) { return 2.0f * c * (x + a * x * x * x); }
+  static Activated of(Quad x, Quad e) {
+    const Quad tanh = 1.0f - 2.0f / (e + 1.0f);
+    const Quad inner = c * (1.0f + 3.0f * a * x * x);
+    return {0.5f * x * (1.0f + tanh),
+            0.5f * (1.0f + tanh) + 0.5f * x * (1.0f - tanh * tanh) * inner};
   }
-  return {x * below, below + x * (kDensity * exp_quad(-0.5f * x * x))};
+};
+
+struct GeluErf {
+  static Quad exponent(Quad x) { return -0.5f * x * x; }
+  static Activated of(Quad x, Quad e) {
+    constexpr float kDensity = 0.3989422804014327f;  // 1 / sqrt(2 pi)
+    Quad below = {};                                 // the normal distribution's share
+    for (int i = 0; i < 4; ++i) {
+      below[i] = static_cast<float>(0.5 + 0.5 * std::erf(double{x[i]} / std::numbers::sqrt2));
+    }
+    return {x * below, below + x * (kDensity * e)};
+  }
+};
+
+struct Relu {
+  static Quad exponent(Quad /*x*/) { return Quad{}; }
+  static Activated of(Quad x, Quad) {
+    const Quad slope = x > 0.0f ? Quad{} + 1.0f : Quad{};
+    return {x * slope, slope};
+  }
+};
+
+// take(i, count, value and slope of gate[i...]), up to four at a time.
+template <typename A, typename F>
+void activate(const float* gate, int64_t size, F take) {
+  constexpr int64_t kRun = 64;
+  float e[kRun];
+  for (int64_t begin = 0; begin < size; begin += kRun) {
+    const int64_t run = std::min(kRun, size - begin);
+    map_quads(gate + begin, e, run, A::exponent);
+    exponentials(e, run);
+    int64_t i = 0;
+    for (; i + 4 <= run; i += 4) {
+      take(begin + i, int64_t{4}, A::of(load_quad(gate + begin + i), load_quad(e + i)));
+    }
+    if (i < run) {
+      take(begin + i, run - i,
+           A::of(load_part(gate + begin + i, run - i), load_part(e + i, run - i)));
+    }
+  }
 }
 
-Activated relu(Quad x) {
-  const Quad slope = x > 0.0f ? Quad{} + 1.0f : Quad{};
-  return {x * slope, slope};
-}
-
-Activated activated(Activation activation, Quad x) {
+template <typename F>
+void activate(Activation activation, const float* gate, int64_t size, F take) {
   switch (activation) {
     case Activation::kSilu:
-      return silu(x);
+      return activate<Silu>(gate, size, take);
     case Activation::kGeluTanh:
-      return gelu_tanh(x);
+      return activate<GeluTanh>(gate, size, take);
     case Activation::kGeluErf:
-      return gelu_erf(x);
+      return activate<GeluErf>(gate, size, take);
     case Activation::kRelu:
-      break;
+      return activate<Relu>(gate, size, take);
   }
-  return relu(x);
+}
+
+float greatest_of(const float* v, int64_t count) {
+  Quad most = Quad{} + v[0];
+  int64_t i = 0;
+  for (; i + 4 <= count; i += 4) most = max_quad(load_quad(v + i), most);
+  for (; i < count; ++i) most[0] = std::max(most[0], v[i]);
+  return std::max(std::max(most[0], most[1]), std::max(most[2], most[3]));
 }
 
 }  // namespace
@@ -100,43 +141,45 @@ void rotate_row(const RopeConfig& rope, int64_t num_heads, int64_t head_dim, con
 }
 
 void gate_row(Activation activation, const float* gate_up, int64_t count, float* hidden) {
-  const float* const up = gate_up + count;
-  for (int64_t i = 0; i < count; i += 4) {
-    const int64_t part = std::min<int64_t>(4, count - i);
-    const Quad act = activated(activation, load_part(gate_up + i, part)).value;
-    store_part(hidden + i, act * load_part(up + i, part), part);
-  }
+  activate(activation, gate_up, count, [&](int64_t i, int64_t part, const Activated& act) {
+    store_part(hidden + i, act.value * load_part(gate_up + count + i, part), part);
+  });
 }
 
 void gate_gradient_row(Activation activation, const float* gate_up, int64_t count,
-                       const float* d_hidden, float* d_gate_up) {
-  const float* const up = gate_up + count;
-  for (int64_t i = 0; i < count; i += 4) {
-    const int64_t part = std::min<int64_t>(4, count - i);
-    const auto [value, slope] = activated(activation, load_part(gate_up + i, part));
-    const Quad d = load_part(d_hidden + i, part);
-    store_part(d_gate_up + i, d * load_part(up + i, part) * slope, part);
-    store_part(d_gate_up + count + i, d * value, part);
-  }
+                       const float* d_hidden, float* hidden, float* d_gate_up) {
+  activate(activation, gate_up, count, [&](int64_t i, int64_t part, const Activated& act) {
+    const Quad up = load_part(gate_up + count + i, part), d = load_part(d_hidden + i, part);
+    store_part(hidden + i, act.value * up, part);
+    store_part(d_gate_up + i, d * up * act.slope, part);
+    store_part(d_gate_up + count + i, d * act.value, part);
+  });
 }
 
 double exponentials_of(float* v, int64_t count, float& greatest) {
   constexpr int64_t kRun = 256;  // summed in f32
-  greatest = *std::max_element(v, v + count);
+  greatest = greatest_of(v, count);
+  map_quads(v, v, count, [&](Quad x) { return x - greatest; });
+  exponentials(v, count);
   double sum = 0.0;
   for (int64_t begin = 0; begin < count; begin += kRun) {
     const int64_t end = std::min(count, begin + kRun);
     Quad part = {};
     int64_t i = begin;
-    for (; i + 4 <= end; i += 4) {
-      const Quad e = exp_quad(load_quad(v + i) - greatest);
-      store_quad(v + i, e);
-      part += e;
-    }
-    for (; i < end; ++i) part[i % 4] += v[i] = exp_f32(v[i] - greatest);
+    for (; i + 4 <= end; i += 4) part += load_quad(v + i);
+    if (i < end) part += load_part(v + i, end - i);
     sum += double{part[0]} + double{part[1]} + double{part[2]} + double{part[3]};
   }
   return sum;
+}
+
+void softmax_gradient_row(const float* p, int64_t count, float scale, float* d) {
+  const auto mean = static_cast<float>(dot_lanes(d, p, count));
+  int64_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    store_quad(d + i, scale * load_quad(p + i) * (load_quad(d + i) - mean));
+  }
+  for (; i < count; ++i) d[i] = scale * p[i] * (d[i] - mean);
 }
 
 double divergence_row(float* p, float* q, int64_t count, float scale) {

@@ -23,12 +23,15 @@ void rotate_row(const RopeConfig& rope, int64_t num_heads, int64_t head_dim, con
 
 // hidden[i] = act(gate_up[i]) gate_up[count + i], i < count.
 void gate_row(Activation activation, const float* gate_up, int64_t count, float* hidden);
-// From dL/dhidden to dL/dgate_up.
+// hidden once more, and from dL/dhidden to dL/dgate_up.
 void gate_gradient_row(Activation activation, const float* gate_up, int64_t count,
-                       const float* d_hidden, float* d_gate_up);
+                       const float* d_hidden, float* hidden, float* d_gate_up);
 
 // v[i] = e^(v[i] - the greatest of v); returns their sum, at least 1.
 double exponentials_of(float* v, int64_t count, float& greatest);
+
+// Of p = softmax(scale x): from d = dL/dp to dL/dx = scale p (d - sum of d p), in place.
+void softmax_gradient_row(const float* p, int64_t count, float scale, float* d);
 
 // KL(p || q) of the softmaxes of two rows of logits; q becomes (q - p) scale. p is scratch after.
 double divergence_row(float* p, float* q, int64_t count, float scale);

@@ -5,6 +5,7 @@
 
 #include "base/float_types.h"
 #include "quantize/quad.h"
+#include "quantize/vector_math.h"
 
 namespace ruvllm {
 namespace {
@@ -94,7 +95,9 @@ void TunedMatrix::move_row(int64_t row, const float* gradient, const AdamStep& s
     exponents_[at] -= step.scale_rate * adam(of_scale, mean, square, step)[0];
     scale_means_[at] = mean[0];
     scale_squares_[at] = square[0];
-    scales_[at] = stored_scale(start_.scales[at] * exp_f32(exponents_[at]));
+    float factor = exponents_[at];
+    exponentials(&factor, 1);
+    scales_[at] = stored_scale(start_.scales[at] * factor);
   }
 }
 
