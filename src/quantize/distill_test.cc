@@ -12,6 +12,8 @@
 #include "base/rng.h"
 #include "base/test_util.h"
 #include "model/model_test_util.h"
+#include "quantize/decoder_gradient.h"
+#include "quantize/divergence_loss.h"
 #include "quantize/isq_checkpoint.h"
 #include "quantize/panel_products.h"
 #include "quantize/row_gradients.h"
@@ -241,6 +243,58 @@ TEST_F(Distill, SameBytesOnAnyNumberOfThreads) {
   seeded.seed = 5;
   const auto other = values_of(distill(std::move(seeded)));
   EXPECT_NE(other[0].codes, one[0].codes);
+}
+
+// Matrices as these tensors hold them, others as stored.
+class TensorRows final : public MatrixRows {
+ public:
+  TensorRows(const std::vector<IsqMatrix>& matrices, const std::vector<FileTensor>& tensors)
+      : stored_(matrices), values_(matrices.size()) {
+    for (size_t i = 0; i < matrices.size(); ++i) {
+      for (const FileTensor& tensor : tensors) {
+        if (tensor.name == matrices[i].name) values_[i] = *tensor.quantized->read();
+      }
+    }
+  }
+  void read(size_t matrix, int64_t row, float* out) const override {
+    if (values_[matrix].rows == 0) return stored_.read(matrix, row, out);
+    dequantize_codes(values_[matrix], row, out);
+  }
+
+ private:
+  StoredRows stored_;
+  std::vector<QuantizedMatrix> values_;
+};
+
+TEST_F(Distill, PredictionsComeNearer) {
+  const std::vector<IsqMatrix> list = matrices("rtn2:g16:tuned,embed=keep,head=keep");
+  ThreadPool pool(2);
+  std::vector<FileTensor> rounded;
+  for (const IsqMatrix& matrix : list) {
+    if (!is_tuned(matrix)) continue;
+    const std::vector<float> w = *read_matrix(matrix, pool);
+    rounded.push_back(*quantized_tensor(
+        matrix,
+        quantize_rtn({w.data(), matrix.rows(), matrix.cols(), matrix.cols()}, matrix.scheme.grid)));
+  }
+  const auto tuned = distill(args(list, 2, 16));
+  ASSERT_TRUE(tuned) << tuned.error().message;
+  const auto parts = find_decoder_parts(*checkpoint_, list);
+  ASSERT_TRUE(parts) << parts.error().message;
+  const StoredRows exact(list);
+  const auto divergence = [&](const std::vector<FileTensor>& tensors) {
+    const TensorRows rows(list, tensors);
+    DecoderGradient decoder(checkpoint_->config, *parts, pool);
+    DivergenceLoss loss(checkpoint_->config, *parts, exact, rows, pool);
+    const std::vector<std::span<const int32_t>> sequences(samples_.begin(), samples_.end());
+    const ConstMatrixF32 hidden = decoder.forward(exact, sequences);
+    std::vector<float> kept(hidden.data, hidden.data + hidden.rows * hidden.cols), d(kept.size());
+    const ConstMatrixF32 here = decoder.forward(rows, sequences);
+    return loss.run(make_matrix(kept.data(), here.rows, here.cols), here,
+                    make_matrix(d.data(), here.rows, here.cols));
+  };
+  EXPECT_EQ(divergence({}), 0.0);
+  EXPECT_LT(divergence(*tuned), 0.5 * divergence(rounded));
 }
 
 TEST_F(Distill, StepsAreCountedAndAFlagEndsThem) {
