@@ -3,8 +3,13 @@
 // gives the same bits: no product and sum is rounded together.
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
+
+#ifdef __SSE__
+#include <xmmintrin.h>
+#endif
 
 namespace ruvllm {
 
@@ -22,10 +27,12 @@ inline void store_quad(float* to, Quad v) {
 // The first `count` of four, the others 0.
 inline Quad load_part(const float* from, int64_t count) {
   Quad v = {};
+  if (count == 4) return load_quad(from);
   std::memcpy(&v, from, static_cast<size_t>(count) * sizeof(float));
   return v;
 }
 inline void store_part(float* to, Quad v, int64_t count) {
+  if (count == 4) return store_quad(to, v);
   std::memcpy(to, &v, static_cast<size_t>(count) * sizeof(float));
 }
 
@@ -42,6 +49,15 @@ inline Quad min_quad(Quad a, Quad b) {
 }
 inline Quad max_quad(Quad a, Quad b) {
   return a > b ? a : b;
+}
+
+inline Quad sqrt_quad(Quad x) {
+#ifdef __SSE__
+  return (Quad)_mm_sqrt_ps((__m128)x);
+#else
+  for (int i = 0; i < 4; ++i) x[i] = std::sqrt(x[i]);
+  return x;
+#endif
 }
 
 // Rows become columns.

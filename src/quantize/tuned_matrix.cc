@@ -1,7 +1,6 @@
 #include "quantize/tuned_matrix.h"
 
 #include <algorithm>
-#include <cmath>
 
 #include "base/float_types.h"
 #include "quantize/quad.h"
@@ -9,11 +8,6 @@
 
 namespace ruvllm {
 namespace {
-
-Quad sqrt_quad(Quad x) {
-  for (int i = 0; i < 4; ++i) x[i] = std::sqrt(x[i]);
-  return x;
-}
 
 // Adam's step of four numbers, in units of the learning rate.
 Quad adam(Quad gradient, Quad& mean, Quad& square, const AdamStep& step) {
