@@ -130,7 +130,7 @@ Result<std::shared_ptr<const Checkpoint>> quantize_checkpoint(
   RUVLLM_ASSIGN(const IsqConfig config, parse_isq(options.isq));
   RUVLLM_ASSIGN(std::vector<IsqMatrix> matrices, list_matrices(*checkpoint, config));
   if (config.auto_bits != 0.0) RUVLLM_TRY(check_width_budget(matrices, config.auto_bits));
-  if (config.tuned_passes != 0) RUVLLM_TRY(check_has_gradient(checkpoint->config));
+  if (config.tuned_passes != 0) RUVLLM_TRY(find_decoder_parts(*checkpoint, matrices));
   std::vector<std::vector<int32_t>> samples;
   if (needs_calibration(config)) {
     RUVLLM_ASSIGN(samples, read_samples(*checkpoint, tokenizer, options));

@@ -27,7 +27,7 @@ class PartFinder {
       if (matrices_[i].kind == MatrixKind::kHead) out.output = i;
     }
     for (const size_t i : {out.embedding, out.output}) {
-      RUVLLM_TRY(check_shape(i, config_.vocab_size, config_.hidden_size));
+      RUVLLM_TRY(check_matrix(i, config_.vocab_size, config_.hidden_size));
     }
     RUVLLM_ASSIGN(out.final_norm, norm(Role::kFinalNorm, {}, config_.hidden_size));
     if (config_.lm_head_bias) {
@@ -84,7 +84,7 @@ class PartFinder {
                     concat(checkpoint_.path, ": no tensor ", finder_.name_of(part.role, place)));
       }
       const auto index = static_cast<size_t>(found - matrices_.begin());
-      RUVLLM_TRY(check_shape(index, part.rows, cols));
+      RUVLLM_TRY(check_matrix(index, part.rows, cols));
       out.parts.push_back({index, first, part.rows});
       // GGUF metadata does not say which biases there are; their presence does.
       if (bias || (checkpoint_.names == NameStyle::kGguf && finder_.has_bias(part.role, place))) {
@@ -106,8 +106,16 @@ class PartFinder {
     return weight;
   }
 
-  Status check_shape(size_t index, int64_t rows, int64_t cols) const {
+  Status check_matrix(size_t index, int64_t rows, int64_t cols) const {
     const IsqMatrix& matrix = matrices_[index];
+    const DType dtype = matrix.view.dtype;
+    if (matrix.tensor->quantized != nullptr ||
+        (dtype != DType::kF32 && dtype != DType::kF16 && dtype != DType::kBF16)) {
+      return fail(
+          ErrorCode::kUnsupported,
+          concat(matrix.tensor->file, ": tensor ", printable(matrix.name),
+                 " is quantized already; isq: tuned: what is kept must be f32, f16 or bf16"));
+    }
     if (matrix.rows() == rows && matrix.cols() == cols) return {};
     return fail(ErrorCode::kBadFile,
                 concat(matrix.tensor->file, ": tensor ", printable(matrix.name), ": found [",

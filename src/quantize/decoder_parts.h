@@ -46,7 +46,8 @@ struct DecoderParts {
 // kUnsupported naming what the model has.
 Status check_has_gradient(const ModelConfig& config);
 
-// Checks that, too. kBadFile naming a tensor that is missing or of another shape.
+// Checks that, too. kBadFile naming a tensor that is missing or of another shape, kUnsupported one
+// that is quantized already.
 Result<DecoderParts> find_decoder_parts(const Checkpoint& checkpoint,
                                         const std::vector<IsqMatrix>& matrices);
 
