@@ -87,9 +87,10 @@ void ModelFlags::add_run_flags(FlagSet& flags) {
 
 void ModelFlags::add_isq_flags(FlagSet& flags) {
   flags.add("--isq", "METHODBITS", load.isq,
-            "quantize while loading: rtn8, rtn4, awq4:g64, gptq3, smoothquant8, auto:BITS ...");
+            "quantize while loading: rtn8, rtn4, awq4:g64, gptq3, smoothquant8, auto:BITS, "
+            "rtn4:tuned ...");
   flags.add("--calibration", "FILE", load.calibration,
-            "text or JSONL for awq, gptq and smoothquant; default: a small built-in text");
+            "text or JSONL for awq, gptq, smoothquant and :tuned; default: a small built-in text");
   flags.add("--calibration-samples", "N", load.calibration_samples, "pieces of 512 tokens of it", 1,
             65536);
   flags.add("--isq-cache", "DIR", load.isq_cache,

@@ -58,6 +58,9 @@ struct IsqConfig {
   // Not 0: the mix of widths that costs least at that many bits per weight (scales counted), each
   // matrix by `method` (GPTQ); `bits` and `group_size` are chosen then.
   double auto_bits = 0.0;
+  // Not 0: codes and scales below 8 bits are tuned together so that predictions on the calibration
+  // text, which goes by as many times, diverge least. With RTN, and with auto_bits.
+  int32_t tuned_passes = 0;
   std::vector<IsqOverride> overrides;
 };
 
@@ -68,7 +71,7 @@ struct LoadOptions {
   KvType kv = KvType::kAuto;
   int32_t threads = 0;      // 0: the physical cores this process may use
   int64_t max_seq_len = 0;  // tokens of prompt + answer; 0: what the model was trained for
-  // In-situ quantization: METHODBITS[:gGROUP][:sym][:rot][:seedN][,PATTERN=BITS[:gGROUP]...] with
+  // In-situ quantization: METHODBITS[:gGROUP][:sym][:rot][:tuned[N]][:seedN][,PATTERN=BITS[:gGROUP]...] with
   // the methods rtn, awq, gptq, smoothquant (sq); e.g. "rtn4:g32,down_proj=8". Empty: as stored.
   std::string isq;
   std::string calibration;            // text or JSONL file of awq, gptq, sq; empty: a built-in text

@@ -8,6 +8,8 @@
 #include "engine/isq_cache.h"
 #include "quantize/calibrate.h"
 #include "quantize/calibration_text.h"
+#include "quantize/decoder_parts.h"
+#include "quantize/distill.h"
 #include "quantize/isq_checkpoint.h"
 #include "quantize/mixed_widths.h"
 
@@ -39,7 +41,9 @@ using Samples = std::vector<std::vector<int32_t>>;
 Result<SharedCheckpoint> quantize_now(SharedCheckpoint checkpoint, std::vector<IsqMatrix>& matrices,
                                       const IsqConfig& config, Samples samples,
                                       const std::shared_ptr<ThreadPool>& pool, const IsqRun& run) {
-  const int64_t calibrated = std::ranges::count_if(matrices, is_calibrated);
+  // Steps after those that choose widths.
+  const int64_t later = config.tuned_passes != 0 ? num_distill_steps(samples, config.tuned_passes)
+                                                 : std::ranges::count_if(matrices, is_calibrated);
   int64_t passes = 0;
   const auto progress = [&](int64_t done, int64_t total) {
     if (run.progress) run.progress(done, total);
@@ -48,12 +52,21 @@ Result<SharedCheckpoint> quantize_now(SharedCheckpoint checkpoint, std::vector<I
     RUVLLM_TRY(choose_widths({*checkpoint, matrices, config.auto_bits, samples, pool,
                               [&](int64_t done, int64_t total) {
                                 passes = total;
-                                progress(done, total + calibrated);
+                                progress(done, total + later);
                               },
                               run.stop}));
   }
   std::vector<FileTensor> ready;
-  if (needs_calibration(config.method)) {
+  if (config.tuned_passes != 0) {
+    DistillArgs args{.checkpoint = *checkpoint, .matrices = matrices};
+    args.samples = std::move(samples);
+    args.pool = pool;
+    args.passes = config.tuned_passes;
+    args.seed = config.seed;
+    args.progress = [&](int64_t done, int64_t total) { progress(passes + done, passes + total); };
+    args.stop = run.stop;
+    RUVLLM_ASSIGN(ready, distill(std::move(args)));
+  } else if (needs_calibration(config.method)) {
     CalibrationArgs args{.checkpoint = *checkpoint, .matrices = matrices};
     args.samples = std::move(samples);
     args.pool = pool;
@@ -117,8 +130,9 @@ Result<std::shared_ptr<const Checkpoint>> quantize_checkpoint(
   RUVLLM_ASSIGN(const IsqConfig config, parse_isq(options.isq));
   RUVLLM_ASSIGN(std::vector<IsqMatrix> matrices, list_matrices(*checkpoint, config));
   if (config.auto_bits != 0.0) RUVLLM_TRY(check_width_budget(matrices, config.auto_bits));
+  if (config.tuned_passes != 0) RUVLLM_TRY(find_decoder_parts(*checkpoint, matrices));
   std::vector<std::vector<int32_t>> samples;
-  if (needs_calibration(config.method)) {
+  if (needs_calibration(config)) {
     RUVLLM_ASSIGN(samples, read_samples(*checkpoint, tokenizer, options));
   }
   const auto pool =

@@ -72,6 +72,9 @@ TEST_F(IsqSave, OthersLayoutsReadBackWithTheSameLogits) {
       {"rtn4:g32,embed=keep,head=keep", ForeignLayout::kGptq, 0.0},
       {"rtn3:g64,embed=keep,head=keep", ForeignLayout::kGptq, 0.0},
       {"rtn8:g128,embed=keep,head=keep", ForeignLayout::kGptq, 0.0},
+      {"rtn4:g32:tuned1,embed=keep,head=keep", ForeignLayout::kGptq, 0.0},
+      {"rtn4:g64:tuned1,embed=keep,head=keep", ForeignLayout::kAwq, 0.0},
+      {"rtn4:g32:tuned1,embed=keep,head=keep", ForeignLayout::kCompressedTensors, 0.0},
       {"awq4:g64,embed=keep,head=keep", ForeignLayout::kAwq, 1e-5},
       // A norm whose readers are not all quantized takes no scale, others do.
       {"awq4:g64,embed=keep,head=keep,v_proj=keep,layers.2=keep,layers.3=keep", ForeignLayout::kAwq,
@@ -153,6 +156,7 @@ TEST_F(IsqSave, GgufReadsBackWithTheSameLogits) {
   // 172 inputs are no whole blocks. Q4_1's minimum is rounded to f16.
   constexpr Case kCases[] = {{"rtn8:g32,ffn_down=keep", 1e-6},
                              {"gptq4:g64:sym,ffn_down=keep", 1e-6},
+                             {"rtn4:g32:sym:tuned1,ffn_down=keep", 1e-6},
                              {"awq4:g32,ffn_down=keep", 5e-3},
                              {"awq4:g32,ffn_down=keep,attn_v=8,ffn_up=keep", 5e-3}};
   int number = 0;
@@ -214,6 +218,14 @@ TEST_F(IsqSave, TheCacheGivesTheSameBitsAndNoticesWhatChanged) {
   const size_t before = files_in(options.isq_cache).size();
   ASSERT_TRUE(quantized(path_, other) && quantized(path_, other, kFoldable));
   EXPECT_EQ(files_in(options.isq_cache).size(), before + 2);
+  // Tuned, and tuned longer.
+  other.isq = "rtn3:g32,layers.1=keep,layers.2=keep,layers.3=keep";
+  for (const char* passes : {":tuned1", ":tuned2"}) {
+    LoadOptions tuned = other;
+    tuned.isq.insert(8, passes);
+    EXPECT_EQ(logits(path_, tuned), logits(path_, tuned));
+  }
+  EXPECT_EQ(files_in(options.isq_cache).size(), before + 4);
   // RTN, too.
   other = exact("rtn4");
   const std::vector<float> rounded = logits(path_, other);

@@ -168,7 +168,7 @@ TEST_F(Isq, AStopFlagEndsEveryPartAndLeavesNothing) {
     ASSERT_FALSE(result);
     EXPECT_EQ(result.error().code, ErrorCode::kUnavailable) << result.error().message;
   };
-  for (const char* isq : {"auto:3", "gptq3:g32", "awq4", "sq8"}) {
+  for (const char* isq : {"auto:3", "gptq3:g32", "awq4", "sq8", "rtn2:tuned32"}) {
     SCOPED_TRACE(isq);
     LoadOptions options = exact(isq);
     options.isq_cache = folder + "/cache";
@@ -208,6 +208,47 @@ TEST_F(Isq, ProgressCountsEveryStepOnce) {
   EXPECT_EQ(last, 1 + 4 + 7);
   ASSERT_EQ(seen.size(), 12u);
   for (size_t i = 0; i < seen.size(); ++i) EXPECT_EQ(seen[i], static_cast<int64_t>(i) + 1);
+  seen.clear();
+  options.isq = "auto:4:tuned3,layers.1=keep,layers.2=keep,layers.3=keep";
+  ASSERT_TRUE(quantized(path_, options, run));
+  EXPECT_EQ(last, 1 + 4 + 3);  // of the one piece, two sequences at a time
+  ASSERT_EQ(seen.size(), 8u);
+  for (size_t i = 0; i < seen.size(); ++i) EXPECT_EQ(seen[i], static_cast<int64_t>(i) + 1);
+}
+
+TEST_F(Isq, TunedIsNearerThanItsRoundingAndSavedAsItIs) {
+  const std::string folder = test::make_temp_dir();
+  for (const auto& [isq, rounding] :
+       {std::pair{"rtn2:g32:tuned4", "rtn2:g32"}, std::pair{"auto:2.6:tuned4", "rtn2:g32"}}) {
+    SCOPED_TRACE(isq);
+    const auto& [quantized, summary] = demo_by(isq);
+    ASSERT_TRUE(quantized);
+    EXPECT_EQ(summary.isq, isq);
+    const std::vector<float> found = logits_of(quantized, exact(""), ids_);
+    EXPECT_LT(relative_rms(found, plain_logits()),
+              relative_rms(logits(path_, exact(rounding)), plain_logits()));
+    const std::string out = concat(folder, "/", summary.isq);
+    const auto saved = save_quantized(*quantized, out, {{}, {}, summary.isq});
+    ASSERT_TRUE(saved) << saved.error().message;
+    EXPECT_EQ(logits(out, exact("")), found);
+    EXPECT_EQ(logits(path_, exact(isq)), found);  // while loading
+  }
+  fs::remove_all(folder);
+}
+
+TEST_F(Isq, FamiliesWithoutGradientAreRefusedBeforeTheTextIsRead) {
+  const auto shared = test::shared_dir();
+  if (!shared) GTEST_SKIP() << "no reference data";
+  LoadOptions options = exact("rtn4:g16:tuned");
+  options.calibration = "/no/such/text";
+  for (const auto& [family, what] :
+       {std::pair{"mixtral", "a mixture of experts"}, std::pair{"gpt2", "LayerNorm"}}) {
+    const auto parts = load_model_parts(concat(*shared, "/golden/models/", family), options);
+    ASSERT_FALSE(parts);
+    EXPECT_EQ(parts.error().code, ErrorCode::kUnsupported);
+    EXPECT_NE(parts.error().message.find(what), std::string::npos) << parts.error().message;
+    EXPECT_NE(parts.error().message.find("use gptq"), std::string::npos) << parts.error().message;
+  }
 }
 
 TEST_F(Isq, SavedAndReadBackIsTheSame) {

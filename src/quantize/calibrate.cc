@@ -7,11 +7,11 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/str.h"
-#include "formats/quantized_pack.h"
 #include "quantize/awq.h"
 #include "quantize/fold_scales.h"
 #include "quantize/gptq.h"
 #include "quantize/input_drift.h"
+#include "quantize/isq_checkpoint.h"
 #include "quantize/refine.h"
 #include "quantize/rotation.h"
 #include "quantize/sample_pass.h"
@@ -100,11 +100,7 @@ class CalibratingOps final : public WatchedOps {
 };
 
 Status CalibratingOps::keep(const IsqMatrix& matrix, const QuantizedMatrix& quantized) {
-  RUVLLM_ASSIGN(std::vector<PackedTensor> parts,
-                pack_matrix(quantized, matrix_prefix(matrix.name)));
-  RUVLLM_ASSIGN(FileTensor tensor, tensor_of_parts(std::move(parts), matrix.tensor->file));
-  tensor.name = matrix.name;
-  results_.push_back(std::move(tensor));
+  RUVLLM_ASSIGN(results_.emplace_back(), quantized_tensor(matrix, quantized));
   if (args_.progress) args_.progress(++done_, total_);
   return {};
 }
@@ -294,7 +290,7 @@ struct Pieces {
 }  // namespace
 
 bool is_calibrated(const IsqMatrix& matrix) {
-  return !matrix.scheme.keep && needs_calibration(matrix.scheme.method);
+  return !matrix.scheme.keep && !matrix.scheme.tuned && needs_calibration(matrix.scheme.method);
 }
 
 Result<std::vector<FileTensor>> calibrate(CalibrationArgs args) {

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/str.h"
+#include "formats/quantized_pack.h"
 #include "quantize/rotation.h"
 #include "quantize/vector_math.h"
 
@@ -94,6 +95,14 @@ class RoundedSource final : public QuantizedSource {
 };
 
 }  // namespace
+
+Result<FileTensor> quantized_tensor(const IsqMatrix& matrix, const QuantizedMatrix& quantized) {
+  RUVLLM_ASSIGN(std::vector<PackedTensor> parts,
+                pack_matrix(quantized, matrix_prefix(matrix.name)));
+  RUVLLM_ASSIGN(FileTensor tensor, tensor_of_parts(std::move(parts), matrix.tensor->file));
+  tensor.name = matrix.name;
+  return tensor;
+}
 
 Result<std::shared_ptr<const Checkpoint>> make_isq_checkpoint(
     std::shared_ptr<const Checkpoint> base, const std::vector<IsqMatrix>& matrices,

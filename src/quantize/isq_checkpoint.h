@@ -23,6 +23,9 @@ struct IsqSize {
   }
 };
 
+// A matrix in memory as the tensor that stands for it.
+Result<FileTensor> quantized_tensor(const IsqMatrix& matrix, const QuantizedMatrix& quantized);
+
 // `ready`: matrices quantized already, by the name of their tensor; the others are rounded.
 // `files`: what they point into, if anything.
 Result<std::shared_ptr<const Checkpoint>> make_isq_checkpoint(

@@ -12,6 +12,8 @@ namespace {
 constexpr int32_t kMaxGroup = 1 << 16;
 constexpr size_t kMaxText = 4096;
 constexpr size_t kMaxOverrides = 256;
+constexpr int32_t kTunedPasses = 8;  // when it is not said
+constexpr int32_t kMostTunedPasses = 64;
 
 struct MethodName {
   std::string_view name;
@@ -101,10 +103,41 @@ Status parse_override(std::string_view part, IsqConfig& config) {
   return {};
 }
 
+Status parse_tuned(std::string_view part, int32_t& passes) {
+  constexpr size_t kName = std::string_view("tuned").size();
+  if (part.size() == kName) {
+    passes = kTunedPasses;
+    return {};
+  }
+  if (parse_number(part.substr(kName), passes) && passes >= 1 && passes <= kMostTunedPasses) {
+    return {};
+  }
+  return bad(part, "expected tunedN, 1 to ", kMostTunedPasses, " passes over the text");
+}
+
+Status check_tuned(const IsqConfig& config) {
+  if (config.tuned_passes < 1 || config.tuned_passes > kMostTunedPasses) {
+    return bad(concat("tuned", config.tuned_passes), "expected 1 to ", kMostTunedPasses,
+               " passes over the text");
+  }
+  if (config.auto_bits == 0.0 && config.method != IsqMethod::kRtn) {
+    return bad("tuned", "goes with rtn and auto: it begins with rounding, and moves every code");
+  }
+  if (config.auto_bits == 0.0 && config.bits == 8) {
+    return bad("tuned", "8 bits leave nothing to tune");
+  }
+  if (config.rotate) return bad("tuned", "does not go with rot");
+  return {};
+}
+
 }  // namespace
 
 bool needs_calibration(IsqMethod method) {
   return method != IsqMethod::kRtn;
+}
+
+bool needs_calibration(const IsqConfig& config) {
+  return needs_calibration(config.method) || config.tuned_passes != 0;
 }
 
 Status check_isq(const IsqConfig& config) {
@@ -132,6 +165,7 @@ Status check_isq(const IsqConfig& config) {
   if (config.rotate && config.method != IsqMethod::kRtn && config.method != IsqMethod::kGptq) {
     return bad("rot", "goes with rtn and gptq");
   }
+  if (config.tuned_passes != 0) RUVLLM_TRY(check_tuned(config));
   for (const IsqOverride& item : config.overrides) {
     if (item.pattern.empty() || (item.bits != 0 && !known_bits(item.bits))) {
       return bad(item.pattern, "expected a pattern and 2, 3, 4, 8 or 0 bits");
@@ -157,6 +191,8 @@ Result<IsqConfig> parse_isq(std::string_view text) {
       config.symmetric = false;
     } else if (part == "rot") {
       config.rotate = true;
+    } else if (part.starts_with("tuned")) {
+      RUVLLM_TRY(parse_tuned(part, config.tuned_passes));
     } else if (part.starts_with("seed")) {
       if (!parse_number(part.substr(4), config.seed)) {
         RUVLLM_TRY(bad(part, "expected seedN"));
@@ -179,6 +215,11 @@ std::string isq_text(const IsqConfig& config) {
   if (config.group_size != 0) out += concat(":g", config.group_size);
   if (config.symmetric) out += ":sym";
   if (config.rotate) out += ":rot";
+  if (config.tuned_passes == kTunedPasses) {
+    out += ":tuned";
+  } else if (config.tuned_passes != 0) {
+    out += concat(":tuned", config.tuned_passes);
+  }
   if (config.seed != 0) out += concat(":seed", config.seed);
   for (const IsqOverride& item : config.overrides) {
     out += concat(",", item.pattern, "=", item.bits == 0 ? "keep" : concat(item.bits));
@@ -213,6 +254,7 @@ MatrixScheme scheme_of(const IsqConfig& config, std::string_view tensor_name, Ma
   // The best range for each group, by squared error. For 8 bits it is the whole range.
   scheme.grid.search = bits < 8 && scheme.method == IsqMethod::kRtn;
   scheme.rotate = config.rotate && kind == MatrixKind::kLinear;
+  scheme.tuned = config.tuned_passes != 0 && kind == MatrixKind::kLinear;
   return scheme;
 }
 

@@ -10,9 +10,9 @@
 
 namespace ruvllm {
 
-// METHODBITS[:gGROUP][:sym][:rot][:seedN][,PATTERN=BITS[:gGROUP]...], or auto:BITS with a fraction
-// for METHODBITS; BITS of a pattern may be "keep". kInvalidArgument naming the part that is wrong
-// and what was expected.
+// METHODBITS[:gGROUP][:sym][:rot][:tuned[N]][:seedN][,PATTERN=BITS[:gGROUP]...], or auto:BITS with
+// a fraction for METHODBITS; BITS of a pattern may be "keep". kInvalidArgument naming the part that
+// is wrong and what was expected.
 Result<IsqConfig> parse_isq(std::string_view text);
 // The inverse; equal configurations have equal texts.
 std::string isq_text(const IsqConfig& config);
@@ -20,6 +20,8 @@ std::string isq_text(const IsqConfig& config);
 Status check_isq(const IsqConfig& config);
 
 bool needs_calibration(IsqMethod method);
+// Whether a text is read.
+bool needs_calibration(const IsqConfig& config);
 
 enum class MatrixKind : uint8_t { kEmbedding, kHead, kLinear };
 
@@ -29,6 +31,7 @@ struct MatrixScheme {
   IsqMethod method = IsqMethod::kRtn;
   Grid grid;
   bool rotate = false;
+  bool tuned = false;  // below 8 bits: distill.h, beginning with rounding, whatever the method
 };
 MatrixScheme scheme_of(const IsqConfig& config, std::string_view tensor_name, MatrixKind kind);
 

@@ -1,5 +1,6 @@
 // The text of --isq, and what it says about matrices.
 #include "quantize/isq_config.h"
+#include "quantize/isq_matrices.h"
 
 #include <gtest/gtest.h>
 
@@ -10,12 +11,14 @@ TEST(IsqConfig, TextsAndBack) {
   for (const char* text :
        {"rtn8", "rtn4:g64", "awq4:sym", "gptq2:g16:rot:seed7", "smoothquant8",
         "gptq3:g64,down_proj=8:g32,embed=keep,layers.0.=4", "auto:2.6", "auto:3.25:sym:rot,head=4",
-        "auto:2.140625", "auto:2.125:sym", "auto:8.25"}) {
+        "auto:2.140625", "rtn4:g32:tuned", "rtn2:sym:tuned1:seed3,down_proj=8", "auto:2.6:tuned64",
+        "auto:2.125:sym", "auto:8.25"}) {
     const auto config = parse_isq(text);
     ASSERT_TRUE(config) << config.error().message;
     EXPECT_EQ(isq_text(*config), text);
   }
   EXPECT_EQ(isq_text(*parse_isq("sq8")), "smoothquant8");
+  EXPECT_EQ(isq_text(*parse_isq("rtn4:tuned8")), "rtn4:tuned");
 }
 
 TEST(IsqConfig, WhatIsWrongIsNamed) {
@@ -45,6 +48,16 @@ TEST(IsqConfig, WhatIsWrongIsNamed) {
                            "auto:9",
                            "auto:nan",
                            "auto:2.6:g32",
+                           "rtn4:tuned0",
+                           "rtn4:tuned65",
+                           "rtn4:tuned-1",
+                           "rtn4:tunedx",
+                           "rtn8:tuned",
+                           "rtn4:rot:tuned",
+                           "gptq4:tuned",
+                           "awq4:tuned",
+                           "sq8:tuned",
+                           "auto:2.6:rot:tuned",
                            "rtn99999999999999999999",
                            "rtn4:g99999999"}) {
     const auto config = parse_isq(text);
@@ -66,6 +79,20 @@ TEST(IsqConfig, SchemesOfMatrices) {
   EXPECT_EQ(of("e", MatrixKind::kEmbedding).method, IsqMethod::kRtn);
   EXPECT_EQ(of("h", MatrixKind::kHead).grid.bits, 4);
   EXPECT_EQ(of("h", MatrixKind::kHead).grid.group_size, 32);
+}
+
+TEST(IsqConfig, LinearMatricesAreTuned) {
+  const IsqConfig config = *parse_isq("rtn2:tuned3,down=8");
+  EXPECT_EQ(config.tuned_passes, 3);
+  EXPECT_TRUE(needs_calibration(config));
+  EXPECT_FALSE(needs_calibration(*parse_isq("rtn2")));
+  EXPECT_TRUE(scheme_of(config, "layers.0.q", MatrixKind::kLinear).tuned);
+  EXPECT_FALSE(scheme_of(config, "e", MatrixKind::kEmbedding).tuned);
+  IsqMatrix matrix;
+  matrix.scheme = scheme_of(config, "layers.0.q", MatrixKind::kLinear);
+  EXPECT_TRUE(is_tuned(matrix));
+  matrix.scheme = scheme_of(config, "layers.0.down", MatrixKind::kLinear);
+  EXPECT_FALSE(is_tuned(matrix));  // 8 bits
 }
 
 TEST(IsqConfig, BytesOfAMatrix) {

@@ -26,6 +26,11 @@ struct IsqMatrix {
   int64_t cols() const { return view.dim(transposed ? 0 : 1); }
 };
 
+// Whether distill() quantizes it.
+inline bool is_tuned(const IsqMatrix& matrix) {
+  return matrix.scheme.tuned && !matrix.scheme.keep && matrix.scheme.grid.bits < 8;
+}
+
 // In the order of the model. Routers of experts and position tables are none of them.
 // kUnsupported, naming the tensor, when one is quantized already.
 Result<std::vector<IsqMatrix>> list_matrices(const Checkpoint& checkpoint, const IsqConfig& config);

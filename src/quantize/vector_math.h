@@ -31,6 +31,9 @@ inline void dots(const float* a, int64_t a_stride, int64_t num_a, const float* b
 inline double quadratic_form(const float* h, int64_t stride, const float* v, int64_t count) {
   return quantizer_kernels().quadratic_form(h, stride, v, count);
 }
+inline void exponentials(float* v, int64_t count) {
+  quantizer_kernels().exponentials(v, count);
+}
 inline void round_to_grid(float* v, int64_t count, float scale, float lowest, float highest) {
   quantizer_kernels().round_to_grid(v, count, scale, lowest, highest);
 }

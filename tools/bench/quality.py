@@ -11,7 +11,8 @@ is calibrated on, the other tested on, with other seeds. Both may be repeated.
 
 Every difference is paired over chunks of text (bootstrap, 4000 draws). "Removed of RTN's" is the part
 of the excess of ln(ppl) over the model itself that a method takes away from rounding at equal bits and
-groups; auto is held against the rounding that has most bits of those that have no more than it.
+groups; auto, and what has patterns, is held against the rounding that has most bits of those that have no
+more than it.
 --results FILE keeps what was measured, one line each, and goes on from there the next time.
 
 Exit status 1 with --check when a required order does not hold: AWQ and GPTQ below RTN at 4, 3 and 2
@@ -44,7 +45,8 @@ FULL = ["rtn8", "awq8", "gptq8", "smoothquant8",
         *(f"{method}{bits}:g{group}" for bits, groups in ((4, (32, 64, 128)), (3, (32, 64, 128)),
                                                           (2, (16, 32, 64)))
           for group in groups for method in ("rtn", "awq", "gptq")),
-        "gptq2:g32:rot", "auto:2.6", "auto:2.6:rot"]
+        "gptq2:g32:rot", "auto:2.6", "auto:2.6:rot",
+        "rtn4:g32:tuned", "rtn3:g32:tuned", "rtn2:g32:tuned", "auto:2.6:tuned"]
 SPEC = re.compile(r"(((rtn|awq|gptq)[2348]|(smoothquant|sq)8)|auto:\d+(\.\d+)?)(:[a-z0-9]+)*(,.+)?")
 
 
@@ -167,11 +169,12 @@ def percent(value):
 
 def rounding_of(result, results):
     """What the result is held against: rounding at equal bits and groups, or None."""
-    rounding = {r["isq"]: r for r in results if r["isq"].startswith("rtn")}
-    if result["isq"].startswith("auto"):
+    rounding = {r["isq"]: r for r in results
+                if r["isq"].startswith("rtn") and ":tuned" not in r["isq"]}
+    if result["isq"].startswith("auto") or "," in result["isq"]:
         narrower = [r for r in rounding.values() if r["bits"] <= result["bits"]]
         return max(narrower, key=lambda r: r["bits"], default=None)
-    key = "rtn" + result["isq"].lstrip("abcdefghijklmnopqrstuvwxyz").removesuffix(":rot")
+    key = "rtn" + re.sub(r":(rot|tuned\d*)", "", result["isq"].lstrip("abcdefghijklmnopqrstuvwxyz"))
     return rounding.get(key) if result["isq"] not in rounding else None
 
 

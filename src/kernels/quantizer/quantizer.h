@@ -131,6 +131,11 @@ struct QuantizerKernels {
   void (*f64_products)(double* sums, const double* left, int64_t left_stride, int64_t num_rows,
                        const double* right, int64_t num_terms);
 
+  // v[k] = e^v[k], by Cephes' polynomial (Moshier 1989): x = v[k] between -87 and 88, n = the whole
+  // number nearest to x / ln 2, r = (x - n c1) - n c2 with c1 + c2 = ln 2, e^r = 1 + (r + r r
+  // p(r)), times 2^n. Products and sums rounded apart; within 2.4e-7 of the value.
+  void (*exponentials)(float* v, int64_t count);
+
   // v[k] = the whole number between `lowest` and `highest` that is nearest to v[k] / scale (ties to
   // even), times scale. Those bounds are below 2^22.
   void (*round_to_grid)(float* v, int64_t count, float scale, float lowest, float highest);

@@ -25,6 +25,35 @@ inline void round_between(F& x, const F& low, const F& high) {
   x = x + kShift - kShift;
 }
 
+inline void exponential(Lanes& x) {
+  const Lanes low = Lanes{} - 87.0f, high = Lanes{} + 88.0f;
+  x = x > low ? x : low;
+  x = x < high ? x : high;
+  const Lanes n = x * 1.44269504088896341f + kShift - kShift;
+  const Lanes r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+  Lanes p = Lanes{} + 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  const IntLanes power = (__builtin_convertvector(n, IntLanes) + 127) << 23;
+  x = ((p * r) * r + r + 1.0f) * (Lanes)power;
+}
+
+void exponentials(float* v, int64_t count) {
+  int64_t k = 0;
+  for (; k + 8 <= count; k += 8) {
+    Lanes x = lanes(v + k);
+    exponential(x);
+    lanes(v + k) = x;
+  }
+  Lanes x = {};
+  for (int64_t i = 0; k + i < count; ++i) x[i] = v[k + i];
+  exponential(x);
+  for (int64_t i = 0; k + i < count; ++i) v[k + i] = x[i];
+}
+
 void round_to_grid(float* v, int64_t count, float scale, float lowest, float highest) {
   const Lanes low = Lanes{} + lowest, high = Lanes{} + highest;
   int64_t k = 0;

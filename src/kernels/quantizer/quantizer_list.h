@@ -19,9 +19,9 @@ constexpr QuantizerKernels quantizer_list(
     decltype(QuantizerKernels::f64_products) f64_all) {
   return {dot<F>,           dots<F>,           quadratic_form<F>, first_better_code,
           subtract_rows<F>, subtract_terms<F>, subtract_all,      walk_columns<F>,
-          add_all,          f64_all,           round_to_grid,     encode,
-          range_of,         all_finite,        scales_of_ranges,  round_row,
-          rounding_errors,  quadratic_errors};
+          add_all,          f64_all,           exponentials,      round_to_grid,
+          encode,           range_of,          all_finite,        scales_of_ranges,
+          round_row,        rounding_errors,   quadratic_errors};
 }
 
 }  // namespace

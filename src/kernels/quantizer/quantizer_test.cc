@@ -292,6 +292,29 @@ TEST_P(QuantizerTest, FirstBetterCodeIsTheFirstOfAWalk) {
   }
 }
 
+TEST_P(QuantizerTest, ExponentialsAreThoseOfThePolynomial) {
+  test::Random random(31);
+  for (const int64_t count : kCounts) {
+    std::vector<float> v = random.vector(count, 95.0f);
+    if (count > 8) v[3] = 0.0f, v[8] = -INFINITY;
+    const std::vector<float> before = v;
+    kernels().exponentials(v.data(), count);
+    for (size_t k = 0; k < v.size(); ++k) {
+      const float x = std::min(std::max(before[k], -87.0f), 88.0f);
+      const float n = x * 1.44269504088896341f + 0x1.8p23f - 0x1.8p23f;
+      const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
+      float p = 1.9875691500e-4f;
+      for (const float c : {1.3981999507e-3f, 8.3334519073e-3f, 4.1665795894e-2f, 1.6666665459e-1f,
+                            5.0000001201e-1f}) {
+        p = p * r + c;
+      }
+      EXPECT_EQ(v[k], std::ldexp((p * r) * r + r + 1.0f, static_cast<int>(n))) << before[k];
+      const double exact = std::exp(double{x});
+      EXPECT_NEAR(double{v[k]}, exact, 2.4e-7 * exact) << before[k];
+    }
+  }
+}
+
 TEST_P(QuantizerTest, ValuesAndCodesAreTheNearestOfTheGrid) {
   test::Random random(4);
   for (const int64_t count : kCounts) {
