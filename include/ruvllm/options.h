@@ -59,7 +59,7 @@ struct IsqConfig {
   // matrix by `method` (GPTQ); `bits` and `group_size` are chosen then.
   double auto_bits = 0.0;
   // Not 0: codes and scales below 8 bits are tuned together so that predictions on the calibration
-  // text, which goes by as many times, diverge least. With RTN, and with auto_bits.
+  // text, which goes by as many times, diverge least. With RTN, GPTQ and auto_bits.
   int32_t tuned_passes = 0;
   std::vector<IsqOverride> overrides;
 };

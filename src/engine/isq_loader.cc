@@ -41,40 +41,43 @@ using Samples = std::vector<std::vector<int32_t>>;
 Result<SharedCheckpoint> quantize_now(SharedCheckpoint checkpoint, std::vector<IsqMatrix>& matrices,
                                       const IsqConfig& config, Samples samples,
                                       const std::shared_ptr<ThreadPool>& pool, const IsqRun& run) {
-  // Steps after those that choose widths.
-  const int64_t later = config.tuned_passes != 0 ? num_distill_steps(samples, config.tuned_passes)
-                                                 : std::ranges::count_if(matrices, is_calibrated);
+  // Steps: of choosing widths, of calibration, of tuning.
   int64_t passes = 0;
-  const auto progress = [&](int64_t done, int64_t total) {
-    if (run.progress) run.progress(done, total);
+  const int64_t calibrated = std::ranges::count_if(matrices, is_calibrated);
+  const int64_t tuning =
+      config.tuned_passes == 0 ? 0 : num_distill_steps(samples, config.tuned_passes);
+  const auto progress = [&](int64_t done) {
+    if (run.progress) run.progress(done, passes + calibrated + tuning);
   };
   if (config.auto_bits != 0.0) {
     RUVLLM_TRY(choose_widths({*checkpoint, matrices, config.auto_bits, samples, pool,
                               [&](int64_t done, int64_t total) {
                                 passes = total;
-                                progress(done, total + later);
+                                progress(done);
                               },
                               run.stop}));
   }
   std::vector<FileTensor> ready;
-  if (config.tuned_passes != 0) {
-    DistillArgs args{.checkpoint = *checkpoint, .matrices = matrices};
-    args.samples = std::move(samples);
-    args.pool = pool;
-    args.passes = config.tuned_passes;
-    args.seed = config.seed;
-    args.progress = [&](int64_t done, int64_t total) { progress(passes + done, passes + total); };
-    args.stop = run.stop;
-    RUVLLM_ASSIGN(ready, distill(std::move(args)));
-  } else if (needs_calibration(config.method)) {
+  if (needs_calibration(config.method)) {
     CalibrationArgs args{.checkpoint = *checkpoint, .matrices = matrices};
-    args.samples = std::move(samples);
+    args.samples = samples;
     args.pool = pool;
     args.seed = config.seed;
-    args.progress = [&](int64_t done, int64_t total) { progress(passes + done, passes + total); };
+    args.progress = [&](int64_t done, int64_t) { progress(passes + done); };
     args.stop = run.stop;
     args.foldable_scales = run.foldable_scales;
     RUVLLM_ASSIGN(ready, calibrate(std::move(args)));
+  }
+  if (config.tuned_passes != 0) {
+    DistillArgs args{.checkpoint = *checkpoint, .matrices = matrices};
+    args.samples = std::move(samples);
+    args.starts = std::move(ready);
+    args.pool = pool;
+    args.passes = config.tuned_passes;
+    args.seed = config.seed;
+    args.progress = [&](int64_t done, int64_t) { progress(passes + calibrated + done); };
+    args.stop = run.stop;
+    RUVLLM_ASSIGN(ready, distill(std::move(args)));
   }
   return make_isq_checkpoint(std::move(checkpoint), matrices, std::move(ready), pool, config.seed);
 }

@@ -168,7 +168,7 @@ TEST_F(Isq, AStopFlagEndsEveryPartAndLeavesNothing) {
     ASSERT_FALSE(result);
     EXPECT_EQ(result.error().code, ErrorCode::kUnavailable) << result.error().message;
   };
-  for (const char* isq : {"auto:3", "gptq3:g32", "awq4", "sq8", "rtn2:tuned32"}) {
+  for (const char* isq : {"auto:3", "gptq3:g32", "awq4", "sq8", "rtn2:tuned32", "gptq3:tuned"}) {
     SCOPED_TRACE(isq);
     LoadOptions options = exact(isq);
     options.isq_cache = folder + "/cache";
@@ -211,15 +211,16 @@ TEST_F(Isq, ProgressCountsEveryStepOnce) {
   seen.clear();
   options.isq = "auto:4:tuned3,layers.1=keep,layers.2=keep,layers.3=keep";
   ASSERT_TRUE(quantized(path_, options, run));
-  EXPECT_EQ(last, 1 + 4 + 3);  // of the one piece, two sequences at a time
-  ASSERT_EQ(seen.size(), 8u);
+  EXPECT_EQ(last, 1 + 4 + 7 + 3);  // of the one piece, two sequences at a time
+  ASSERT_EQ(seen.size(), 15u);
   for (size_t i = 0; i < seen.size(); ++i) EXPECT_EQ(seen[i], static_cast<int64_t>(i) + 1);
 }
 
 TEST_F(Isq, TunedIsNearerThanItsRoundingAndSavedAsItIs) {
   const std::string folder = test::make_temp_dir();
   for (const auto& [isq, rounding] :
-       {std::pair{"rtn2:g32:tuned4", "rtn2:g32"}, std::pair{"auto:2.6:tuned4", "rtn2:g32"}}) {
+       {std::pair{"rtn2:g32:tuned4", "rtn2:g32"}, std::pair{"auto:2.6:tuned4", "rtn2:g32"},
+        std::pair{"gptq3:g64:tuned2,down_proj=8", "rtn3:g64"}}) {
     SCOPED_TRACE(isq);
     const auto& [quantized, summary] = demo_by(isq);
     ASSERT_TRUE(quantized);

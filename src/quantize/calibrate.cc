@@ -290,7 +290,7 @@ struct Pieces {
 }  // namespace
 
 bool is_calibrated(const IsqMatrix& matrix) {
-  return !matrix.scheme.keep && !matrix.scheme.tuned && needs_calibration(matrix.scheme.method);
+  return !matrix.scheme.keep && needs_calibration(matrix.scheme.method);
 }
 
 Result<std::vector<FileTensor>> calibrate(CalibrationArgs args) {

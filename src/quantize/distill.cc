@@ -42,26 +42,22 @@ int64_t steps_of_pass(size_t num_sequences) {
 class TunedModel final : public MatrixRows, public GradientSink {
  public:
   TunedModel(const std::vector<IsqMatrix>& matrices, ThreadPool& pool)
-      : matrices_(matrices), pool_(pool), tuned_(matrices.size()) {}
+      : matrices_(matrices), pool_(pool), ready_(matrices.size()), tuned_(matrices.size()) {}
 
-  Status begin() {
+  Status begin(const std::vector<FileTensor>& starts) {
     for (size_t i = 0; i < matrices_.size(); ++i) {
-      const IsqMatrix& matrix = matrices_[i];
-      if (!is_tuned(matrix)) continue;
-      RUVLLM_ASSIGN(const std::vector<float> w, read_matrix(matrix, pool_));
-      const int64_t cols = matrix.cols();
-      QuantizedMatrix start = make_quantized(matrix.scheme.grid, matrix.rows(), cols);
-      pool_.parallel_for(matrix.rows(), [&](int64_t n, int) {
-        quantize_rtn_row(w.data() + n * cols, matrix.scheme.grid, n, start);
-      });
-      tuned_[i] =
-          std::make_unique<TunedMatrix>(ConstMatrixF32(w.data(), matrix.rows(), cols, cols), start);
+      const auto start = std::ranges::find(starts, matrices_[i].name, &FileTensor::name);
+      if (start != starts.end()) {
+        RUVLLM_ASSIGN(ready_[i], start->quantized->read());
+      }
+      if (is_tuned(matrices_[i])) RUVLLM_TRY(begin_matrix(i));
     }
     return {};
   }
 
   void read(size_t index, int64_t row, float* out) const override {
     if (tuned_[index] != nullptr) return tuned_[index]->read_row(row, out);
+    if (ready_[index].rows != 0) return dequantize_codes(ready_[index], row, out);
     const IsqMatrix& matrix = matrices_[index];
     read_matrix_row(matrix, row, out);
     if (matrix.scheme.keep) return;
@@ -81,15 +77,39 @@ class TunedModel final : public MatrixRows, public GradientSink {
   Result<std::vector<FileTensor>> tensors() const {
     std::vector<FileTensor> out;
     for (size_t i = 0; i < matrices_.size(); ++i) {
-      if (tuned_[i] == nullptr) continue;
-      RUVLLM_ASSIGN(out.emplace_back(), quantized_tensor(matrices_[i], tuned_[i]->quantized()));
+      if (tuned_[i] == nullptr && ready_[i].rows == 0) continue;
+      RUVLLM_ASSIGN(out.emplace_back(),
+                    quantized_tensor(matrices_[i],
+                                     tuned_[i] != nullptr ? tuned_[i]->quantized() : ready_[i]));
     }
     return out;
   }
 
  private:
+  // Where GPTQ made codes, latents begin half way between them and the weights: codes say what
+  // makes up for what, weights how near the next code is.
+  Status begin_matrix(size_t index) {
+    const IsqMatrix& matrix = matrices_[index];
+    const int64_t rows = matrix.rows(), cols = matrix.cols();
+    RUVLLM_ASSIGN(std::vector<float> w, read_matrix(matrix, pool_));
+    QuantizedMatrix start = std::exchange(ready_[index], {});
+    const bool rounded = start.rows == 0;
+    if (rounded) start = make_quantized(matrix.scheme.grid, rows, cols);
+    pool_.parallel_for(rows, [&](int64_t n, int) {
+      float* const row = w.data() + n * cols;
+      if (rounded) return quantize_rtn_row(row, matrix.scheme.grid, n, start);
+      std::vector<float> codes(static_cast<size_t>(cols));
+      dequantize_codes(start, n, codes.data());
+      for (int64_t k = 0; k < cols; ++k) row[k] = 0.5f * (row[k] + codes[static_cast<size_t>(k)]);
+    });
+    tuned_[index] =
+        std::make_unique<TunedMatrix>(ConstMatrixF32(w.data(), rows, cols, cols), start);
+    return {};
+  }
+
   const std::vector<IsqMatrix>& matrices_;
   ThreadPool& pool_;
+  std::vector<QuantizedMatrix> ready_;               // [matrices]: quantized, not tuned; or empty
   std::vector<std::unique_ptr<TunedMatrix>> tuned_;  // [matrices]; null: not tuned
   AdamStep step_;
 };
@@ -107,7 +127,7 @@ class Distiller {
         steps_(steps_of_pass(sequences_.size()) * args.passes) {}
 
   Result<std::vector<FileTensor>> run() {
-    RUVLLM_TRY(model_.begin());
+    RUVLLM_TRY(model_.begin(args_.starts));
     RUVLLM_TRY(run_exact());
     DivergenceLoss loss(args_.checkpoint.config, parts_, exact_, model_, *args_.pool);
     for (int32_t pass = 0; pass < args_.passes; ++pass) {

@@ -120,8 +120,8 @@ Status check_tuned(const IsqConfig& config) {
     return bad(concat("tuned", config.tuned_passes), "expected 1 to ", kMostTunedPasses,
                " passes over the text");
   }
-  if (config.auto_bits == 0.0 && config.method != IsqMethod::kRtn) {
-    return bad("tuned", "goes with rtn and auto: it begins with rounding, and moves every code");
+  if (config.method != IsqMethod::kRtn && config.method != IsqMethod::kGptq) {
+    return bad("tuned", "goes with rtn, gptq and auto");
   }
   if (config.auto_bits == 0.0 && config.bits == 8) {
     return bad("tuned", "8 bits leave nothing to tune");

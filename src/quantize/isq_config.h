@@ -31,7 +31,7 @@ struct MatrixScheme {
   IsqMethod method = IsqMethod::kRtn;
   Grid grid;
   bool rotate = false;
-  bool tuned = false;  // below 8 bits: distill.h, beginning with rounding, whatever the method
+  bool tuned = false;  // below 8 bits: distill.h goes on from what the method gives
 };
 MatrixScheme scheme_of(const IsqConfig& config, std::string_view tensor_name, MatrixKind kind);
 

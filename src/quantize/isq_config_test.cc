@@ -12,7 +12,7 @@ TEST(IsqConfig, TextsAndBack) {
        {"rtn8", "rtn4:g64", "awq4:sym", "gptq2:g16:rot:seed7", "smoothquant8",
         "gptq3:g64,down_proj=8:g32,embed=keep,layers.0.=4", "auto:2.6", "auto:3.25:sym:rot,head=4",
         "auto:2.140625", "rtn4:g32:tuned", "rtn2:sym:tuned1:seed3,down_proj=8", "auto:2.6:tuned64",
-        "auto:2.125:sym", "auto:8.25"}) {
+        "gptq4:g64:tuned4", "auto:2.125:sym", "auto:8.25"}) {
     const auto config = parse_isq(text);
     ASSERT_TRUE(config) << config.error().message;
     EXPECT_EQ(isq_text(*config), text);
@@ -54,7 +54,7 @@ TEST(IsqConfig, WhatIsWrongIsNamed) {
                            "rtn4:tunedx",
                            "rtn8:tuned",
                            "rtn4:rot:tuned",
-                           "gptq4:tuned",
+                           "gptq8:tuned",
                            "awq4:tuned",
                            "sq8:tuned",
                            "auto:2.6:rot:tuned",

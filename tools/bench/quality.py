@@ -46,7 +46,8 @@ FULL = ["rtn8", "awq8", "gptq8", "smoothquant8",
                                                           (2, (16, 32, 64)))
           for group in groups for method in ("rtn", "awq", "gptq")),
         "gptq2:g32:rot", "auto:2.6", "auto:2.6:rot",
-        "rtn4:g32:tuned", "rtn3:g32:tuned", "rtn2:g32:tuned", "auto:2.6:tuned"]
+        *(f"{method}{bits}:g32:tuned" for bits in (4, 3, 2) for method in ("rtn", "gptq")),
+        "auto:2.6:tuned"]
 SPEC = re.compile(r"(((rtn|awq|gptq)[2348]|(smoothquant|sq)8)|auto:\d+(\.\d+)?)(:[a-z0-9]+)*(,.+)?")
 
 
