@@ -83,9 +83,13 @@ elseif(CMAKE_SYSTEM_PROCESSOR MATCHES "aarch64|arm64")
   set(RUVLLM_ISAS neon neon_dotprod neon_i8mm)
 endif()
 
-# Folders that run once per start or request and not per token: compiled for size.
+# What runs once per start or request and not per token, and what no machine picks that has
+# anything better (on x86-64: portable kernels, those of before AVX2): compiled for size.
 set(RUVLLM_COLD_MODULES formats lora)
-set(RUVLLM_COLD_SUBFOLDERS "/jinja/")
+set(RUVLLM_COLD_SOURCES "/jinja/|/selftest\\.cc$|/serving_fields\\.cc$|/gguf_save\\.cc$|/json\\.cc$")
+if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
+  string(APPEND RUVLLM_COLD_SOURCES "|/kernels/.*_generic\\.cc$")
+endif()
 
 # src/NAME becomes the static library ruvllm_NAME of all its *.cc (subfolders too), its *_test.cc
 # one GoogleTest program NAME_test, its *_fuzz.cc one libFuzzer program each, its *_bench.cc one
@@ -125,7 +129,7 @@ function(ruvllm_module name)
     endif()
     target_link_libraries(${lib} PRIVATE $<BUILD_INTERFACE:ruvllm_flags> PUBLIC ${libraries})
     foreach(source ${sources})
-      if(source MATCHES "${RUVLLM_COLD_SUBFOLDERS}")
+      if(source MATCHES "${RUVLLM_COLD_SOURCES}")
         set_source_files_properties(${source} PROPERTIES
           COMPILE_OPTIONS $<$<CONFIG:Release>:-Os>)
       endif()
