@@ -71,8 +71,9 @@ struct LoadOptions {
   KvType kv = KvType::kAuto;
   int32_t threads = 0;      // 0: the physical cores this process may use
   int64_t max_seq_len = 0;  // tokens of prompt + answer; 0: what the model was trained for
-  // In-situ quantization: METHODBITS[:gGROUP][:sym][:rot][:tuned[N]][:seedN][,PATTERN=BITS[:gGROUP]...] with
-  // the methods rtn, awq, gptq, smoothquant (sq); e.g. "rtn4:g32,down_proj=8". Empty: as stored.
+  // In-situ quantization:
+  // METHODBITS[:gGROUP][:sym][:rot][:tuned[N]][:seedN][,PATTERN=BITS[:gGROUP]...] with the methods
+  // rtn, awq, gptq, smoothquant (sq); e.g. "rtn4:g32,down_proj=8". Empty: as stored.
   std::string isq;
   std::string calibration;            // text or JSONL file of awq, gptq, sq; empty: a built-in text
   int32_t calibration_samples = 128;  // pieces of it, of 512 tokens

@@ -2,7 +2,6 @@
 // in each layer, with the vectors beside them. Values; constant after they were found; any thread.
 #pragma once
 
-#include <optional>
 #include <vector>
 
 #include "quantize/isq_matrices.h"

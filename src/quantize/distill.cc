@@ -6,6 +6,7 @@
 #include <span>
 #include <utility>
 
+#include "base/check.h"
 #include "base/log.h"
 #include "base/rng.h"
 #include "base/str.h"
@@ -49,6 +50,7 @@ class TunedModel final : public MatrixRows, public GradientSink {
       const auto start = std::ranges::find(starts, matrices_[i].name, &FileTensor::name);
       if (start != starts.end()) {
         RUVLLM_ASSIGN(ready_[i], start->quantized->read());
+        RUVLLM_CHECK(ready_[i].transform.empty(), matrices_[i].name);
       }
       if (is_tuned(matrices_[i])) RUVLLM_TRY(begin_matrix(i));
     }
@@ -149,6 +151,9 @@ class Distiller {
  private:
   // The exact model's last hidden rows, for all of the text.
   Status run_exact() {
+    size_t tokens = 0;
+    for (const Sequence sequence : sequences_) tokens += sequence.size();
+    hidden_.reserve(tokens * static_cast<size_t>(width_));
     for (size_t at = 0; at < sequences_.size(); at += kStepSequences) {
       RUVLLM_TRY(args_.stop.status());
       const std::span<const Sequence> some(sequences_.data() + at,

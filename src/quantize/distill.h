@@ -31,6 +31,7 @@ struct DistillArgs {
   const std::vector<IsqMatrix>& matrices;
   std::vector<std::vector<int32_t>> samples = {};  // token ids; each at most the model's context
   // What calibrate() made of matrices, tuned or not; those that are not in it begin with rounding.
+  // No input transforms.
   std::vector<FileTensor> starts = {};
   std::shared_ptr<ThreadPool> pool = nullptr;
   int32_t passes = 8;

@@ -3,8 +3,8 @@
 // gives of the exact hidden row, q those of the matrix as it will be stored. The gradient of the
 // logits is (q - p) / rows.
 //
-// Owns both output matrices in f32 (one, where they are the same, once), and of each thread the
-// logits of 32 rows twice. One caller at a time; the same bits on any number of threads.
+// Owns both output matrices in f32, the latter twice, and of each thread the logits of 32 rows
+// twice. One caller at a time; the same bits on any number of threads.
 #pragma once
 
 #include <memory>

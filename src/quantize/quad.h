@@ -36,7 +36,7 @@ inline void store_part(float* to, Quad v, int64_t count) {
   std::memcpy(to, &v, static_cast<size_t>(count) * sizeof(float));
 }
 
-// Calls f(v, scratch...) for each four of v[0, count), the last of them filled up with zeros.
+// to[i] = f(from[i]) for i < count, four at a time, the last of them filled up with zeros.
 template <typename F>
 inline void map_quads(const float* from, float* to, int64_t count, F f) {
   int64_t i = 0;

@@ -27,7 +27,7 @@ void gate_row(Activation activation, const float* gate_up, int64_t count, float*
 void gate_gradient_row(Activation activation, const float* gate_up, int64_t count,
                        const float* d_hidden, float* hidden, float* d_gate_up);
 
-// v[i] = e^(v[i] - the greatest of v); returns their sum, at least 1.
+// v[i] = e^(v[i] - greatest), `greatest` the greatest of v; returns their sum, at least 1.
 double exponentials_of(float* v, int64_t count, float& greatest);
 
 // Of p = softmax(scale x): from d = dL/dp to dL/dx = scale p (d - sum of d p), in place.

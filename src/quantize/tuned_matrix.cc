@@ -78,7 +78,7 @@ void TunedMatrix::move_row(int64_t row, const float* gradient, const AdamStep& s
       Quad mean = load_part(means + k, part), square = load_part(squares + k, part);
       const Quad of_weight = scale * load_part(gradient + begin + k, part);
       along += of_weight * (codes_of(u, most) - zero);
-      const Quad inside = (u >= least) & (u <= most) ? of_weight : Quad{};
+      const Quad inside = ((u >= least) & (u <= most)) ? of_weight : Quad{};
       u -= step.code_rate * adam(inside, mean, square, step);
       store_part(latents + k, min_quad(max_quad(u, Quad{} - 0.5f), most + 0.5f), part);
       store_part(means + k, mean, part);

@@ -133,7 +133,8 @@ struct QuantizerKernels {
 
   // v[k] = e^v[k], by Cephes' polynomial (Moshier 1989): x = v[k] between -87 and 88, n = the whole
   // number nearest to x / ln 2, r = (x - n c1) - n c2 with c1 + c2 = ln 2, e^r = 1 + (r + r r
-  // p(r)), times 2^n. Products and sums rounded apart; within 2.4e-7 of the value.
+  // p(r)), times 2^n. Products and sums rounded apart; within 2.4e-7 of the value;
+  // NaN stays NaN.
   void (*exponentials)(float* v, int64_t count);
 
   // v[k] = the whole number between `lowest` and `highest` that is nearest to v[k] / scale (ties to

@@ -27,8 +27,8 @@ inline void round_between(F& x, const F& low, const F& high) {
 
 inline void exponential(Lanes& x) {
   const Lanes low = Lanes{} - 87.0f, high = Lanes{} + 88.0f;
-  x = x > low ? x : low;
-  x = x < high ? x : high;
+  x = x < low ? low : x;
+  x = x > high ? high : x;
   const Lanes n = x * 1.44269504088896341f + kShift - kShift;
   const Lanes r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
   Lanes p = Lanes{} + 1.9875691500e-4f;

@@ -297,9 +297,14 @@ TEST_P(QuantizerTest, ExponentialsAreThoseOfThePolynomial) {
   for (const int64_t count : kCounts) {
     std::vector<float> v = random.vector(count, 95.0f);
     if (count > 8) v[3] = 0.0f, v[8] = -INFINITY;
+    if (count > 16) v[9] = NAN;
     const std::vector<float> before = v;
     kernels().exponentials(v.data(), count);
     for (size_t k = 0; k < v.size(); ++k) {
+      if (std::isnan(before[k])) {
+        EXPECT_TRUE(std::isnan(v[k]));
+        continue;
+      }
       const float x = std::min(std::max(before[k], -87.0f), 88.0f);
       const float n = x * 1.44269504088896341f + 0x1.8p23f - 0x1.8p23f;
       const float r = (x - n * 0.693359375f) - n * -2.12194440e-4f;
