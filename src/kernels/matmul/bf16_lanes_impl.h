@@ -1,10 +1,11 @@
 // The kernels of bf16_dot.h, "lanes", over D: VDPBF16PS, or its model. D has
-//   F, kZero ...  sums of 16 lanes: zero(), and reduce_add_4 of simd/vec_avx512.h
+//   F, kZero ...  sums of 16 lanes: zero(), reduce_add and reduce_add_4 of simd/vec_avx512.h
 //   P             32 bf16: load(p), of 64 bytes
 //   dot(sum, x, w)   one step of the header
 //
 // As float_dot_impl.h: tiles of 6 rows of x by 4 of w (24 sums, four weights and x of 32
-// registers), with w in place; one row of x streams four rows of w and fetches the next four.
+// registers), with w in place; one row of x takes rows of w one after the other, as memory has
+// them.
 #pragma once
 
 #include "kernels/matmul/bf16_dot.h"
@@ -32,9 +33,13 @@ struct Bf16Lanes {
   static constexpr int kMostX = 6;
   static constexpr int64_t kSteps = kBf16Block / kBf16Step;
 
+  // Fetched into the first level while one row of x is multiplied. Two cores of Zen 5, files mapped
+  // in pages of 4 KB, of a loop of loads beside it: four rows of w side by side 0.65, one 0.8, one
+  // with this 0.9; in huge pages 0.7, 0.9, 1.0.
+  static constexpr int64_t kAheadBytes = 8192;
+
   struct Rows {
     const uint8_t* w[kW];
-    const uint8_t* ahead[kW];  // fetched meanwhile, with one row of x
   };
   // A tile of packed x from its row `row` on.
   struct X {
@@ -45,17 +50,21 @@ struct Bf16Lanes {
   };
 
   template <int NX>
-  static void add(const Rows& rows, const X& x, int64_t step, const P (&w)[kW], F (&sum)[NX][kW]) {
+  static void add(const X& x, int64_t step, const P (&w)[kW], F (&sum)[NX][kW]) {
 #pragma GCC unroll 8
     for (int t = 0; t < NX; ++t) {
       const P xv = D::load(x.at(step, t));
 #pragma GCC unroll 4
       for (int n = 0; n < kW; ++n) sum[t][n] = D::dot(sum[t][n], xv, w[n]);
     }
-    if constexpr (NX == 1) {
-#pragma GCC unroll 4
-      for (int n = 0; n < kW; ++n) __builtin_prefetch(rows.ahead[n] + 64 * step, 0, 2);
-    }
+  }
+
+  // Step `step` of a row of w, of which the last may be a part.
+  static P load_w(const uint8_t* w, int64_t step, int64_t cols) {
+    if ((step + 1) * kBf16Step <= cols) return D::load(w + 64 * step);
+    uint8_t padded[64] = {};
+    __builtin_memcpy(padded, w + 64 * step, (size_t)(2 * (cols - step * kBf16Step)));
+    return D::load(padded);
   }
 
   // Sums of NX rows of x and kW of w over steps [first, last), the columns of a block: [kW][8].
@@ -73,33 +82,42 @@ struct Bf16Lanes {
     for (int64_t s = first; s < whole; ++s) {
 #pragma GCC unroll 4
       for (int n = 0; n < kW; ++n) w[n] = D::load(rows.w[n] + 64 * s);
-      add(rows, x, s, w, sum);
+      add(x, s, w, sum);
     }
     if (whole < last) {
 #pragma GCC unroll 4
-      for (int n = 0; n < kW; ++n) {
-        uint8_t padded[64] = {};
-        __builtin_memcpy(padded, rows.w[n] + 64 * whole, (size_t)(2 * (cols - whole * kBf16Step)));
-        w[n] = D::load(padded);
-      }
-      add(rows, x, whole, w, sum);
+      for (int n = 0; n < kW; ++n) w[n] = load_w(rows.w[n], whole, cols);
+      add(x, whole, w, sum);
     }
-    if constexpr (NX == 1) {
-      float of_w[kW];
-      D::reduce_add_4(sum[0][0], sum[0][1], sum[0][2], sum[0][3], of_w);
-      for (int n = 0; n < kW; ++n) out[n][0] = of_w[n];
-    } else {
 #pragma GCC unroll 4
-      for (int n = 0; n < kW; ++n) {
+    for (int n = 0; n < kW; ++n) {
 #pragma GCC unroll 2
-        for (int t = 0; t < NX; t += 4) {
-          const F none = D::zero();
-          D::reduce_add_4(sum[t][n], t + 1 < NX ? sum[t + 1 < NX ? t + 1 : t][n] : none,
-                          t + 2 < NX ? sum[t + 2 < NX ? t + 2 : t][n] : none,
-                          t + 3 < NX ? sum[t + 3 < NX ? t + 3 : t][n] : none, out[n] + t);
-        }
+      for (int t = 0; t < NX; t += 4) {
+        const F none = D::zero();
+        D::reduce_add_4(sum[t][n], t + 1 < NX ? sum[t + 1 < NX ? t + 1 : t][n] : none,
+                        t + 2 < NX ? sum[t + 2 < NX ? t + 2 : t][n] : none,
+                        t + 3 < NX ? sum[t + 3 < NX ? t + 3 : t][n] : none, out[n] + t);
       }
     }
+  }
+
+  // One row of x with one of w, block after block.
+  static float row(const uint8_t* w, const uint32_t* x, int64_t cols) {
+    float total = 0.0f;
+    const int64_t whole = cols / kBf16Step;
+    const int64_t steps = bf16_packed_words(1, cols) / 16;
+    for (int64_t first = 0; first < steps; first += kSteps) {
+      const int64_t last = first + kSteps < steps ? first + kSteps : steps;
+      F sum = D::zero();
+      for (int64_t s = first; s < last && s < whole; ++s) {
+        sum = D::dot(sum, D::load(x + 16 * s), D::load(w + 64 * s));
+        __builtin_prefetch(w + 64 * s + kAheadBytes, 0, 3);
+      }
+      if (whole < last) sum = D::dot(sum, D::load(x + 16 * whole), load_w(w, whole, cols));
+      const float part = D::reduce_add(sum);
+      total = first == 0 ? part : total + part;
+    }
+    return total;
   }
 
   template <int NX>
@@ -111,15 +129,13 @@ struct Bf16Lanes {
     tile<NX>(rows, x, first, last, cols, out);
   }
 
-  // Rows n ... n + 3 of w (beyond the last: the last again), and what comes after them.
+  // Rows n ... n + 3 of w (beyond the last: the last again).
   static Rows rows_at(const Bf16DotArgs& args, int64_t n) {
     Rows rows;
     const auto* w = (const uint8_t*)args.w;
     for (int i = 0; i < kW; ++i) {
       const int64_t row = n + i < args.num_w ? n + i : args.num_w - 1;
-      const int64_t next = row + kW < args.num_w ? row + kW : row;
       rows.w[i] = w + row * args.row_bytes;
-      rows.ahead[i] = w + next * args.row_bytes;
     }
     return rows;
   }
@@ -143,6 +159,13 @@ struct Bf16Lanes {
   }
 
   static void product(const Bf16DotArgs* args) {
+    if (args->num_x == 1) {
+      const auto* w = (const uint8_t*)args->w;
+      for (int64_t n = 0; n < args->num_w; ++n, w += args->row_bytes) {
+        args->sums[n] = row(w, args->x, args->cols);
+      }
+      return;
+    }
     const int64_t steps = bf16_packed_words(1, args->cols) / 16;
     for (int64_t first = 0; first < steps; first += kSteps) {
       const int64_t last = first + kSteps < steps ? first + kSteps : steps;
