@@ -380,13 +380,6 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
       sums.x_stride = at_once ? args.y.row_stride : panels * part->panel_rows;
       sums.data = at_once ? args.y.row(first) + part->first_row + first_w
                           : worker.sums.get<float>(count * sums.x_stride);
-      // What this thread takes next if all threads are equally fast.
-      const uint8_t* next_panels = nullptr;
-      if (const int64_t next = index + pool_.num_threads(); !passes_once && next < num_tasks) {
-        const MatmulTask task = tiles.task(next);
-        const bool whole = task.num_w == num_w && task.part->panel_bytes == part->panel_bytes;
-        if (whole) next_panels = task.part->panel(task.first_w / task.part->panel_rows);
-      }
       const auto& entry = matmul_->quant_panel.formats[static_cast<size_t>(part->format)];
       const auto& inputs = matmul_->quantized_x[static_cast<size_t>(part->transform + 1)];
       const kernels::QuantPanelArgs product{part->panel(first_w / part->panel_rows),
@@ -401,7 +394,7 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
                                             part->compact_scales,
                                             part->one_x_scale,
                                             matmul_->stream_ahead_bytes,
-                                            next_panels};
+                                            passes_once ? nullptr : tiles.next_panels(index)};
       entry.product(&product);
       if (at_once) return;
     } else if (part->form == PartForm::kBf16Rows) {

@@ -89,6 +89,15 @@ class TileTasks {
     const int64_t rows = rows_per_task(*part);
     return {part, index * rows, std::min(rows, part->num_rows - index * rows)};
   }
+  // QuantPanelArgs::next_panels of a task: those of the task that its thread takes next if all
+  // threads are equally fast; null where they look different.
+  const uint8_t* next_panels(int64_t index) const {
+    if (index + num_threads_ >= num_tasks()) return nullptr;
+    const MatmulTask now = task(index), next = task(index + num_threads_);
+    const bool alike = next.part->form == now.part->form && next.num_w == now.num_w &&
+                       next.part->panel_bytes == now.part->panel_bytes;
+    return alike ? next.part->panel(next.first_w / next.part->panel_rows) : nullptr;
+  }
 
  private:
   int64_t rows_per_task(const WeightPart& part) const {

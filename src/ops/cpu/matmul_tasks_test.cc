@@ -67,6 +67,38 @@ TEST(MatmulTasks, StreamsAreEveryRowOnceAndEndInSmallPieces) {
   EXPECT_EQ(streams.stride, tasks[0].num_w * 1152);
 }
 
+TEST(MatmulTasks, TilesAreEveryRowOnceAndNameWhatIsLikelyNext) {
+  const auto* const data = reinterpret_cast<const std::byte*>(uintptr_t{1} << 30);
+  const std::vector<WeightPart> parts = {
+      part_of(PartForm::kQuantPanels, 1000, 1152, data),
+      part_of(PartForm::kQuantPanels, 1000, 1152, data + (64 << 20)),
+      part_of(PartForm::kQuantPanels, 500, 2176, data + (128 << 20)),
+      part_of(PartForm::kFloatRows, 500, 8192, data + (256 << 20))};
+  constexpr int64_t kMostPanels = 12;
+  for (const int threads : {1, 2, 3}) {
+    const TileTasks tasks(parts, 16, kMostPanels, threads);
+    std::vector<int64_t> rows(parts.size());
+    int64_t guesses = 0;
+    for (int64_t i = 0; i < tasks.num_tasks(); ++i) {
+      const MatmulTask task = tasks.task(i);
+      int64_t& done = rows[static_cast<size_t>(task.part - parts.data())];
+      ASSERT_EQ(task.first_w, done);
+      done += task.num_w;
+      if (task.part->form != PartForm::kQuantPanels) continue;
+      EXPECT_LE(task.num_w, kMostPanels * 8);
+      const uint8_t* const next_panels = tasks.next_panels(i);
+      if (next_panels == nullptr) continue;
+      ++guesses;
+      const MatmulTask next = tasks.task(i + threads);
+      EXPECT_EQ(next_panels, next.part->panel(next.first_w / 8));
+      EXPECT_EQ(next.num_w, task.num_w);
+      EXPECT_EQ(next.part->panel_bytes, task.part->panel_bytes);
+    }
+    for (size_t i = 0; i < parts.size(); ++i) EXPECT_EQ(rows[i], parts[i].num_rows);
+    EXPECT_GT(guesses, 10);
+  }
+}
+
 TEST(WeightOrder, SaysWhatCameNextTheLastTime) {
   WeightOrder order;
   std::byte memory[3 * 64] = {};
