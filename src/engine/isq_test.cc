@@ -219,8 +219,8 @@ TEST_F(Isq, ProgressCountsEveryStepOnce) {
 TEST_F(Isq, TunedIsNearerThanItsRoundingAndSavedAsItIs) {
   const std::string folder = test::make_temp_dir();
   for (const auto& [isq, rounding] :
-       {std::pair{"rtn2:g32:tuned4", "rtn2:g32"}, std::pair{"auto:2.6:tuned4", "rtn2:g32"},
-        std::pair{"gptq3:g64:tuned2,down_proj=8", "rtn3:g64"}}) {
+       {std::pair{"rtn2:g32:tuned2", "rtn2:g32"}, std::pair{"auto:2.6:tuned2", "rtn2:g32"},
+        std::pair{"gptq3:g64:tuned1,down_proj=8", "rtn3:g64"}}) {
     SCOPED_TRACE(isq);
     const auto& [quantized, summary] = demo_by(isq);
     ASSERT_TRUE(quantized);
@@ -232,8 +232,9 @@ TEST_F(Isq, TunedIsNearerThanItsRoundingAndSavedAsItIs) {
     const auto saved = save_quantized(*quantized, out, {{}, {}, summary.isq});
     ASSERT_TRUE(saved) << saved.error().message;
     EXPECT_EQ(logits(out, exact("")), found);
-    EXPECT_EQ(logits(path_, exact(isq)), found);  // while loading
   }
+  const std::string isq = "rtn2:g32:tuned2";
+  EXPECT_EQ(logits(path_, exact(isq)), logits(concat(folder, "/", isq), exact("")));  // at load
   fs::remove_all(folder);
 }
 
