@@ -75,7 +75,7 @@ struct LoadOptions {
   // METHODBITS[:gGROUP][:sym][:rot][:tuned[N]][:seedN][,PATTERN=BITS[:gGROUP]...] with the methods
   // rtn, awq, gptq, smoothquant (sq); e.g. "rtn4:g32,down_proj=8". Empty: as stored.
   std::string isq;
-  std::string calibration;            // text or JSONL file of awq, gptq, sq; empty: a built-in text
+  std::string calibration;            // text or JSONL of awq, gptq, sq, tuned; empty: built in
   int32_t calibration_samples = 128;  // pieces of it, of 512 tokens
   std::string isq_cache;  // folder where quantized matrices are kept for the next start; "": none
   bool offline = false;   // never download, even when MODEL is org/name

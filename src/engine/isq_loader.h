@@ -23,8 +23,8 @@ struct IsqSummary {
 
 // How it goes.
 struct IsqRun {
-  // In steps: matrices that are calibrated, or steps of the tuning, and before them the parts that
-  // auto measures. May be empty; rounding has none, it happens when a matrix is read.
+  // In steps: the parts that auto measures, matrices that are calibrated, steps of the tuning. May
+  // be empty; rounding has none, it happens when a matrix is read.
   std::function<void(int64_t done, int64_t total)> progress = {};
   StopFlag stop = {};
   // Input scales only where fold_scales() can move them into a norm.

@@ -16,20 +16,12 @@
 #include "quantize/divergence_loss.h"
 #include "quantize/isq_checkpoint.h"
 #include "quantize/panel_products.h"
+#include "quantize/quantize_test_util.h"
 #include "quantize/row_gradients.h"
 #include "quantize/tuned_matrix.h"
 
 namespace ruvllm {
 namespace {
-
-std::vector<float> random_values(int64_t count, uint64_t seed) {
-  std::vector<float> out;
-  for (int64_t i = 0; i < count; ++i) {
-    out.push_back(static_cast<float>(random_uniform(seed, 0, static_cast<uint64_t>(i)) +
-                                     random_uniform(seed, 1, static_cast<uint64_t>(i)) - 1.0));
-  }
-  return out;
-}
 
 TEST(PanelProducts, AreTheSumsWhateverLiesWhere) {
   for (const auto& [rows, terms, columns] :

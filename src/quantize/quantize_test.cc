@@ -10,6 +10,7 @@
 #include "quantize/input_stats.h"
 #include "quantize/inverse_factor.h"
 #include "quantize/isq_checkpoint.h"
+#include "quantize/quantize_test_util.h"
 #include "quantize/refine.h"
 #include "quantize/rotation.h"
 #include "quantize/vector_math.h"
@@ -17,15 +18,6 @@
 
 namespace ruvllm {
 namespace {
-
-std::vector<float> random_values(int64_t count, uint64_t seed) {
-  std::vector<float> out;
-  for (int64_t i = 0; i < count; ++i) {
-    out.push_back(static_cast<float>(random_uniform(seed, 0, static_cast<uint64_t>(i)) +
-                                     random_uniform(seed, 1, static_cast<uint64_t>(i)) - 1.0));
-  }
-  return out;
-}
 
 std::vector<double> random_hessian(int64_t n, int64_t tokens, uint64_t seed) {
   const std::vector<float> x = random_values(tokens * n, seed);
