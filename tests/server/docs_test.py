@@ -30,7 +30,7 @@ def python_with(package):
 
 
 # Documents, and how many examples of each run at least.
-COMMANDS = {"xlora.md": 2, "quantization.md": 2}
+COMMANDS = {"xlora.md": 2, "quantization.md": 3}
 COMMANDS_SERVING = {"backends.md": 4, "performance.md": 1}
 
 
