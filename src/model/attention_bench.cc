@@ -122,7 +122,7 @@ class Bench {
   double bytes() const {
     double tokens = 0;
     for (const Length& l : lengths_) tokens += static_cast<double>(l.depth + l.tokens);
-    return tokens * static_cast<double>(storage_.block_bytes()) / storage_.block_tokens();
+    return tokens * 2.0 * heads_.kv_heads * static_cast<double>(kv_row_bytes(dtype_, heads_.dim));
   }
   double flops() const {
     double keys = 0;
@@ -218,6 +218,10 @@ const int kRegistered = [] {
       add("decode_at_" + std::to_string(depth + 1), kGrouped, dtype, 16, {{depth, 1}}, 0,
           static_cast<int>(131072 / depth));
     }
+  }
+  // What the products and exponentials take: one segment that stays in the caches.
+  for (const Heads& heads : {kGrouped, kByFour, kUngrouped, kWide}) {
+    add("decode_at_256_cached", heads, DType::kBF16, 16, {{255, 1}}, 0, 1, 1);
   }
   add("decode_at_8192", kGrouped, DType::kBF16, 64, {{8191, 1}}, 0, 16);
   add("decode_at_8192", kGrouped, DType::kBF16, 8, {{8191, 1}}, 0, 16);

@@ -17,6 +17,7 @@ namespace {
 
 constexpr size_t kAlignment = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
+constexpr uint64_t kPage = 4096;
 
 // Zeros: a kernel may load whole groups of tokens, positions that are not written yet included.
 std::byte* allocate_zeros(size_t bytes) {
@@ -57,6 +58,10 @@ Result<KvStorage> KvStorage::make(const ModelConfig& config, DType dtype, int32_
     return fail(ErrorCode::kOutOfMemory,
                 concat("one KV block of ", block_tokens, " tokens does not fit this machine"));
   }
+  // Pages of a head that are a part of a memory page begin at all its parts by turns: were they to
+  // begin at the same one, what is read together would share a part of the first cache's sets.
+  const uint64_t head = row_bytes * static_cast<uint64_t>(block_tokens);
+  if (head < kPage && kPage % head == 0 && block % kPage == 0) block += head;
   storage.part_bytes_ = static_cast<int64_t>(part / kAlignment * kAlignment);
   storage.block_bytes_ = block;
   return storage;

@@ -13,7 +13,7 @@
 #pragma once
 
 #include "kernels/attention/attention_bf16_impl.h"
-#include "kernels/simd/unroll.h"
+#include "kernels/attention/attention_groups.h"
 
 namespace ruvllm::kernels {
 namespace {
@@ -21,18 +21,19 @@ namespace {
 constexpr int kPairRows = 8;   // of a register tile, at most
 constexpr int kPairBlock = 8;  // groups of keys at a time: half a segment
 
-// sums[r * kKeySegment + 16 g + i] = q[r] . key i of group g. Fetches as many groups from `next`.
-template <class L, int kRows, int kGroups, bool kFetch>
+using LaneFetcher = GroupFetcher<4, true>;
+
+// sums[r * kKeySegment + 16 g + i] = q[r] . key i of group g.
+template <class L, int kRows, int kGroups>
 [[gnu::noinline]] void dot_pairs(const uint32_t* q, int64_t q_stride, const uint16_t* const* groups,
-                                 const uint16_t* const* next, int pairs, float* sums) {
+                                 int pairs, float* sums, LaneFetcher& fetcher) {
   typename L::F sum[kRows][kGroups];
   RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) {
     RUVLLM_UNROLL for (int g = 0; g < kGroups; ++g) sum[r][g] = L::zero();
   }
+  LaneFetcher next = fetcher;
   for (int i = 0; i < pairs; ++i) {
-    if constexpr (kFetch) {
-      RUVLLM_UNROLL for (int g = 0; g < kGroups; ++g) fetch<L>(next[g] + i * 2 * kKeyGroup);
-    }
+    next.worked_on(kRows * kGroups);
     typename L::P keys[kGroups];
     RUVLLM_UNROLL for (int g = 0; g < kGroups; ++g) keys[g] =
         L::keys(groups[g] + i * 2 * kKeyGroup);
@@ -41,6 +42,7 @@ template <class L, int kRows, int kGroups, bool kFetch>
       RUVLLM_UNROLL for (int g = 0; g < kGroups; ++g) sum[r][g] = L::dot(sum[r][g], x, keys[g]);
     }
   }
+  fetcher = next;
   RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) {
     RUVLLM_UNROLL for (int g = 0; g < kGroups; ++g) {
       L::store(sums + r * kKeySegment + g * kKeyGroup, sum[r][g]);
@@ -48,25 +50,25 @@ template <class L, int kRows, int kGroups, bool kFetch>
   }
 }
 
-// Rows of values, `offset` elements from their begin.
+// Groups of values [kKeyGroup, row_stride] by number, and the keys of them that count.
 struct PairValues {
-  const uint16_t* const* rows;   // by key
-  const uint16_t* const* ahead;  // fetched meanwhile
-  int begin;                     // keys
+  const uint16_t* const* groups;
+  int64_t row_stride;
+  int begin;
   int end;
-  int64_t offset;
 };
 
-// out[r] += the sum over the keys of their weights, in pairs, times their values, in kTwos times 32
-// elements. The last vector is left alone where the rows of `out` have no room for it.
-template <class L, int kRows, int kTwos, bool kFetch>
-[[gnu::noinline]] void add_pairs(const uint32_t* weights, const PairValues& values, float* out,
-                                 int64_t out_stride) {
+// out[r] += the sum over the keys of their weights, in pairs, times kTwos times 32 elements of
+// their values, from `offset` on. The last vector is left alone where the rows of `out` have no
+// room for it.
+template <class L, int kRows, int kTwos>
+[[gnu::noinline]] void add_pairs(const uint32_t* weights, const PairValues& values, int64_t offset,
+                                 float* out, int64_t out_stride, LaneFetcher& fetcher) {
   constexpr int kVectors = 2 * kTwos;
   constexpr int kTwo = 2 * L::kLanes;
   static constexpr uint16_t kZeros[kTwo * kTwos] = {};
-  const bool whole = values.offset + kTwos * kTwo <= out_stride;
-  out += values.offset;
+  const bool whole = offset + kTwos * kTwo <= out_stride;
+  out += offset;
   typename L::F sum[kRows][kVectors];
   RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) {
     RUVLLM_UNROLL for (int n = 0; n < kVectors; ++n) {
@@ -85,22 +87,25 @@ template <class L, int kRows, int kTwos, bool kFetch>
       }
     }
   };
-  const uint16_t* const* rows = values.rows;
+  const auto row_at = [&](int key) {
+    return values.groups[key / kKeyGroup] + key % kKeyGroup * values.row_stride + offset;
+  };
+  LaneFetcher next = fetcher;
   int j = values.begin;
   if (j % 2 != 0) {
-    add(j / 2, kZeros, rows[j] + values.offset);
+    add(j / 2, kZeros, row_at(j));
     ++j;
   }
-  for (; j + 2 <= values.end; j += 2) {
-    if constexpr (kFetch) {
-      RUVLLM_UNROLL for (int n = 0; n < kTwos; ++n) {
-        fetch<L>(values.ahead[j] + values.offset + n * kTwo);
-        fetch<L>(values.ahead[j + 1] + values.offset + n * kTwo);
-      }
+  while (j + 2 <= values.end) {
+    const int end = smaller(values.end - 1, (j / kKeyGroup + 1) * kKeyGroup);
+    const uint16_t* row = row_at(j);
+    for (; j < end; j += 2, row += 2 * values.row_stride) {
+      next.worked_on(2 * kRows * kTwos);
+      add(j / 2, row, row + values.row_stride);
     }
-    add(j / 2, rows[j] + values.offset, rows[j + 1] + values.offset);
   }
-  if (j < values.end) add(j / 2, rows[j] + values.offset, kZeros);
+  if (j < values.end) add(j / 2, row_at(j), kZeros);
+  fetcher = next;
   RUVLLM_UNROLL for (int r = 0; r < kRows; ++r) {
     RUVLLM_UNROLL for (int n = 0; n < kVectors; ++n) {
       if (n + 1 < kVectors || whole) L::store(out + r * out_stride + n * L::kLanes, sum[r][n]);
@@ -122,6 +127,12 @@ class LaneAttention {
   void run() {
     range_ = begin_rows(s_, views_);
     if (range_.begin >= range_.end) return;
+    in_groups_ = in_groups(s_);
+    if (in_groups_) {
+      groups_.find(s_, range_);
+      fetcher_ = groups_.fetcher<LaneFetcher>(rows_, rows_);
+    }
+    const int weighing_lines = in_groups_ ? groups_.weighing_lines(rows_) : 0;
     for (int r = 0; r < rows_; ++r) round_q_row<L>(s_, r, wide_, q_ + int64_t{r} * wide_);
     score();
     for (int r = 0; r < rows_; r += 16) {
@@ -129,7 +140,8 @@ class LaneAttention {
         float* row = scores_ + (r + i) * kKeySegment;
         return ScoreRow{row, L::kLanes, reinterpret_cast<uint32_t*>(row), L::kLanes};
       };
-      weigh_rows<L>(s_, views_, r, smaller(rows_ - r, 16), range_, row_at, [](int) {});
+      weigh_rows<L>(s_, views_, r, smaller(rows_ - r, 16), range_, row_at,
+                    [&](int) { fetcher_.fetch_lines(weighing_lines); });
     }
     add_values();
   }
@@ -137,34 +149,29 @@ class LaneAttention {
  private:
   static constexpr int kWide = 32;
   static constexpr int kGroups = kKeySegment / kKeyGroup;
-  static constexpr int kTile = kPairBlock * kKeyGroup;  // keys whose values are added at a time
-  static_assert(kTile == kKeysAhead);
+  static constexpr int kTile = 64;  // keys whose values are added at a time
 
   // Keys in pairs of elements lie in place where groups are whole and elements come in twos.
   void score() {
     const int first = range_.begin / kKeyGroup;
     const int last = (range_.end - 1) / kKeyGroup;
-    const bool in_place = in_groups(s_) && s_.head_dim % 2 == 0;
+    const bool in_place = in_groups_ && s_.head_dim % 2 == 0;
     const uint16_t* groups[kGroups];
-    const uint16_t* values[kGroups];
     for (int i = 0; i < kGroups; ++i) {
       // Those outside the range repeat its ends: they are computed, and then not seen.
       const int g = first + clamped(i - first, last - first);
       if (in_place) {
-        groups[i] = static_cast<const uint16_t*>(group_of(s_, s_.k_pages, g));
-        values[i] = static_cast<const uint16_t*>(group_of(s_, s_.v_pages, g));
+        groups[i] = groups_.keys(g);
       } else {
         uint16_t* to = packed_ + int64_t{g} * wide_ * kKeyGroup;
         if (g == i) gather_keys(g, to);
         groups[i] = to;
       }
     }
-    const int first_block = first / kPairBlock * kPairBlock;
-    for (int block = first_block; block <= last; block += kPairBlock) {
-      const bool more = block + kPairBlock <= last;
-      const uint16_t* const* next = more ? groups + block + kPairBlock : values + first_block;
-      score_block(groups + block, in_place ? next : nullptr, in_place ? s_.head_dim / 2 : wide_ / 2,
-                  smaller(last + 1 - block, kPairBlock), scores_ + block * kKeyGroup);
+    const int pairs = in_place ? s_.head_dim / 2 : wide_ / 2;
+    for (int block = first / kPairBlock * kPairBlock; block <= last; block += kPairBlock) {
+      score_block(groups + block, pairs, smaller(last + 1 - block, kPairBlock),
+                  scores_ + block * kKeyGroup);
     }
   }
   // The keys of a group that are in the range, one element at a time, and zeros.
@@ -196,59 +203,56 @@ class LaneAttention {
   }
 
   // The first `count` groups and those that make a register tile whole.
-  void score_block(const uint16_t* const* groups, const uint16_t* const* next, int pairs, int count,
-                   float* scores) const {
+  void score_block(const uint16_t* const* groups, int pairs, int count, float* scores) {
     const auto* q = reinterpret_cast<const uint32_t*>(q_);
     const int64_t stride = wide_ / 2;
     int r = 0;
     const auto run = [&]<int kRows>() {
       constexpr int kAtOnce = kRows <= 2 ? 8 : kRows <= 6 ? 4 : 2;
       for (int g = 0; g < count; g += kAtOnce) {
-        float* to = scores + r * kKeySegment + g * kKeyGroup;
-        if (r == 0 && next != nullptr) {
-          dot_pairs<L, kRows, kAtOnce, true>(q, stride, groups + g, next + g, pairs, to);
-        } else {
-          dot_pairs<L, kRows, kAtOnce, false>(q + r * stride, stride, groups + g, nullptr, pairs,
-                                              to);
-        }
+        dot_pairs<L, kRows, kAtOnce>(q + r * stride, stride, groups + g, pairs,
+                                     scores + r * kKeySegment + g * kKeyGroup, fetcher_);
       }
       r += kRows;
     };
     while (r < rows_) with_rows(tile_rows(rows_ - r), run);
   }
 
-  // Rows of values by key, of the range; in place where they are whole vectors.
-  void find_values(const uint16_t** values) const {
-    value_rows(s_, 0, range_.begin, range_.end, values);
-    if (s_.head_dim == wide_) return;
+  // Groups of values by number, of the range; in place where they lie in whole groups and their
+  // rows are whole vectors. Returns the stride of the rows.
+  int64_t find_values(const uint16_t** groups) const {
+    const int first = range_.begin / kKeyGroup;
+    const int last = (range_.end - 1) / kKeyGroup;
+    if (in_groups_ && s_.head_dim == wide_) {
+      for (int g = first; g <= last; ++g) groups[g] = groups_.values(g);
+      return s_.head_dim;
+    }
+    const uint16_t* rows[kKeySegment];
+    value_rows(s_, 0, range_.begin, range_.end, rows);
     const auto bytes = static_cast<size_t>(s_.head_dim) * sizeof(uint16_t);
     const size_t rest = static_cast<size_t>(wide_) * sizeof(uint16_t) - bytes;
     for (int j = range_.begin; j < range_.end; ++j) {
       uint16_t* to = packed_ + int64_t{j} * wide_;
-      memcpy(to, values[j], bytes);
+      memcpy(to, rows[j], bytes);
       memset(to + s_.head_dim, 0, rest);
-      values[j] = to;
     }
+    for (int g = first; g <= last; ++g) groups[g] = packed_ + int64_t{g} * kKeyGroup * wide_;
+    return wide_;
   }
-  void add_values() const {
-    const uint16_t* values[kKeySegment + kTile];
-    find_values(values);
-    const bool more = rows_ahead(s_, range_.end, kTile, values);
+  void add_values() {
+    const uint16_t* groups[kGroups];
+    const int64_t row_stride = find_values(groups);
     for (int tile = range_.begin / kTile * kTile; tile < range_.end; tile += kTile) {
-      const uint16_t* const* ahead = tile + kTile < range_.end || more ? values + kTile : nullptr;
       for (int r = 0; r < rows_;) {
         const KeyRange seen = seen_of_tile(views_[r], tile, kTile);
         const int alike = rows_alike(views_, rows_, r, tile, kTile);
-        if (seen.begin < seen.end) {
-          add_tile(r, alike, {values, ahead, seen.begin, seen.end, 0});
-          ahead = nullptr;
-        }
+        if (seen.begin < seen.end) add_tile(r, alike, {groups, row_stride, seen.begin, seen.end});
         r += alike;
       }
     }
   }
   // Rows [r, r + count), which see the same of a tile of values.
-  void add_tile(int r, int count, PairValues values) const {
+  void add_tile(int r, int count, const PairValues& values) {
     const int end = r + count;
     const auto run = [&]<int kRows>() {
       constexpr int kTwos = kRows == 1 ? 4 : kRows <= 4 ? 2 : 1;
@@ -256,23 +260,17 @@ class LaneAttention {
       if constexpr (kTwos >= 4) add_columns<kRows, 4>(r, twos, values);
       if constexpr (kTwos >= 2) add_columns<kRows, 2>(r, twos, values);
       add_columns<kRows, 1>(r, twos, values);
-      values.ahead = nullptr;
       r += kRows;
     };
     while (r < end) with_rows(tile_rows(end - r), run);
   }
   template <int kRows, int kTwos>
-  void add_columns(int r, int& two, PairValues values) const {
+  void add_columns(int r, int& two, const PairValues& values) {
     const auto* weights = reinterpret_cast<const uint32_t*>(scores_) + r * kKeySegment;
     const int64_t stride = attention_stride(s_.head_dim);
     float* out = s_.state.out + r * stride;
     for (; two + kTwos <= wide_ / kWide; two += kTwos) {
-      values.offset = int64_t{two} * kWide;
-      if (values.ahead != nullptr) {
-        add_pairs<L, kRows, kTwos, true>(weights, values, out, stride);
-      } else {
-        add_pairs<L, kRows, kTwos, false>(weights, values, out, stride);
-      }
+      add_pairs<L, kRows, kTwos>(weights, values, int64_t{two} * kWide, out, stride, fetcher_);
     }
   }
 
@@ -281,6 +279,9 @@ class LaneAttention {
   const int wide_;  // D in whole pairs of vectors
   RowView views_[kMaxAttentionRows];
   KeyRange range_ = {0, 0};
+  bool in_groups_ = false;
+  SegmentGroups groups_;    // if so
+  LaneFetcher fetcher_;     // of them; or of nothing
   float* const scores_;     // [rows, kKeySegment]; then weights, [rows, 2 kKeySegment] in bf16
   uint16_t* const q_;       // [rows, wide]
   uint16_t* const packed_;  // keys or values that had to be gathered

@@ -4,48 +4,16 @@
 //
 // What so few rows cost is the pairing of keys and values, so these are paired a block at a time
 // in buffers that stay in the first cache, each while the products of the block before are under
-// way. Each line of memory is asked for once, at the pace of the pairing: asking for one that is
-// there already takes as long as pairing it does.
+// way. Each line of memory is asked for once: asking for one that is there already takes as long as
+// pairing it does.
 #pragma once
 
 #include "kernels/attention/attention_bf16_impl.h"
+#include "kernels/attention/attention_groups.h"
 #include "kernels/simd/amx_tile.h"
-#include "kernels/simd/unroll.h"
 
 namespace ruvllm::kernels {
 namespace {
-
-// Fetches the groups of a list one after the other, as many lines at a time as are due.
-class GroupFetcher {
- public:
-  // `lines` of a group each. `rate`: lines fetched for 16 that are worked on.
-  GroupFetcher(const char* const* groups, int count, int lines, int rate)
-      : groups_(groups), end_(groups + count), lines_(lines), rate_(rate) {}
-
-  void worked_on(int lines) {
-    for (due_ += lines * rate_; due_ >= 16 * kAtOnce; due_ -= 16 * kAtOnce) fetch();
-  }
-  void fetch() {
-    if (left_ == 0) {
-      if (groups_ == end_) return;
-      at_ = *groups_++;
-      left_ = lines_;
-    }
-    RUVLLM_UNROLL for (int i = 0; i < kAtOnce; ++i) __builtin_prefetch(at_ + i * 64, 0, 2);
-    at_ += kAtOnce * 64;
-    left_ -= kAtOnce;
-  }
-  static constexpr int kAtOnce = 4;
-
- private:
-  const char* const* groups_;
-  const char* const* end_;
-  const int lines_;
-  const int rate_;
-  int due_ = 0;
-  int left_ = 0;  // lines of the group
-  const char* at_ = nullptr;
-};
 
 template <class T, class L>
 class OneTile {
@@ -66,9 +34,8 @@ class OneTile {
   bool run() {
     range_ = begin_rows(s_, views_);
     if (range_.begin >= range_.end) return true;
-    find_groups();
-    GroupFetcher fetcher = groups_ahead();
-    fetcher_ = &fetcher;
+    groups_.find(s_, range_);
+    fetcher_ = groups_.fetcher<Fetcher>(rows_, 1);
     for (int r = 0; r < rows_; ++r) {
       round_q_row<L>(s_, r, s_.head_dim, reinterpret_cast<uint16_t*>(q_ + r * s_.head_dim / 2));
     }
@@ -81,55 +48,12 @@ class OneTile {
   }
 
  private:
+  using Fetcher = GroupFetcher<4, false>;
   static constexpr int kSide = 16;  // rows and columns of a tile
   static constexpr int kStep = 32;  // elements, or keys, of one product
-  static constexpr int kMaxGroups = kKeySegment / kKeyGroup;
-  static constexpr int kGroupsAhead = kKeysAhead / kKeyGroup;  // fetched before they are read
-  static constexpr int kLinesAWeighing = 32;  // fetched while a row is weighed, not more
   static constexpr int kTileWords = kSide * kSide;
   static constexpr int kGroups = 2;   // of keys in a block
   static constexpr int kColumns = 4;  // tiles of output at a time
-
-  // Where the groups of the range lie: keys, values, and the keys that come next.
-  void find_groups() {
-    first_group_ = range_.begin / kKeyGroup;
-    num_groups_ = (range_.end + kKeyGroup - 1) / kKeyGroup - first_group_;
-    list_groups(s_.k_pages, first_group_, num_groups_, groups_);
-    list_groups(s_.v_pages, first_group_, num_groups_, groups_ + num_groups_);
-    if (s_.next_k_pages == nullptr) return;
-    list_groups(s_.next_k_pages, 0, kGroupsAhead, groups_ + 2 * num_groups_);
-  }
-  void list_groups(const void* const* pages, int first, int count, const char** groups) const {
-    const int64_t group_bytes = int64_t{s_.head_dim} * kKeyGroup * int64_t{sizeof(uint16_t)};
-    const int64_t position = s_.key_begin + first * kKeyGroup;
-    pages += position / s_.page_tokens - s_.key_begin / s_.page_tokens;
-    const int groups_a_page = s_.page_tokens / kKeyGroup;
-    int in_page = static_cast<int>(position % s_.page_tokens) / kKeyGroup;
-    for (int i = 0; i < count; ++i) {
-      groups[i] = static_cast<const char*>(*pages) + in_page * group_bytes;
-      if (++in_page < groups_a_page) continue;
-      in_page = 0;
-      ++pages;
-    }
-  }
-  const uint16_t* keys_of(int group) const {
-    return reinterpret_cast<const uint16_t*>(groups_[group - first_group_]);
-  }
-  const uint16_t* values_of(int key) const {
-    return reinterpret_cast<const uint16_t*>(
-               groups_[num_groups_ + key / kKeyGroup - first_group_]) +
-           key % kKeyGroup * s_.head_dim;
-  }
-  // All but the first keys, which whoever ran before has fetched, at the pace of the work.
-  GroupFetcher groups_ahead() {
-    const int first = smaller(kGroupsAhead, num_groups_);
-    const int count = 2 * num_groups_ + (s_.next_k_pages != nullptr ? kGroupsAhead : 0) - first;
-    const int lines = s_.head_dim * kKeyGroup / 32;
-    const int all = 2 * num_groups_ * lines;
-    weighing_lines_ = smaller(kLinesAWeighing, all / 4 / rows_);
-    const int rate = (count * lines - rows_ * weighing_lines_) * 16 / all + 1;
-    return {groups_ + first, count, lines, larger(rate, 0)};
-  }
 
   // Tiles: sums 0 to 3, left side 4, right side 5 6.
   void configure() {
@@ -148,11 +72,11 @@ class OneTile {
   void pair_keys(int group, int end) {
     const int head_dim = s_.head_dim;
     // What stands for a group outside the range is never seen.
-    for (int g = larger(group, first_group_); g < smaller(group + kGroups, end); ++g) {
+    for (int g = larger(group, groups_.first()); g < smaller(group + kGroups, end); ++g) {
       uint32_t* to = key_block(group) + (g - group) * group_words();
-      const uint16_t* from = keys_of(g);
+      const uint16_t* from = groups_.keys(g);
       for (int d = 0; d < head_dim; d += kStep) {
-        fetcher_->worked_on(kStep / 2);
+        fetcher_.worked_on(kStep / 2);
         RUVLLM_UNROLL for (int i = 0; i < kStep; i += 2, to += kKeyGroup) {
           L::interleave_halves(from + (d + i) * kKeyGroup, to);
         }
@@ -188,9 +112,7 @@ class OneTile {
     const auto row_at = [&](int row) {
       return ScoreRow{scores_ + row * kSide, rows_ * kSide, weights_ + row * kSide, rows_ * kSide};
     };
-    const auto between = [&](int) {
-      for (int i = 0; i < weighing_lines_; i += GroupFetcher::kAtOnce) fetcher_->fetch();
-    };
+    const auto between = [&](int) { fetcher_.fetch_lines(groups_.weighing_lines(rows_)); };
     weigh_rows<L>(s_, views_, 0, rows_, range_, row_at, between);
   }
 
@@ -246,6 +168,9 @@ class OneTile {
     }
   }
 
+  const uint16_t* values_of(int key) const {
+    return groups_.values(key / kKeyGroup) + key % kKeyGroup * s_.head_dim;
+  }
   // A block of values, zeros for keys outside the range: [column of 16 elements][i][element], in
   // pairs of the keys i and 16 + i.
   template <int kCount>
@@ -256,7 +181,7 @@ class OneTile {
       const uint16_t* high = values_of(key + kSide) + d;
       const int64_t row = s_.head_dim;
       for (int i = 0; i < kSide; i += 4, low += 4 * row, high += 4 * row, to += 4 * kSide) {
-        fetcher_->worked_on(4 * kCount);
+        fetcher_.worked_on(4 * kCount);
         RUVLLM_UNROLL for (int j = 0; j < 4; ++j) {
           pair_rows<kCount>(low + j * row, high + j * row, to + j * kSide, check);
         }
@@ -289,13 +214,10 @@ class OneTile {
   uint32_t* const weights_;
   uint32_t* const q_;       // [rows, D] of bf16
   uint32_t* const buffer_;  // two blocks
-  const char* groups_[2 * kMaxGroups + kGroupsAhead];
-  int first_group_ = 0;
-  int num_groups_ = 0;
-  int weighing_lines_ = 0;  // fetched after each row's weights
-  bool alike_ = true;       // all rows see the same
-  bool special_ = false;    // an infinity or NaN among values of which some rows see less
-  GroupFetcher* fetcher_ = nullptr;
+  SegmentGroups groups_;
+  Fetcher fetcher_;
+  bool alike_ = true;     // all rows see the same
+  bool special_ = false;  // an infinity or NaN among values of which some rows see less
   T tiles_;
 };
 

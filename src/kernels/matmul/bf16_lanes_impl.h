@@ -101,7 +101,8 @@ struct Bf16Lanes {
     }
   }
 
-  // One row of x with one of w, block after block.
+  // One row of x with one of w, block after block; w passes by the second level, for it is read
+  // once.
   static float row(const uint8_t* w, const uint32_t* x, int64_t cols) {
     float total = 0.0f;
     const int64_t whole = cols / kBf16Step;
@@ -111,7 +112,7 @@ struct Bf16Lanes {
       F sum = D::zero();
       for (int64_t s = first; s < last && s < whole; ++s) {
         sum = D::dot(sum, D::load(x + 16 * s), D::load(w + 64 * s));
-        __builtin_prefetch(w + 64 * s + kAheadBytes, 0, 3);
+        __builtin_prefetch(w + 64 * s + kAheadBytes, 0, 0);
       }
       if (whole < last) sum = D::dot(sum, D::load(x + 16 * whole), load_w(w, whole, cols));
       const float part = D::reduce_add(sum);

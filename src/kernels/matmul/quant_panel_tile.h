@@ -215,17 +215,25 @@ struct PanelTile {
   template <class W>
   using Dot = GroupDot<S, typename W::Codes, MX, NV, kAtOnce>;
 
-  // Into the first level: what lies some way after group i of the block, a group's bytes of it.
+  // Into the first level: what lies some way after group i of the block, a group's bytes of it. One
+  // row reads everything once: there, and where stream_ahead_bytes() says how far, it passes by the
+  // second level.
   static RUVLLM_INLINE void fetch_ahead(const Blocks& w, int64_t i) {
     if constexpr (MX <= Form::kStreamRows && NV == Form::streams(MX)) {
       const int64_t given = w.stream_ahead_bytes();
+      if (MX == 1 && given > 0) return fetch_at<kOnce>(w, i, given);
       const int64_t ahead = given > 0 ? given : int64_t{Form::bytes_ahead(MX)};
-      if (ahead == 0) return;
+      if (ahead > 0) fetch_at<kAgain>(w, i, ahead);
+    }
+  }
+  static constexpr int kOnce = 0;
+  static constexpr int kAgain = 3;
+  template <int kLocality>
+  static RUVLLM_INLINE void fetch_at(const Blocks& w, int64_t i, int64_t ahead) {
 #pragma GCC unroll 4
-      for (int n = 0; n < NV; ++n) {
-        for (int byte = 0; byte < Fmt::group_bytes(kRows); byte += 64) {
-          __builtin_prefetch(w.record(i, n) + ahead + byte, 0, 3);
-        }
+    for (int n = 0; n < NV; ++n) {
+      for (int byte = 0; byte < Fmt::group_bytes(kRows); byte += 64) {
+        __builtin_prefetch(w.record(i, n) + ahead + byte, 0, kLocality);
       }
     }
   }
