@@ -18,17 +18,24 @@ class RowBuffer {
  public:
   RowBuffer() = default;
   RowBuffer(int64_t max_rows, int64_t cols)
-      : data_(std::make_unique_for_overwrite<float[]>(static_cast<size_t>(max_rows * cols))),
+      : data_(std::make_unique_for_overwrite<float[]>(
+            static_cast<size_t>(max_rows * row_stride(cols)))),
         max_rows_(max_rows),
         cols_(cols) {}
 
   int64_t max_rows() const { return max_rows_; }
   int64_t cols() const { return cols_; }
-  // The first `rows` rows, dense, of any width up to cols().
+  // The first `rows` rows, of any width up to cols().
   MatrixF32 view(int64_t rows, int64_t cols) const;
   MatrixF32 view(int64_t rows) const { return view(rows, cols_); }
 
  private:
+  // An odd number of cache lines: powers of two would share few sets of the caches.
+  static int64_t row_stride(int64_t cols) {
+    constexpr int64_t kLine = 64 / sizeof(float);
+    return ((cols + kLine - 1) / kLine | 1) * kLine;
+  }
+
   std::unique_ptr<float[]> data_;
   int64_t max_rows_ = 0;
   int64_t cols_ = 0;

@@ -68,7 +68,8 @@ class WeightOrder {
   Entry* last_ = nullptr;
 };
 
-// The rows of all parts for several rows of x, cut into tasks that lie within one part.
+// The rows of all parts for several rows of x, cut into tasks that lie within one part: rounds of a
+// task of the same size for each thread, and what is left of a part in equal shares.
 class TileTasks {
  public:
   TileTasks(std::span<const WeightPart> parts, int64_t tile_w, int64_t most_quant_panels,
@@ -86,8 +87,10 @@ class TileTasks {
   MatmulTask task(int64_t index) const {
     const WeightPart* part = parts_.data();
     while (index >= num_tasks(*part)) index -= num_tasks(*part++);
-    const int64_t rows = rows_per_task(*part);
-    return {part, index * rows, std::min(rows, part->num_rows - index * rows)};
+    const Cut cut = cut_of(*part);
+    if (index < cut.tasks) return {part, index * cut.rows, cut.rows};
+    const int64_t first = cut.tasks * cut.rows + (index - cut.tasks) * cut.rest_rows;
+    return {part, first, std::min(cut.rest_rows, part->num_rows - first)};
   }
   // QuantPanelArgs::next_panels of a task: those of the task that its thread takes next if all
   // threads are equally fast; null where they look different.
@@ -100,21 +103,28 @@ class TileTasks {
   }
 
  private:
-  int64_t rows_per_task(const WeightPart& part) const {
-    if (part.form == PartForm::kBf16Rows) {
-      return tile_rows(part, kBf16TaskUnit, kBf16PanelsPerTask);
-    }
-    return part.form == PartForm::kQuantPanels ? tile_rows(part, part.panel_rows, quant_limits_)
-                                               : tile_rows(part, tile_w_, kFloatPanelsPerTask);
+  // `tasks` of `rows` rows each, and then tasks of `rest_rows` at most.
+  struct Cut {
+    int64_t tasks;
+    int64_t rows;
+    int64_t rest_rows;
+  };
+  Cut cut_of(const WeightPart& part) const {
+    if (part.form == PartForm::kBf16Rows) return cut(part, kBf16TaskUnit, kBf16PanelsPerTask);
+    return part.form == PartForm::kQuantPanels ? cut(part, part.panel_rows, quant_limits_)
+                                               : cut(part, tile_w_, kFloatPanelsPerTask);
   }
   int64_t num_tasks(const WeightPart& part) const {
-    const int64_t rows = rows_per_task(part);
-    return (part.num_rows + rows - 1) / rows;
+    const Cut cut = cut_of(part);
+    return cut.tasks + (part.num_rows - cut.tasks * cut.rows + cut.rest_rows - 1) / cut.rest_rows;
   }
-  int64_t tile_rows(const WeightPart& part, int64_t panel_rows, PanelsPerTask limits) const {
+  Cut cut(const WeightPart& part, int64_t panel_rows, PanelsPerTask limits) const {
     const int64_t panels = (part.num_rows + panel_rows - 1) / panel_rows;
     const int64_t even = panels / (kTileTasksPerThread * num_threads_) / limits.least;
-    return std::clamp(even * limits.least, limits.least, limits.most) * panel_rows;
+    const int64_t most = std::clamp(even * limits.least, limits.least, limits.most);
+    const int64_t tasks = part.num_rows / (most * panel_rows * num_threads_) * num_threads_;
+    const int64_t share = (panels - tasks * most + num_threads_ - 1) / num_threads_;
+    return {tasks, most * panel_rows, std::max(share, limits.least) * panel_rows};
   }
 
   std::span<const WeightPart> parts_;

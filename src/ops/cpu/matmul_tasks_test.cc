@@ -79,8 +79,12 @@ TEST(MatmulTasks, TilesAreEveryRowOnceAndNameWhatIsLikelyNext) {
     const TileTasks tasks(parts, 16, kMostPanels, threads);
     std::vector<int64_t> rows(parts.size());
     int64_t guesses = 0;
+    std::vector<int64_t> rows_of_thread(static_cast<size_t>(threads));
     for (int64_t i = 0; i < tasks.num_tasks(); ++i) {
       const MatmulTask task = tasks.task(i);
+      if (task.part == parts.data()) {
+        rows_of_thread[static_cast<size_t>(i % threads)] += task.num_w;
+      }
       int64_t& done = rows[static_cast<size_t>(task.part - parts.data())];
       ASSERT_EQ(task.first_w, done);
       done += task.num_w;
@@ -96,6 +100,9 @@ TEST(MatmulTasks, TilesAreEveryRowOnceAndNameWhatIsLikelyNext) {
     }
     for (size_t i = 0; i < parts.size(); ++i) EXPECT_EQ(rows[i], parts[i].num_rows);
     EXPECT_GT(guesses, 10);
+    // Threads that are equally fast end together, but for less than the smallest task.
+    const auto [least, most] = std::ranges::minmax(rows_of_thread);
+    EXPECT_LE(most - least, kLeastQuantPanels * 8);
   }
 }
 
