@@ -130,6 +130,10 @@ struct GroupDot {
   using I = typename S::I;
   using Form = DotForm<S, Fmt>;
 
+  // -128 times the sum of the codes of x.
+  static RUVLLM_INLINE I offset(const uint32_t* x, int t) {
+    return S::broadcast_4(x + (Form::kCodeWords + 1) * MX + t);
+  }
   // -(sum of the codes of x) in 16-bit lanes. half: 0, 1, or 2 for both.
   static RUVLLM_INLINE I lanes(const uint32_t* x, int t, int half) {
     const uint32_t* at = x + (Form::kCodeWords + 2) * MX + t;
@@ -138,14 +142,12 @@ struct GroupDot {
   }
   // Where a dot of row t begins.
   static RUVLLM_INLINE I begin(const uint32_t* x, int t, int half) {
-    if constexpr (Form::kAdds128) {
-      return S::shift_left_32(S::broadcast_4(x + (Form::kCodeWords + 1) * MX + t), 7);
-    }
+    if constexpr (Form::kAdds128) return S::sub_32(S::zero(), offset(x, t));
     if constexpr (Form::kZeroLog2 < 0) return S::zero();
     if constexpr (Form::kNarrow) return S::shift_left_16(lanes(x, t, half), Form::kZeroLog2);
     if constexpr (!Fmt::kHalves) {
-      const I sum = S::broadcast_4(x + (Form::kCodeWords + 1) * MX + t);
-      return S::sub_32(S::zero(), S::shift_left_32(sum, Form::kZeroLog2));
+      if constexpr (Form::kZeroLog2 == 7) return offset(x, t);
+      return S::shift_right_32(offset(x, t), 7 - Form::kZeroLog2);
     }
     return S::shift_left_32(S::widen_pairs(lanes(x, t, half)), Form::kZeroLog2);
   }

@@ -35,7 +35,7 @@ int code_at(const uint8_t* high, const uint8_t* codes, int row, int column) {
 struct Activations {
   int8_t codes[32];
   float scale;
-  int32_t sum;
+  int32_t offset;  // -128 times the sum of the codes
   int32_t lanes[2];  // not used here
 };
 static_assert(sizeof(Activations) == kInt8Words * 4);
@@ -68,7 +68,7 @@ void add_group(const uint8_t* w, int row, float d, float m, const Activations& x
   if (Fmt::kMinimum) {
     const float minimum =
         Fmt::kTwoLevel ? -(m * (float)minimums[row]) : read_f16(minimums + 2 * row);
-    *part = __builtin_fmaf(minimum, (float)x.sum, *part);
+    *part = __builtin_fmaf(minimum, (float)(-x.offset / 128), *part);
   }
 }
 

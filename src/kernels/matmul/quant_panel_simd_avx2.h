@@ -29,6 +29,7 @@ struct Simd {
   static RUVLLM_INLINE I shift_right_16(I a, int n) { return _mm256_srli_epi16(a, n); }
   static RUVLLM_INLINE I shift_right_signed_16(I a, int n) { return _mm256_srai_epi16(a, n); }
   static RUVLLM_INLINE I shift_left_32(I a, int n) { return _mm256_slli_epi32(a, n); }
+  static RUVLLM_INLINE I shift_right_32(I a, int n) { return _mm256_srai_epi32(a, n); }
   // Bytes 0 and 2, or 1 and 3, of each lane as two 16-bit numbers.
   static I even_bytes(I a) { return _mm256_and_si256(a, _mm256_set1_epi16(0xff)); }
   static I odd_bytes(I a) { return _mm256_srli_epi16(a, 8); }

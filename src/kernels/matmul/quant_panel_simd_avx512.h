@@ -35,6 +35,7 @@ struct Simd {
     return _mm512_srai_epi16(a, (unsigned)n);
   }
   static RUVLLM_INLINE I shift_left_32(I a, int n) { return _mm512_slli_epi32(a, n); }
+  static RUVLLM_INLINE I shift_right_32(I a, int n) { return _mm512_srai_epi32(a, n); }
   // Bytes 0 and 2, or 1 and 3, of each lane as two 16-bit numbers.
   static I even_bytes(I a) { return _mm512_and_si512(a, _mm512_set1_epi16(0xff)); }
   static I odd_bytes(I a) { return _mm512_srli_epi16(a, 8); }

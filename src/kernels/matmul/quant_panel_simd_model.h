@@ -81,6 +81,10 @@ struct Simd {
   static I shift_left_32(I a, int n) {
     return lanes<I>([&](int i) { return a.lane[i] << n; });
   }
+  static I shift_right_32(I a, int n) {
+    return lanes<I>(
+        [&](int i) { return static_cast<uint32_t>(static_cast<int32_t>(a.lane[i]) >> n); });
+  }
   static I set1_8(int v) {
     return and_bytes(lanes<I>([](int) { return ~0U; }), v & 0xff);
   }

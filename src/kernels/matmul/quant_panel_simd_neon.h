@@ -61,6 +61,7 @@ struct Simd {
     return {words(u16(a.low) >> (uint16_t)n), words(u16(a.high) >> (uint16_t)n)};
   }
   static RUVLLM_INLINE I shift_left_32(I a, int n) { return {a.low << n, a.high << n}; }
+  static RUVLLM_INLINE I shift_right_32(I a, int n) { return {a.low >> n, a.high >> n}; }
   static I flip_top_bits(I a) {
     const int32x4_t top = words(vdupq_n_s8(-128));
     return {veorq_s32(a.low, top), veorq_s32(a.high, top)};

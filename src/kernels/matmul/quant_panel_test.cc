@@ -205,7 +205,7 @@ TEST(QuantizeRows, CodesScalesAndSums) {
       lanes[i / 16][i / 2 % 2] -= code;
       largest = std::max(largest, std::abs(x[g * 32 + i]));
     }
-    EXPECT_EQ(static_cast<int32_t>(group[9]), sum);
+    EXPECT_EQ(static_cast<int32_t>(group[9]), -128 * sum);
     for (size_t half = 0; half < 2; ++half) {
       EXPECT_EQ(static_cast<int16_t>(group[10 + half]), lanes[half][0]);
       EXPECT_EQ(static_cast<int16_t>(group[10 + half] >> 16), lanes[half][1]);

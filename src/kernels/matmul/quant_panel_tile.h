@@ -68,7 +68,10 @@ class PanelBlocks {
 #pragma GCC unroll 4
         for (int n = 0; n < NV; ++n) {
           d_[n] = S::load_f16(w_[n]);
-          if constexpr (Fmt::kMinimum) m_[n] = S::load_f16(w_[n] + 2 * kRows);
+          if constexpr (Fmt::kMinimum) {
+            const float part = 1.0f / 128;
+            m_[n] = S::mul(S::load_f16(w_[n] + 2 * kRows), S::broadcast_f32(&part));
+          }
           w_[n] += Fmt::super_bytes(kRows);
         }
       }
@@ -119,14 +122,16 @@ class PanelBlocks {
     if constexpr (Fmt::kTwoLevel) return S::mul(d_[n], S::load_u8(record(i, n)));
     return S::load_f16(record(i, n));
   }
+  // By -128, as a record of x has its sum: no rounding.
   RUVLLM_INLINE F minimum(int64_t i, int n) const {
     const uint8_t* const at = record(i, n) + kMinimums;
-    if constexpr (Fmt::kTwoLevel) return S::negate(S::mul(m_[n], S::load_u8(at)));
-    return S::load_f16(at);
+    if constexpr (Fmt::kTwoLevel) return S::mul(m_[n], S::load_u8(at));
+    const float part = -1.0f / 128;
+    return S::mul(S::load_f16(at), S::broadcast_f32(&part));
   }
-  // Minus the zero points, in the lower half of a lane.
-  RUVLLM_INLINE I minus_zero(int64_t i, int n) const {
-    return S::sub_16(S::zero(), load_zeros<S, Fmt>(heads_[i][n], compact_));
+  // In the lower half of a lane.
+  RUVLLM_INLINE I zero_point(int64_t i, int n) const {
+    return load_zeros<S, Fmt>(heads_[i][n], compact_);
   }
   RUVLLM_INLINE int64_t stream_ahead_bytes() const { return stream_ahead_bytes_; }
   RUVLLM_INLINE const uint8_t* high(int64_t i, int n) const { return record(i, n) + kHigh; }
@@ -171,7 +176,7 @@ class ExpandedBlock {
           S::store_f32(scale_[i][half][n], w.scale(i, n, half));
         }
         if constexpr (Fmt::kMinimum) S::store_f32(minimum_[i][n], w.minimum(i, n));
-        if constexpr (Fmt::kGrouped) S::store(minus_zero_[i][n], w.minus_zero(i, n));
+        if constexpr (Fmt::kGrouped) S::store(zero_point_[i][n], w.zero_point(i, n));
 #pragma GCC unroll 8
         for (int j = 0; j < 8; ++j) {
           S::store(codes_[i][n][j], load_codes<S, Fmt>(w.high(i, n), w.codes(i, n), j));
@@ -183,8 +188,8 @@ class ExpandedBlock {
     return S::load_f32(scale_[i][half][n]);
   }
   RUVLLM_INLINE F minimum(int64_t i, int n) const { return S::load_f32(minimum_[i][n]); }
-  RUVLLM_INLINE I minus_zero(int64_t i, int n) const {
-    return S::load((const uint8_t*)minus_zero_[i][n]);
+  RUVLLM_INLINE I zero_point(int64_t i, int n) const {
+    return S::load((const uint8_t*)zero_point_[i][n]);
   }
   RUVLLM_INLINE const uint8_t* high(int64_t, int) const { return nullptr; }
   RUVLLM_INLINE const uint8_t* codes(int64_t i, int n) const { return codes_[i][n][0]; }
@@ -193,7 +198,7 @@ class ExpandedBlock {
   alignas(64) uint8_t codes_[kXBlock][NV][8][4 * kRows];
   alignas(64) float scale_[kXBlock][kHalves][NV][kRows];
   alignas(64) float minimum_[Fmt::kMinimum ? kXBlock : 1][NV][kRows];
-  alignas(64) int32_t minus_zero_[Fmt::kGrouped ? kXBlock : 1][NV][kRows];
+  alignas(64) int32_t zero_point_[Fmt::kGrouped ? kXBlock : 1][NV][kRows];
 };
 
 // kExpands: whether blocks are made ready first.
@@ -281,7 +286,7 @@ struct PanelTile {
       for (int n = 0; n < NV; ++n) minimum[n] = w.minimum(i, n);
 #pragma GCC unroll 8
       for (int t = 0; t < kAtOnce; ++t) {
-        const F total = S::to_f32(S::broadcast_4(x + (Form::kCodeWords + 1) * MX + t));
+        const F total = S::to_f32(Dot<W>::offset(x, t));
 #pragma GCC unroll 4
         for (int n = 0; n < NV; ++n) part[t][n] = S::fma(minimum[n], total, part[t][n]);
       }
@@ -293,20 +298,20 @@ struct PanelTile {
   static RUVLLM_INLINE void unit_dots(const W& w, int64_t i, int64_t count, const uint32_t* x,
                                       Fetcher* next, I (&sum)[kAtOnce][NV]) {
     // The zero points' share.
-    I sum_x[kAtOnce];
+    I minus_sum[kAtOnce];
 #pragma GCC unroll 8
     for (int t = 0; t < kAtOnce; ++t) {
-      const uint32_t* const of_codes = x + (Form::kCodeWords + 1) * MX + t;
-      sum_x[t] = S::broadcast_4(of_codes);
+      I offset = Dot<W>::offset(x, t);
       for (int64_t g = 1; g < count; ++g) {
-        sum_x[t] = S::add_32(sum_x[t], S::broadcast_4(of_codes + g * Form::kWords * MX));
+        offset = S::add_32(offset, Dot<W>::offset(x + g * Form::kWords * MX, t));
       }
+      minus_sum[t] = S::shift_right_32(offset, 7);
     }
 #pragma GCC unroll 4
     for (int n = 0; n < NV; ++n) {
-      const I minus_zero = w.minus_zero(i, n);
+      const I zero = w.zero_point(i, n);
 #pragma GCC unroll 8
-      for (int t = 0; t < kAtOnce; ++t) sum[t][n] = S::dot_pairs_16(minus_zero, sum_x[t]);
+      for (int t = 0; t < kAtOnce; ++t) sum[t][n] = S::dot_pairs_16(zero, minus_sum[t]);
     }
     for (int64_t g = i; g < i + count; ++g, x += Form::kWords * MX) {
       if (next != nullptr) fetch(w, g, *next);

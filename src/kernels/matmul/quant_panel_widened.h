@@ -42,8 +42,8 @@ struct WidenedPair {
   static void widen_group(const PanelBlocks<S, Fmt, 2>& w, int64_t i, int n, Group& to) {
     I minus_zero = S::set1_16(-128);  // of Q8_0
     if constexpr (Fmt::kGrouped) {
-      const I low = w.minus_zero(i, n);
-      minus_zero = S::or_bits(low, S::shift_left_32(low, 16));
+      const I low = w.zero_point(i, n);
+      minus_zero = S::sub_16(S::zero(), S::or_bits(low, S::shift_left_32(low, 16)));
     }
     S::store_f32(to.scale[n], w.scale(i, n, 0));
     const uint8_t* const codes = w.codes(i, n);

@@ -14,7 +14,8 @@
 //           4j and 4j + 2 in word 2j, 4j + 1 and 4j + 3 in word 2j + 1 (as a multiply-add of 16-bit
 //           pairs wants them beside 8-bit weights)
 //   scale   f32, of its block
-//   sum     i32, of the codes
+//   offset  i32, -128 times the sum of the codes: what the dot of a weight that counts from -128
+//           is too large by
 //   lanes   one word for the first 16 columns, one for the last: two i16, minus the sum of the
 //   codes
 //           of the columns 4j and 4j + 1, and of 4j + 2 and 4j + 3: what an 8-bit multiply-add

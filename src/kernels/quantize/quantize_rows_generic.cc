@@ -37,7 +37,7 @@ void finish(const int32_t* codes, float scale, int64_t stride, uint32_t* words) 
   memcpy(words, &scale, sizeof scale);
   int32_t lanes[2][2] = {{0, 0}, {0, 0}};
   for (int i = 0; i < 32; ++i) lanes[i / 16][i / 2 % 2] += codes[i];
-  words[stride] = (uint32_t)(lanes[0][0] + lanes[0][1] + lanes[1][0] + lanes[1][1]);
+  words[stride] = (uint32_t)(-128 * (lanes[0][0] + lanes[0][1] + lanes[1][0] + lanes[1][1]));
   words[2 * stride] = two(-lanes[0][0], -lanes[0][1]);
   words[3 * stride] = two(-lanes[1][0], -lanes[1][1]);
 }

@@ -61,7 +61,7 @@ void finish(const Codes& codes, float scale, int64_t stride, uint32_t* words) {
     total += vgetq_lane_s32(vpaddlq_s16(vcombine_s16(sums, sums)), 0);
     words[(2 + half) * stride] = vget_lane_u32(vreinterpret_u32_s16(vneg_s16(sums)), 0);
   }
-  words[stride] = (uint32_t)total;
+  words[stride] = (uint32_t)(-128 * total);
 }
 
 void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {

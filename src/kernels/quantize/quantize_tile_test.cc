@@ -69,7 +69,7 @@ TEST(QuantizeTile, HoldsTheRecords) {
           ASSERT_EQ(std::memcmp(x.codes(0, g / 2) + t * 64 + g % 2 * 32, want, 32), 0);
           const HeadOfX& head = x.head(0, g / kXBlock);
           ASSERT_EQ(std::memcmp(&head.scale[t], want + 8, 4), 0);
-          ASSERT_EQ(head.sum[g % kXBlock][t], static_cast<int32_t>(want[9]));
+          ASSERT_EQ(-128 * head.sum[g % kXBlock][t], static_cast<int32_t>(want[9]));
           ASSERT_EQ(head.total[g % kXBlock][t], static_cast<float>(head.sum[g % kXBlock][t]));
           sum += head.sum[g % kXBlock][t];
         }

@@ -26,10 +26,10 @@ inline void finish_record(__m256i bytes, float scale, int64_t stride, uint32_t* 
   __m256i s = _mm256_add_epi16(pairs, _mm256_shuffle_epi32(pairs, 0x4e));
   s = _mm256_add_epi16(s, _mm256_shuffle_epi32(s, 0xb1));
   const __m256i minus = _mm256_sub_epi16(_mm256_setzero_si256(), s);
-  const __m256i total = _mm256_madd_epi16(s, _mm256_set1_epi16(1));
+  const __m256i offset = _mm256_madd_epi16(s, _mm256_set1_epi16(-128));
   __builtin_memcpy(words, &scale, sizeof scale);
   words[stride] = (uint32_t)_mm_cvtsi128_si32(
-      _mm_add_epi32(_mm256_castsi256_si128(total), _mm256_extracti128_si256(total, 1)));
+      _mm_add_epi32(_mm256_castsi256_si128(offset), _mm256_extracti128_si256(offset, 1)));
   words[2 * stride] = (uint32_t)_mm_cvtsi128_si32(_mm256_castsi256_si128(minus));
   words[3 * stride] = (uint32_t)_mm_cvtsi128_si32(_mm256_extracti128_si256(minus, 1));
 }
