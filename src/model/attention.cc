@@ -24,8 +24,8 @@ void rotate(const Step& step, const LayerConfig& layer, MatrixF32 heads, int32_t
   args.head_dim = step.config.head_dim;
   args.rotary_dim = rope.rotary_dim;
   args.layout = rope.layout;
-  args.cos = rows.cos.view(step.rows).data;
-  args.sin = rows.sin.view(step.rows).data;
+  args.cos = rows.cos.view(step.rows);
+  args.sin = rows.sin.view(step.rows);
   step.ops.rope(args);
 }
 

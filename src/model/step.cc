@@ -8,12 +8,12 @@ namespace ruvllm {
 
 MatrixF32 RowBuffer::view(int64_t rows, int64_t cols) const {
   RUVLLM_CHECK(rows <= max_rows_ && cols <= cols_, rows, "x", cols, " of ", max_rows_, "x", cols_);
-  return {data_.get(), rows, cols, row_stride(cols)};
+  return {data_.get(), rows, cols, stride(cols)};
 }
 
 Workspace::Workspace(const ModelConfig& config, int64_t max_rows)
-    : x(max_rows, config.hidden_size),
-      normed(max_rows, config.hidden_size),
+    : x(max_rows, config.hidden_size, RowBuffer::Rows::kApart),
+      normed(max_rows, config.hidden_size, RowBuffer::Rows::kApart),
       output(max_rows, config.hidden_size),
       logits(1, config.vocab_size),
       positions(static_cast<size_t>(max_rows)) {
@@ -27,11 +27,12 @@ Workspace::Workspace(const ModelConfig& config, int64_t max_rows)
   }
   const int64_t ffn = any_dense ? config.ffn_size : 0;
   const int64_t qkv = (config.num_heads + 2 * int64_t{config.num_kv_heads}) * head_dim;
-  wide = RowBuffer(max_rows, std::max(qkv, config.gated_mlp ? 2 * ffn : ffn));
-  narrow = RowBuffer(max_rows, std::max(config.num_heads * head_dim, ffn));
+  constexpr auto kApart = RowBuffer::Rows::kApart;
+  wide = RowBuffer(max_rows, std::max(qkv, config.gated_mlp ? 2 * ffn : ffn), kApart);
+  narrow = RowBuffer(max_rows, std::max(config.num_heads * head_dim, ffn), kApart);
   if (any_moe) router = RowBuffer(max_rows, config.num_experts);
   if (config.block_form == BlockForm::kPostNorm || config.block_form == BlockForm::kSandwich) {
-    branch = RowBuffer(max_rows, config.hidden_size);
+    branch = RowBuffer(max_rows, config.hidden_size, kApart);
   }
   const int64_t pairs = config.rope.rotary_dim / 2;
   rope = {RowBuffer(max_rows, pairs), RowBuffer(max_rows, pairs)};

@@ -16,12 +16,15 @@ namespace ruvllm {
 // Rows of f32 with room for max_rows; memory is not initialized.
 class RowBuffer {
  public:
+  // kApart: an odd number of cache lines from each to the next, for what products of many rows
+  // read and write: powers of two share few sets of the caches.
+  enum class Rows { kDense, kApart };
+
   RowBuffer() = default;
-  RowBuffer(int64_t max_rows, int64_t cols)
-      : data_(std::make_unique_for_overwrite<float[]>(
-            static_cast<size_t>(max_rows * row_stride(cols)))),
-        max_rows_(max_rows),
-        cols_(cols) {}
+  RowBuffer(int64_t max_rows, int64_t cols, Rows rows = Rows::kDense)
+      : max_rows_(max_rows), cols_(cols), rows_(rows) {
+    data_ = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(max_rows * stride(cols)));
+  }
 
   int64_t max_rows() const { return max_rows_; }
   int64_t cols() const { return cols_; }
@@ -30,15 +33,15 @@ class RowBuffer {
   MatrixF32 view(int64_t rows) const { return view(rows, cols_); }
 
  private:
-  // An odd number of cache lines: powers of two would share few sets of the caches.
-  static int64_t row_stride(int64_t cols) {
+  int64_t stride(int64_t cols) const {
     constexpr int64_t kLine = 64 / sizeof(float);
-    return ((cols + kLine - 1) / kLine | 1) * kLine;
+    return rows_ == Rows::kDense ? cols : ((cols + kLine - 1) / kLine | 1) * kLine;
   }
 
   std::unique_ptr<float[]> data_;
   int64_t max_rows_ = 0;
   int64_t cols_ = 0;
+  Rows rows_ = Rows::kDense;
 };
 
 // cos and sin of every row of a step, [T, rotary_dim / 2].

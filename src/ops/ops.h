@@ -125,8 +125,8 @@ struct RopeArgs {
   int32_t head_dim = 0;
   int32_t rotary_dim = 0;
   RopeLayout layout = RopeLayout::kHalves;
-  const float* cos = nullptr;  // [T, rotary_dim / 2]
-  const float* sin = nullptr;  // [T, rotary_dim / 2]
+  ConstMatrixF32 cos;  // [T, rotary_dim / 2]
+  ConstMatrixF32 sin;  // [T, rotary_dim / 2]
 };
 
 struct NormArgs {

@@ -35,7 +35,7 @@ int code_at(const uint8_t* high, const uint8_t* codes, int row, int column) {
 struct Activations {
   int8_t codes[32];
   float scale;
-  int32_t offset;  // -128 times the sum of the codes
+  int32_t offset;    // -128 times the sum of the codes
   int32_t lanes[2];  // not used here
 };
 static_assert(sizeof(Activations) == kInt8Words * 4);

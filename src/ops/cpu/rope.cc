@@ -11,12 +11,11 @@ void CpuOps::rope(const RopeArgs& args) {
   RUVLLM_CHECK(args.rotary_dim <= args.head_dim && args.rotary_dim % 2 == 0, args.rotary_dim);
   const kernels::RopeKernels& table = kernels::rope_kernels(isa_);
   const auto kernel = args.layout == RopeLayout::kHalves ? table.halves : table.interleaved;
-  const int64_t pairs = args.rotary_dim / 2;
   for_row_ranges(pool_, args.x.rows, args.x.cols, [&](int64_t begin, int64_t end) {
     for (int64_t t = begin; t < end; ++t) {
       kernel({.x = args.x.row(t),
-              .cos = args.cos + t * pairs,
-              .sin = args.sin + t * pairs,
+              .cos = args.cos.row(t),
+              .sin = args.sin.row(t),
               .num_heads = args.num_heads,
               .head_dim = args.head_dim,
               .rotary_dim = args.rotary_dim});

@@ -113,11 +113,13 @@ TEST_P(RowsTest, Norms) {
 
 TEST_P(RowsTest, Rope) {
   const Matrix angles(200, 32, 4, 3.0f);
-  std::vector<float> cosine, sine;
+  // Rows that are not dense.
+  constexpr int64_t kStride = 33;
+  std::vector<float> cosine(200 * kStride, NAN), sine(200 * kStride, NAN);
   for (int64_t t = 0; t < 200; ++t) {
     for (int64_t i = 0; i < 32; ++i) {
-      cosine.push_back(std::cos(angles.at(t, i)));
-      sine.push_back(std::sin(angles.at(t, i)));
+      cosine[static_cast<size_t>(t * kStride + i)] = std::cos(angles.at(t, i));
+      sine[static_cast<size_t>(t * kStride + i)] = std::sin(angles.at(t, i));
     }
   }
   for (const RopeLayout layout : {RopeLayout::kHalves, RopeLayout::kInterleaved}) {
@@ -128,8 +130,8 @@ TEST_P(RowsTest, Rope) {
                   .head_dim = 80,
                   .rotary_dim = 64,
                   .layout = layout,
-                  .cos = cosine.data() + first * 32,
-                  .sin = sine.data() + first * 32});
+                  .cos = {cosine.data() + first * kStride, x.rows, 32, kStride},
+                  .sin = {sine.data() + first * kStride, x.rows, 32, kStride}});
       };
       check(Matrix(rows, 320, 5), call, 0, 2 * 2 * 2 * kEps);
     }

@@ -112,8 +112,8 @@ void ReferenceOps::rope(const RopeArgs& args) {
   const int64_t pairs = args.rotary_dim / 2;
   const bool halves = args.layout == RopeLayout::kHalves;
   for (int64_t t = 0; t < args.x.rows; ++t) {
-    const float* cos = args.cos + t * pairs;
-    const float* sin = args.sin + t * pairs;
+    const float* cos = args.cos.row(t);
+    const float* sin = args.sin.row(t);
     for (int64_t h = 0; h < args.num_heads; ++h) {
       float* head = args.x.row(t) + h * args.head_dim;
       for (int64_t i = 0; i < pairs; ++i) {

@@ -126,8 +126,8 @@ TEST(ReferenceOps, RopeTurnsBothPairLayoutsAndLeavesTheRest) {
   args.num_heads = 1;
   args.head_dim = 5;
   args.rotary_dim = 4;
-  args.cos = cos;
-  args.sin = sin;
+  args.cos = {cos, 1, 2, 2};
+  args.sin = {sin, 1, 2, 2};
   args.x = make_matrix(halves.data(), 1, 5);
   ReferenceOps ops;
   ops.rope(args);
