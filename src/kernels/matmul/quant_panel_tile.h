@@ -235,9 +235,13 @@ struct PanelTile {
   static constexpr int kAgain = 3;
   template <int kLocality>
   static RUVLLM_INLINE void fetch_at(const Blocks& w, int64_t i, int64_t ahead) {
+    // And the line that a header may put between two groups of 8 bits (Zen 5: 4 % faster; with 4
+    // bits 4 % slower).
+    constexpr int kFetchedBytes =
+        Fmt::group_bytes(kRows) + (Fmt::kGrouped && Fmt::kBits == 8 ? 64 : 0);
 #pragma GCC unroll 4
     for (int n = 0; n < NV; ++n) {
-      for (int byte = 0; byte < Fmt::group_bytes(kRows); byte += 64) {
+      for (int byte = 0; byte < kFetchedBytes; byte += 64) {
         __builtin_prefetch(w.record(i, n) + ahead + byte, 0, kLocality);
       }
     }
