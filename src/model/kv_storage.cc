@@ -61,7 +61,9 @@ Result<KvStorage> KvStorage::make(const ModelConfig& config, DType dtype, int32_
   // Pages of a head that are a part of a memory page begin at all its parts by turns: were they to
   // begin at the same one, what is read together would share a part of the first cache's sets.
   const uint64_t head = row_bytes * static_cast<uint64_t>(block_tokens);
-  if (head < kPage && kPage % head == 0 && block % kPage == 0) block += head;
+  if (head % kAlignment == 0 && head < kPage && kPage % head == 0 && block % kPage == 0) {
+    block += head;
+  }
   storage.part_bytes_ = static_cast<int64_t>(part / kAlignment * kAlignment);
   storage.block_bytes_ = block;
   return storage;

@@ -27,6 +27,22 @@ TEST(KvStorage, LayersKeysAndValuesDoNotOverlap) {
   EXPECT_LE(static_cast<uint64_t>(end), storage->block_bytes());
 }
 
+TEST(KvStorage, PagesOfAHeadBeginAtAllPartsOfAMemoryPage) {
+  for (const int32_t head_dim : {16, 32, 64, 128, 80}) {
+    ModelConfig config = tiny_config();
+    config.num_kv_heads = 4;
+    config.head_dim = head_dim;
+    auto storage = KvStorage::make(config, DType::kBF16, 16);
+    ASSERT_TRUE(storage.has_value());
+    EXPECT_EQ(storage->block_bytes() % 64, 0);
+    const uint64_t page = 16 * 2 * static_cast<uint64_t>(head_dim);
+    const bool is_part = page < 4096 && 4096 % page == 0;
+    EXPECT_EQ(storage->block_bytes() % 4096, is_part ? page : 0);
+    const uint64_t blocks = 2 * static_cast<uint64_t>(config.num_layers()) * 4 * page;
+    EXPECT_LE(storage->block_bytes(), blocks + page);
+  }
+}
+
 TEST(KvStorage, GrowsWithoutMovingWhatIsThere) {
   auto storage = KvStorage::make(tiny_config(), DType::kF32, 16);
   ASSERT_TRUE(storage.has_value());

@@ -16,8 +16,8 @@ template <int kAtOnce, bool kOnce>
 class GroupFetcher {
  public:
   GroupFetcher() = default;
-  // `lines` of a group each, whole times kAtOnce. `rate`: lines fetched for 16 that are worked on;
-  // a line is `work` pieces of work.
+  // `lines` of a group each. `rate`: lines fetched for 16 that are worked on; a line is `work`
+  // pieces of work.
   GroupFetcher(const char* const* groups, int count, int lines, int rate, int work)
       : groups_(groups), end_(groups + count), lines_(lines), rate_(rate), step_(16 * work) {}
 
@@ -30,7 +30,7 @@ class GroupFetcher {
 
  private:
   void fetch() {
-    if (left_ == 0) {
+    if (left_ <= 0) {
       if (groups_ == end_) return;
       at_ = *groups_++;
       left_ = lines_;
