@@ -129,7 +129,8 @@ class LaneAttention {
     if (range_.begin >= range_.end) return;
     in_groups_ = in_groups(s_);
     if (in_groups_) {
-      groups_.find(s_, range_);
+      const int ahead = smaller(kKeysAhead / kKeyGroup, kLinesAhead / lines_of(s_, kKeyGroup));
+      groups_.find(s_, range_, larger(ahead, 1));
       fetcher_ = groups_.fetcher<LaneFetcher>(rows_, rows_);
     }
     const int weighing_lines = in_groups_ ? groups_.weighing_lines(rows_) : 0;
@@ -149,7 +150,8 @@ class LaneAttention {
  private:
   static constexpr int kWide = 32;
   static constexpr int kGroups = kKeySegment / kKeyGroup;
-  static constexpr int kTile = 64;  // keys whose values are added at a time
+  static constexpr int kTile = 64;         // keys whose values are added at a time
+  static constexpr int kLinesAhead = 256;  // 16 KB: a third of a first cache
 
   // Keys in pairs of elements lie in place where groups are whole and elements come in twos.
   void score() {

@@ -34,7 +34,7 @@ class OneTile {
   bool run() {
     range_ = begin_rows(s_, views_);
     if (range_.begin >= range_.end) return true;
-    groups_.find(s_, range_);
+    groups_.find(s_, range_, kKeysAhead / kKeyGroup);
     fetcher_ = groups_.fetcher<Fetcher>(rows_, 1);
     for (int r = 0; r < rows_; ++r) {
       round_q_row<L>(s_, r, s_.head_dim, reinterpret_cast<uint16_t*>(q_ + r * s_.head_dim / 2));

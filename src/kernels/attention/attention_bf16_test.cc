@@ -214,6 +214,8 @@ TEST(AttentionBf16, AddAsDescribed) {
       {5, 2, 24, 7, 508, 300},  // across the segment's end
       {2, 1, 256, 16, 290, 0, 30.0f},
       {1, 2, 33, 16, 330},
+      {1, 2, 1, 16, 300},  // a group is less than a cache line
+      {9, 8, 1, 16, 500},
       {3, 2, 64, 16, 600, 90},  // some see nothing of it
       // Few rows, which vectors multiply: all steps of a segment, some, with ends within them.
       {1, 1, 64, 16, 290},

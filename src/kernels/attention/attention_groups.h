@@ -58,11 +58,12 @@ class SegmentGroups {
  public:
   static constexpr int kMaxGroups = kKeySegment / kKeyGroup;
 
-  void find(const AttentionSegment& s, const KeyRange& range) {
+  // So many groups are fetched before they are read, at most kKeysAhead / kKeyGroup.
+  void find(const AttentionSegment& s, const KeyRange& range, int ahead) {
     first_ = range.begin / kKeyGroup;
     count_ = (range.end + kKeyGroup - 1) / kKeyGroup - first_;
-    lines_ = s.head_dim * kKeyGroup / 32;
-    ahead_ = larger(smaller(kKeysAhead / kKeyGroup, kLinesAhead / lines_), 1);
+    lines_ = lines_of(s, kKeyGroup);
+    ahead_ = ahead;
     next_ = s.next_k_pages != nullptr ? ahead_ : 0;
     list(s, s.k_pages, first_, count_, groups_);
     list(s, s.v_pages, first_, count_, groups_ + count_);
@@ -87,8 +88,6 @@ class SegmentGroups {
   }
 
  private:
-  static constexpr int kLinesAhead = 256;  // 16 KB: a third of a first cache
-
   const uint16_t* at(int i) const { return reinterpret_cast<const uint16_t*>(groups_[i]); }
   static void list(const AttentionSegment& s, const void* const* pages, int first, int count,
                    const char** groups) {
@@ -109,8 +108,8 @@ class SegmentGroups {
   int first_ = 0;
   int count_ = 0;
   int lines_ = 0;  // of a group
-  int ahead_ = 0;  // groups fetched before they are read
-  int next_ = 0;   // of the keys that come next
+  int ahead_ = 0;
+  int next_ = 0;  // of the keys that come next
 };
 
 }  // namespace

@@ -220,9 +220,9 @@ struct PanelTile {
   template <class W>
   using Dot = GroupDot<S, typename W::Codes, MX, NV, kAtOnce>;
 
-  // Into the first level: what lies some way after group i of the block, a group's bytes of it. One
-  // row reads everything once: there, and where stream_ahead_bytes() says how far, it passes by the
-  // second level.
+  // Into the first level: what lies some way after group i of the block, a group's bytes of it. Of
+  // one row, which reads everything once, it passes by the second level where stream_ahead_bytes()
+  // says how far ahead.
   static RUVLLM_INLINE void fetch_ahead(const Blocks& w, int64_t i) {
     if constexpr (MX <= Form::kStreamRows && NV == Form::streams(MX)) {
       const int64_t given = w.stream_ahead_bytes();

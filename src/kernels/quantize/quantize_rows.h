@@ -14,8 +14,8 @@
 //           4j and 4j + 2 in word 2j, 4j + 1 and 4j + 3 in word 2j + 1 (as a multiply-add of 16-bit
 //           pairs wants them beside 8-bit weights)
 //   scale   f32, of its block
-//   offset  i32, -128 times the sum of the codes: what the dot of a weight that counts from -128
-//           is too large by
+//   offset  i32, -128 times the sum of the codes: what has to be added to a dot with weights whose
+//           codes are 128 too large
 //   lanes   one word for the first 16 columns, one for the last: two i16, minus the sum of the
 //   codes
 //           of the columns 4j and 4j + 1, and of 4j + 2 and 4j + 3: what an 8-bit multiply-add

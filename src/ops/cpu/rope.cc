@@ -9,6 +9,10 @@ void CpuOps::rope(const RopeArgs& args) {
   RUVLLM_CHECK(args.x.cols == int64_t{args.num_heads} * args.head_dim, args.x.cols, " columns, ",
                args.num_heads, " heads of ", args.head_dim);
   RUVLLM_CHECK(args.rotary_dim <= args.head_dim && args.rotary_dim % 2 == 0, args.rotary_dim);
+  for (const ConstMatrixF32* angles : {&args.cos, &args.sin}) {
+    RUVLLM_CHECK(angles->rows >= args.x.rows && angles->cols == args.rotary_dim / 2, angles->rows,
+                 "x", angles->cols);
+  }
   const kernels::RopeKernels& table = kernels::rope_kernels(isa_);
   const auto kernel = args.layout == RopeLayout::kHalves ? table.halves : table.interleaved;
   for_row_ranges(pool_, args.x.rows, args.x.cols, [&](int64_t begin, int64_t end) {

@@ -109,6 +109,10 @@ void ReferenceOps::matmul(const MatmulArgs& args) {
 void ReferenceOps::rope(const RopeArgs& args) {
   RUVLLM_CHECK(args.x.cols == int64_t{args.num_heads} * args.head_dim, args.x.cols);
   RUVLLM_CHECK(args.rotary_dim <= args.head_dim && args.rotary_dim % 2 == 0, args.rotary_dim);
+  for (const ConstMatrixF32* angles : {&args.cos, &args.sin}) {
+    RUVLLM_CHECK(angles->rows >= args.x.rows && angles->cols == args.rotary_dim / 2, angles->rows,
+                 "x", angles->cols);
+  }
   const int64_t pairs = args.rotary_dim / 2;
   const bool halves = args.layout == RopeLayout::kHalves;
   for (int64_t t = 0; t < args.x.rows; ++t) {
