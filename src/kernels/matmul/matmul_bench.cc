@@ -79,7 +79,7 @@ void quant(benchmark::State& state, const QuantPanelKernel* kernel, Panels shape
   const uint8_t* const w =
       storage.data() + (64 - reinterpret_cast<uintptr_t>(storage.data()) % 64) + (64 - lead);
   // Every form fits, and every word is a moderate scale (small ones would be slow).
-  const std::vector<uint32_t> words(static_cast<size_t>((num_x + 16) * groups * kInt16Words + 16),
+  const std::vector<uint32_t> words(static_cast<size_t>((num_x + 16) * groups * kRecordWords + 16),
                                     0x3c003c00);
   const uint32_t* const x =
       words.data() + (64 - reinterpret_cast<uintptr_t>(words.data()) % 64) / sizeof(uint32_t);
@@ -97,7 +97,7 @@ void quant(benchmark::State& state, const QuantPanelKernel* kernel, Panels shape
                             shape.one_x_scale,
                             stream_ahead_bytes(),
                             nullptr};
-  const auto product = kernel->formats[static_cast<size_t>(shape.format)].product;
+  const auto product = kernel->products[static_cast<size_t>(shape.format)];
   for (auto _ : state) product(&args);
   state.SetBytesProcessed(state.iterations() * panels * shape.panel_bytes);
   state.SetItemsProcessed(state.iterations() * panels * kernel->panel_rows * kCols * num_x);

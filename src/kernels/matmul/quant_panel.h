@@ -103,10 +103,7 @@ struct QuantPanelKernel {
   bool takes_tiles(int64_t num_x, bool one_x_scale) const {
     return quantize_tile != nullptr && num_x > (one_x_scale ? tile_rows / 2 : tile_rows);
   }
-  struct {
-    ActivationForm x_form;
-    QuantPanelProduct product;
-  } formats[kNumQuantFormats];
+  QuantPanelProduct products[kNumQuantFormats];  // by QuantFormat
 };
 
 enum { kMostExactColumns = 65536 };  // whose sums of products of two bytes fit 32 bits

@@ -278,26 +278,15 @@ void amx_halves(const QuantPanelArgs* args) {
 
 template <class T, class S>
 constexpr QuantPanelKernel make_quant_panel_amx(QuantizeTile quantize_tile) {
-  constexpr ActivationForm kForm = ActivationForm::kInt8;
   return {S::kRows,
           kTaskPanels,
           S::kTileX,
           quantize_tile,
-          {{kForm, amx_product<T, S, Q8_0>},
-           {kForm, amx_product<T, S, Q4_0>},
-           {kForm, amx_product<T, S, Q4_1>},
-           {kForm, amx_product<T, S, Q5_0>},
-           {kForm, amx_product<T, S, Q5_1>},
-           {kForm, amx_product<T, S, Q4_K>},
-           {kForm, amx_product<T, S, Q5_K>},
-           {kForm, amx_product<T, S, Q6_K>},
-           {kForm, amx_product<T, S, I8>},
-           {kForm, amx_product<T, S, I4>},
-           {kForm, amx_product<T, S, I3>},
-           {kForm, amx_product<T, S, I2>},
-           {kForm, amx_halves<T, S, I4H>},
-           {kForm, amx_halves<T, S, I3H>},
-           {kForm, amx_halves<T, S, I2H>}}};
+          {amx_product<T, S, Q8_0>, amx_product<T, S, Q4_0>, amx_product<T, S, Q4_1>,
+           amx_product<T, S, Q5_0>, amx_product<T, S, Q5_1>, amx_product<T, S, Q4_K>,
+           amx_product<T, S, Q5_K>, amx_product<T, S, Q6_K>, amx_product<T, S, I8>,
+           amx_product<T, S, I4>, amx_product<T, S, I3>, amx_product<T, S, I2>,
+           amx_halves<T, S, I4H>, amx_halves<T, S, I3H>, amx_halves<T, S, I2H>}};
 }
 
 }  // namespace

@@ -11,9 +11,9 @@ namespace {
 template <class S, class Fmt>
 RUVLLM_INLINE typename S::I load_codes(const uint8_t* high, const uint8_t* codes, int j) {
   constexpr int kVector = S::kRows * 4;
-  if constexpr (Fmt::kBits == 8) {
+  if constexpr (Fmt::kBytes) {
     const typename S::I four = S::load(codes + j * kVector);
-    if constexpr (S::kSignedCodes) {
+    if constexpr (S::kSignedCodes && Fmt::kBits == 8) {
       return S::flip_top_bits(four);
     } else {
       return four;
@@ -78,18 +78,15 @@ RUVLLM_INLINE void load_half_zeros(const uint8_t* head, bool compact, typename S
 // How the dots of a format are computed on S.
 template <class S, class Fmt>
 struct DotForm {
-  static constexpr bool kWide = Fmt::kBits == 8 && !S::kHasDot;    // int16 activations
   static constexpr bool kNarrow = Fmt::kBits != 8 && !S::kHasDot;  // 16-bit sums
-  static constexpr int kCodeWords = kWide ? 16 : 8;
-  static constexpr int kWords = kCodeWords + 4;
+  static constexpr int kCodeWords = 8;
+  static constexpr int kWords = kRecordWords;
   // What is subtracted from the codes (as a power of two; -1: nothing) while they are summed: 5-bit
   // codes with a minimum would not fit the 16-bit sums either.
   static constexpr bool kBorrowed = kNarrow && Fmt::kBits == 5 && Fmt::kZeroLog2 < 0;
-  // Codes of 8 bits counted from 128, where a dot product wants signed ones.
+  // Codes of 8 bits counted from 128, where products want signed ones.
   static constexpr bool kSigned = S::kSignedCodes && Fmt::kBits == 8;
   static constexpr int kZeroLog2 = kBorrowed ? 4 : kSigned ? -1 : Fmt::kZeroLog2;
-  // With neither, dots begin at 0.
-  static constexpr bool kAdds128 = kSigned && Fmt::kZeroLog2 != 7;
   // Few rows of x: panels pass as fast as memory gives them, streams(rows) of them at a time, with
   // what lies bytes_ahead(rows) further on fetched into the first level. Without a dot product,
   // measured on Zen 3 beside the read roof: 8-bit codes reach 95-100 % in four streams when only
@@ -103,7 +100,8 @@ struct DotForm {
   // 106 % with 4; one stream 74 and 62 %, with 2 KB 87 and 82 %.
   static constexpr int streams(int rows) {
     if constexpr (S::kFourStreams) return rows > 4 ? 2 : 4;
-    return kNarrow || S::kHasDot ? 1 : 4;
+    if (kNarrow || S::kHasDot) return 1;
+    return rows == 1 ? 4 : 2;  // as registers allow
   }
   // Many rows of x, with a dot product and 32 registers: a block of panels meets all tiles of rows
   // that the second level holds. kExpands: made ready first (ExpandedBlock), bytes and f32 scales;
@@ -142,7 +140,6 @@ struct GroupDot {
   }
   // Where a dot of row t begins.
   static RUVLLM_INLINE I begin(const uint32_t* x, int t, int half) {
-    if constexpr (Form::kAdds128) return S::sub_32(S::zero(), offset(x, t));
     if constexpr (Form::kZeroLog2 < 0) return S::zero();
     if constexpr (Form::kNarrow) return S::shift_left_16(lanes(x, t, half), Form::kZeroLog2);
     if constexpr (!Fmt::kHalves) {
@@ -150,28 +147,6 @@ struct GroupDot {
       return S::shift_right_32(offset(x, t), 7 - Form::kZeroLog2);
     }
     return S::shift_left_32(S::widen_pairs(lanes(x, t, half)), Form::kZeroLog2);
-  }
-
-  static RUVLLM_INLINE void run_wide(const uint8_t* const* codes, const uint32_t* x,
-                                     I (&dot)[NR][NV]) {
-#pragma GCC unroll 16
-    for (int step = 0; step < 16; ++step) {
-      I w[NV];
-#pragma GCC unroll 4
-      for (int n = 0; n < NV; ++n) {
-        const I four = S::load(codes[n] + step / 2 * S::kRows * 4);
-        w[n] = step % 2 == 0 ? S::even_bytes(four) : S::odd_bytes(four);
-      }
-#pragma GCC unroll 8
-      for (int t = 0; t < NR; ++t) {
-        const I pair = S::broadcast_4(x + step * MX + t);
-#pragma GCC unroll 4
-        for (int n = 0; n < NV; ++n) {
-          if (step == 0) dot[t][n] = begin(x, t, 2);
-          S::add_dot_pairs_16(dot[t][n], w[n], pair);
-        }
-      }
-    }
   }
 
   // 2-bit codes of one panel: every other one is multiplied where it stands, as four times itself,
@@ -232,13 +207,12 @@ struct GroupDot {
 
   // Whether run() can go on from the dots of an earlier group: they need no beginning of their own.
   static constexpr bool kGoesOn =
-      S::kHasDot && Form::kZeroLog2 < 0 && !Form::kAdds128 && !(S::kPairsOfRows && NR == 4);
+      !Form::kNarrow && Form::kZeroLog2 < 0 && !(S::kPairsOfRows && NR == 4);
 
   // The fours [kFirst, kFirst + kCount) of the columns; half as in lanes(). kGoOn: adds to `dot`.
   template <int kFirst, int kCount, int kHalf, bool kGoOn = false>
   static RUVLLM_INLINE void run(const uint8_t* const* high, const uint8_t* const* codes,
                                 const uint32_t* x, I (&dot)[NR][NV]) {
-    if constexpr (Form::kWide) return run_wide(codes, x, dot);
     if constexpr (Form::kNarrow && Fmt::kBits == 2 && NV == 1) return run_twos(codes, x, dot);
     if constexpr (S::kPairsOfRows && NR == 4) {
       return run_pairs<kFirst, kCount, kHalf>(high, codes, x, dot);
@@ -256,15 +230,15 @@ struct GroupDot {
         const I four = S::broadcast_4(x + j * MX + t);
 #pragma GCC unroll 4
         for (int n = 0; n < NV; ++n) {
-          if constexpr (!S::kHasDot && Form::kZeroLog2 < 0) {
+          if constexpr (!S::kHasDot && Form::kZeroLog2 < 0 && !kGoOn) {
             if (step == 0) {
-              dot[t][n] = S::dot_pairs_8(w[n], four);
+              dot[t][n] = Form::kNarrow ? S::dot_pairs_8(w[n], four) : S::dot_fours(w[n], four);
               continue;
             }
           } else if constexpr (!kGoOn) {
             if (step == 0) dot[t][n] = begin(x, t, kHalf);
           }
-          if constexpr (S::kHasDot) {
+          if constexpr (!Form::kNarrow) {
             dot[t][n] = S::dot_fours(dot[t][n], w[n], four);
           } else {
             S::add_dot_pairs_8(dot[t][n], w[n], four);

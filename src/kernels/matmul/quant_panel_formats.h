@@ -13,6 +13,7 @@ struct Format {
   static constexpr bool kTwoLevel = kTwoLevelV;
   static constexpr bool kHalves = kHalvesV;
   static constexpr bool kGrouped = false;
+  static constexpr bool kBytes = kBits == 8;  // a byte for each code
 
   // Bytes of a group's record, and of what precedes eight groups, for `rows` rows.
   static constexpr int group_bytes(int rows) {
@@ -34,6 +35,7 @@ struct Grouped {
   static constexpr bool kTwoLevel = false;
   static constexpr bool kHalves = kHalvesV;
   static constexpr bool kGrouped = true;
+  static constexpr bool kBytes = kBits == 8;
 
   static constexpr int group_bytes(int rows) { return rows * kBits * 4; }
   static constexpr int super_bytes(int) { return 0; }

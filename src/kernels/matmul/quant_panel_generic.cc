@@ -38,7 +38,7 @@ struct Activations {
   int32_t offset;    // -128 times the sum of the codes
   int32_t lanes[2];  // not used here
 };
-static_assert(sizeof(Activations) == kInt8Words * 4);
+static_assert(sizeof(Activations) == kRecordWords * 4);
 
 // One group of a row of w: adds to *part. `d`, `m`: two-level factors of the row.
 template <class Fmt>
@@ -191,24 +191,14 @@ void panel_product(const QuantPanelArgs* args) {
 
 }  // namespace
 
-const QuantPanelKernel kQuantPanel = {kRows,
-                                      kTaskPanels,
-                                      1,
-                                      nullptr,
-                                      {{ActivationForm::kInt8, panel_product<Q8_0>},
-                                       {ActivationForm::kInt8, panel_product<Q4_0>},
-                                       {ActivationForm::kInt8, panel_product<Q4_1>},
-                                       {ActivationForm::kInt8, panel_product<Q5_0>},
-                                       {ActivationForm::kInt8, panel_product<Q5_1>},
-                                       {ActivationForm::kInt8, panel_product<Q4_K>},
-                                       {ActivationForm::kInt8, panel_product<Q5_K>},
-                                       {ActivationForm::kInt8, panel_product<Q6_K>},
-                                       {ActivationForm::kInt8, panel_product<I8>},
-                                       {ActivationForm::kInt8, panel_product<I4>},
-                                       {ActivationForm::kInt8, panel_product<I3>},
-                                       {ActivationForm::kInt8, panel_product<I2>},
-                                       {ActivationForm::kInt8, panel_product<I4H>},
-                                       {ActivationForm::kInt8, panel_product<I3H>},
-                                       {ActivationForm::kInt8, panel_product<I2H>}}};
+const QuantPanelKernel kQuantPanel = {
+    kRows,
+    kTaskPanels,
+    1,
+    nullptr,
+    {panel_product<Q8_0>, panel_product<Q4_0>, panel_product<Q4_1>, panel_product<Q5_0>,
+     panel_product<Q5_1>, panel_product<Q4_K>, panel_product<Q5_K>, panel_product<Q6_K>,
+     panel_product<I8>, panel_product<I4>, panel_product<I3>, panel_product<I2>, panel_product<I4H>,
+     panel_product<I3H>, panel_product<I2H>}};
 
 }  // namespace ruvllm::kernels::generic

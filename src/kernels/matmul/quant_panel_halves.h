@@ -158,7 +158,7 @@ struct HalvesProduct {
         const Half& from = w[i][half];
         const auto codes = [&from](int j) { return S::load(from.codes[j]); };
         add_half<S, MX>(codes, S::load((const uint8_t*)from.zeros), S::load_f32(from.scale),
-                        x + i * kInt8Words * MX, half, part);
+                        x + i * kRecordWords * MX, half, part);
       }
     }
 #pragma GCC unroll 4
@@ -175,7 +175,7 @@ struct HalvesProduct {
   template <int MX>
   void add_tile(int64_t t, int64_t p, int64_t first, int64_t count) const {
     constexpr int kAtOnce = MX < 4 ? MX : 4;
-    const uint32_t* const x = args->x + (t * args->groups + first * MX) * kInt8Words;
+    const uint32_t* const x = args->x + (t * args->groups + first * MX) * kRecordWords;
     for (int64_t r = 0; r < MX; r += kAtOnce) {
       const Sums to = {args->sums + (t + r) * args->sums_stride + p * kRows, args->sums_stride,
                        args->num_x - t - r, first == 0};
@@ -241,9 +241,9 @@ void halves_row(const QuantPanelArgs* args) {
       for (int64_t n = p; n < last_p; ++n) {
         group.head = args->panels + n * args->panel_bytes + first * bytes;
         F part[1] = {S::zero_f32()};
-        const uint32_t* x = args->x + first * kInt8Words;
+        const uint32_t* x = args->x + first * kRecordWords;
         const F scale_x = S::broadcast_f32(x + kScaleOfX);
-        for (int64_t g = first; g < last; ++g, x += kInt8Words) {
+        for (int64_t g = first; g < last; ++g, x += kRecordWords) {
           group.fetch_ahead();
           typename S::I zeros[2];
           group.load_zeros(zeros);

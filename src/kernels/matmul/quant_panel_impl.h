@@ -7,8 +7,8 @@
 // counting codes from zero costs nothing later. Without a dot product instruction (Simd::kHasDot)
 // codes of up to 6 bits use 8-bit multiply-adds in wrapping 16-bit lanes. That is exact, for the
 // true values fit them: 8 pairs of |code - zero| <= 16 (4 pairs of <= 32, with half scales) times
-// 127 are at most 32,512. 8-bit codes are split into even and odd columns and multiplied as 16-bit
-// pairs, which cannot overflow.
+// 127 are at most 32,512. 8-bit codes are counted from 128 there; magnitudes of them times x with
+// their signs are 16-bit pairs that cannot overflow, added as 32-bit numbers.
 #pragma once
 
 #define RUVLLM_INLINE inline __attribute__((always_inline))
@@ -18,7 +18,6 @@
 #include "kernels/matmul/quant_panel_formats.h"
 #include "kernels/matmul/quant_panel_halves.h"
 #include "kernels/matmul/quant_panel_tile.h"
-#include "kernels/matmul/quant_panel_widened.h"
 
 namespace ruvllm::kernels {
 namespace {
@@ -32,24 +31,19 @@ template <class S, class Fmt>
 struct PanelBlock {
   static constexpr int kRows = S::kRows;
   using Form = DotForm<S, Fmt>;
-  static constexpr bool kWide = Form::kWide;
-  // Twice as many where blocks are made ready first, which the rows pay for together.
-  static constexpr int64_t kRowsInL2 = (Form::kExpands ? 16 : 8) * S::kTileX;
-  // From so many rows of a product, and in its last kRowsInL2 from so many of these, widening a
-  // pair of panels first pays. Measured on Zen 3, with / without: 128 rows 105 / 92 tokens a second
-  // of a 1.1B model, 64 rows 88 / 93, 24 rows 82 / 93, 16 rows 80 / 83.
-  static constexpr int64_t kLeastRowsWidened = 24 * S::kTileX;
-  static constexpr int64_t kLeastWidened = 4 * S::kTileX;
+  // Twice as many where blocks are made ready first, which the rows pay for together, and without a
+  // dot product, so that panels come from the second level half as often.
+  static constexpr int64_t kRowsInL2 = (Form::kExpands || !S::kHasDot ? 16 : 8) * S::kTileX;
   const QuantPanelArgs* args;
   int64_t first_panel;
   int64_t num_panels;
   Fetcher next;  // the panels after these, in equal parts by all tiles
 
   // `tiles` <= kMost tiles of MX rows of x, from row t on, with panels p ... p + NV - 1, over
-  // groups [first, last). widened: null, or these panels and groups.
+  // groups [first, last).
   template <int MX, int NV, int kMost = 1>
-  RUVLLM_INLINE void multiply(int64_t t, int64_t p, int64_t first, int64_t last, int64_t tiles = 1,
-                              const WidenedPair<S, Fmt>* widened = nullptr) {
+  RUVLLM_INLINE void multiply(int64_t t, int64_t p, int64_t first, int64_t last,
+                              int64_t tiles = 1) {
     constexpr bool kExpands = kMost > 1 && Form::kExpands;
     alignas(64) float sums[kMost * MX * NV * kRows];
     const int64_t rows = args->num_x - t < tiles * MX ? args->num_x - t : tiles * MX;
@@ -72,19 +66,12 @@ struct PanelBlock {
             first == 0 || i >= rows ? S::zero_f32() : S::load_f32(out[n] + i * args->sums_stride));
       }
     }
-    bool added = false;
-    if constexpr (kWide && NV == 2) {
-      if (widened != nullptr) {
-        for (int64_t i = 0; i < tiles; ++i) {
-          widened->template add<MX>(x.at(i, first * Form::kWords * MX), range(first, last),
-                                    sums + i * MX * NV * kRows);
-        }
-        added = true;
+    if (kMost == 1 && first > 0) {  // The next tile's, which it begins with.
+      for (int64_t i = MX; i < 2 * MX; ++i) {
+        for (int n = 0; n < NV; ++n) __builtin_prefetch(out[n] + i * args->sums_stride, 1, 3);
       }
     }
-    if (!added) {
-      PanelTile<S, Fmt, MX, NV, kExpands>::run(panels, x, range(first, last), next, sums);
-    }
+    PanelTile<S, Fmt, MX, NV, kExpands>::run(panels, x, range(first, last), next, sums);
     for (int64_t i = 0; i < rows; ++i) {
       for (int n = 0; n < NV; ++n) {
         S::store_f32(out[n] + i * args->sums_stride, S::load_f32(sums + (i * NV + n) * kRows));
@@ -123,15 +110,14 @@ struct PanelBlock {
 
   // The tiles of rows [t, last_t), at most kRowsInL2, with NV panels from p on.
   template <int NV>
-  RUVLLM_INLINE void tiles(int64_t t, int64_t last_t, int64_t p, int64_t first, int64_t last,
-                           const WidenedPair<S, Fmt>* widened) {
+  RUVLLM_INLINE void tiles(int64_t t, int64_t last_t, int64_t p, int64_t first, int64_t last) {
     constexpr int kMost = Form::kManyRegisters ? kRowsInL2 / S::kTileX : 1;
     const int64_t left = (last_t - t) % S::kTileX;
     const int64_t rest = left > 0 ? next_tile_rows(left, S::kTileX) : 0;
     const int64_t whole = (last_t - t) / S::kTileX + (rest == S::kTileX ? 1 : 0);
     for (int64_t i = 0; i < whole; i += kMost) {
       multiply<S::kTileX, NV, kMost>(t + i * S::kTileX, p, first, last,
-                                     whole - i < kMost ? whole - i : int64_t{kMost}, widened);
+                                     whole - i < kMost ? whole - i : int64_t{kMost});
     }
     if constexpr (S::kTileX > 4) {
       if (rest != 4) return;
@@ -139,12 +125,6 @@ struct PanelBlock {
         multiply<4, 1>(last_t - left, n, first, last);
       }
     }
-  }
-
-  RUVLLM_INLINE void widen(int64_t p, int64_t first, int64_t last, WidenedPair<S, Fmt>& to) const {
-    const uint8_t* const panels[2] = {args->panels + index(p) * args->panel_bytes,
-                                      args->panels + index(p + 1) * args->panel_bytes};
-    to.widen(panels, range(first, last));
   }
 
   // While the panels before `p` meet the first rows of x: `count` panels from p on, the groups
@@ -164,9 +144,8 @@ struct PanelBlock {
     next = Fetcher({from + begin, end - begin, count, args->panel_bytes}, tiles * (last - first));
   }
 
-  // Panels [p, last_p), chunk by chunk of the columns. widened: null, or room for a pair.
-  RUVLLM_INLINE void panels(int64_t p, int64_t last_p, int64_t chunk,
-                            WidenedPair<S, Fmt>* widened) {
+  // Panels [p, last_p), chunk by chunk of the columns.
+  RUVLLM_INLINE void panels(int64_t p, int64_t last_p, int64_t chunk) {
     const bool fetches = Form::kManyRegisters && args->num_x > kRowsInL2;
     for (int64_t first = 0; first < args->groups; first += chunk) {
       const int64_t last = first + chunk < args->groups ? first + chunk : args->groups;
@@ -176,17 +155,12 @@ struct PanelBlock {
         if constexpr (Form::kThreePanels) {
           for (; last_p - n > 4 || last_p - n == 3; n += 3) {
             if (fetches && t == 0) fetch_meanwhile(n + 3, 3, first, last, kRowsInL2 / S::kTileX);
-            tiles<3>(t, last_t, n, first, last, nullptr);
+            tiles<3>(t, last_t, n, first, last);
           }
         }
         for (; n < last_p; n += 2) {
-          // The last rows may be too few to pay for it.
-          WidenedPair<S, Fmt>* const pays = last_t - t >= kLeastWidened ? widened : nullptr;
-          if constexpr (kWide) {
-            if (pays != nullptr) widen(n, first, last, *pays);
-          }
           if (fetches && t == 0) fetch_meanwhile(n + 2, 2, first, last, kRowsInL2 / S::kTileX);
-          tiles<2>(t, last_t, n, first, last, pays);
+          tiles<2>(t, last_t, n, first, last);
         }
       }
     }
@@ -194,11 +168,6 @@ struct PanelBlock {
 
   // Groups of a chunk of the columns, whole blocks of x.
   int64_t chunk_groups() const {
-    if constexpr (kWide) {
-      // 16-bit codes of x are too much for the first level even where x has few rows.
-      if (args->num_x <= S::kTileX) return args->groups;
-      return WidenedPair<S, Fmt>::kGroups;
-    }
     // Few rows: shorter streams of the panels lose more than the first level gains.
     if (args->num_x <= kRowsInL2) return args->groups;
     // (A tile's beginning and end cost as much as 2 groups. Zen 4, 64 against 32: 3 % faster.)
@@ -209,12 +178,9 @@ struct PanelBlock {
     if (args->num_x <= Form::kStreamRows) return stream();
     const bool many = args->num_x > kRowsInL2;
     const int64_t chunk = chunk_groups();
-    WidenedPair<S, Fmt> room;
-    const bool pays = kWide && args->num_x >= kLeastRowsWidened;
-    WidenedPair<S, Fmt>* const widened = pays ? &room : nullptr;
     const int64_t step = many || Form::kThreePanels ? num_panels : 2;
     for (int64_t p = 0; p < num_panels; p += step) {
-      panels(p, p + step < num_panels ? p + step : num_panels, chunk, widened);
+      panels(p, p + step < num_panels ? p + step : num_panels, chunk);
     }
     // One or two rows that are left.
     const int64_t rest = args->num_x % S::kTileX;
@@ -258,27 +224,15 @@ void panel_product(const QuantPanelArgs* args) {
 
 template <class S>
 constexpr QuantPanelKernel make_quant_panel() {
-  constexpr ActivationForm kEight = S::kHasDot ? ActivationForm::kInt8 : ActivationForm::kInt16;
-  constexpr ActivationForm kNarrow = ActivationForm::kInt8;
   return {S::kRows,
           S::kHasDot && S::kRegisters == 32 ? kTaskPanelsOfThrees : kTaskPanels,
           S::kTileX,
           nullptr,
-          {{kEight, panel_product<S, Q8_0>},
-           {kNarrow, panel_product<S, Q4_0>},
-           {kNarrow, panel_product<S, Q4_1>},
-           {kNarrow, panel_product<S, Q5_0>},
-           {kNarrow, panel_product<S, Q5_1>},
-           {kNarrow, panel_product<S, Q4_K>},
-           {kNarrow, panel_product<S, Q5_K>},
-           {kNarrow, panel_product<S, Q6_K>},
-           {kEight, panel_product<S, I8>},
-           {kNarrow, panel_product<S, I4>},
-           {kNarrow, panel_product<S, I3>},
-           {kNarrow, panel_product<S, I2>},
-           {kNarrow, halves_product<S, I4H>},
-           {kNarrow, halves_product<S, I3H>},
-           {kNarrow, halves_product<S, I2H>}}};
+          {panel_product<S, Q8_0>, panel_product<S, Q4_0>, panel_product<S, Q4_1>,
+           panel_product<S, Q5_0>, panel_product<S, Q5_1>, panel_product<S, Q4_K>,
+           panel_product<S, Q5_K>, panel_product<S, Q6_K>, panel_product<S, I8>,
+           panel_product<S, I4>, panel_product<S, I3>, panel_product<S, I2>, halves_product<S, I4H>,
+           halves_product<S, I3H>, halves_product<S, I2H>}};
 }
 
 }  // namespace

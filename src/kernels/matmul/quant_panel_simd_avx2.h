@@ -10,7 +10,7 @@ struct Simd {
   static constexpr int kTileX =
       4;  // 4 x 2 sums, 2 weights, x, a product and a mask, of 16 registers
   static constexpr bool kHasDot = RUVLLM_SIMD_HAS_DOT;
-  static constexpr bool kSignedCodes = false;
+  static constexpr bool kSignedCodes = !kHasDot;
   static constexpr int kRegisters = 16;
   static constexpr bool kFourStreams = false;
   static constexpr bool kPairsOfRows = false;
@@ -30,11 +30,8 @@ struct Simd {
   static RUVLLM_INLINE I shift_right_signed_16(I a, int n) { return _mm256_srai_epi16(a, n); }
   static RUVLLM_INLINE I shift_left_32(I a, int n) { return _mm256_slli_epi32(a, n); }
   static RUVLLM_INLINE I shift_right_32(I a, int n) { return _mm256_srai_epi32(a, n); }
-  // Bytes 0 and 2, or 1 and 3, of each lane as two 16-bit numbers.
-  static I even_bytes(I a) { return _mm256_and_si256(a, _mm256_set1_epi16(0xff)); }
-  static I odd_bytes(I a) { return _mm256_srli_epi16(a, 8); }
+  static I flip_top_bits(I a) { return _mm256_xor_si256(a, _mm256_set1_epi8(-128)); }
   static I set1_8(int v) { return _mm256_set1_epi8((char)v); }
-  static I set1_16(int v) { return _mm256_set1_epi16((short)v); }
   static I sub_8(I a, I b) { return _mm256_sub_epi8(a, b); }
   static I add_16(I a, I b) { return _mm256_add_epi16(a, b); }
   static I sub_16(I a, I b) { return _mm256_sub_epi16(a, b); }
@@ -44,7 +41,7 @@ struct Simd {
   static I dot_pairs_8(I w, I x) { return _mm256_maddubs_epi16(w, x); }
   static I dot_pairs_16(I w, I x) { return _mm256_madd_epi16(w, x); }
   static I widen_pairs(I a) { return _mm256_madd_epi16(a, _mm256_set1_epi16(1)); }
-  // The same, added to sums of 16 and 32 bits. In assembly, so that sums stay where they are:
+  // The first, added to sums of 16 bits. In assembly, so that sums stay where they are:
   // compilers rebuild chains of integer sums into trees or move them about, and the registers do
   // not suffice.
   static RUVLLM_INLINE void add_dot_pairs_8(I& sum, I w, I x) {
@@ -53,15 +50,24 @@ struct Simd {
             : "+x"(sum), "=&x"(pairs)
             : "x"(w), "x"(x));
   }
-  static RUVLLM_INLINE void add_dot_pairs_16(I& sum, I w, I x) {
-    I pairs;
-    __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+x"(sum), "=&x"(pairs) : "x"(w), "x"(x));
-  }
-  // sum + the four products of unsigned and signed bytes of each lane.
+  // sum + the four products of the bytes of each lane: w unsigned, or signed with kSignedCodes.
 #if RUVLLM_SIMD_HAS_DOT
   static I dot_fours(I sum, I w, I x) { return _mm256_dpbusd_avx_epi32(sum, w, x); }
 #else
-  static I dot_fours(I sum, I, I) { return sum; }
+  // |w| times x with the sign of w: |two products| <= 2 * 128 * 127 fit 16 bits.
+  static RUVLLM_INLINE I dot_fours(I sum, I w, I x) {
+    I product;
+    __asm__(
+        "vpsignb %2, %4, %1\n\tvpmaddubsw %1, %3, %1\n\t"
+        "vpmaddwd %5, %1, %1\n\tvpaddd %1, %0, %0"
+        : "+x"(sum), "=&x"(product)
+        : "x"(w), "x"(_mm256_abs_epi8(w)), "x"(x), "x"(_mm256_set1_epi16(1)));
+    return sum;
+  }
+  // The same, with nothing to add to.
+  static RUVLLM_INLINE I dot_fours(I w, I x) {
+    return widen_pairs(dot_pairs_8(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w)));
+  }
 #endif
   static F to_f32(I a) { return _mm256_cvtepi32_ps(a); }
   static F mul(F a, F b) { return _mm256_mul_ps(a, b); }

@@ -8,7 +8,7 @@ struct Simd {
   static constexpr int kRows = 16;
   static constexpr int kTileX = 8;  // 8 x 2 sums, and what a dot needs beside them, of 32 registers
   static constexpr bool kHasDot = RUVLLM_SIMD_HAS_DOT;
-  static constexpr bool kSignedCodes = false;
+  static constexpr bool kSignedCodes = !kHasDot;
   static constexpr int kRegisters = 32;
   static constexpr bool kFourStreams = false;
   static constexpr bool kPairsOfRows = false;
@@ -36,11 +36,8 @@ struct Simd {
   }
   static RUVLLM_INLINE I shift_left_32(I a, int n) { return _mm512_slli_epi32(a, n); }
   static RUVLLM_INLINE I shift_right_32(I a, int n) { return _mm512_srai_epi32(a, n); }
-  // Bytes 0 and 2, or 1 and 3, of each lane as two 16-bit numbers.
-  static I even_bytes(I a) { return _mm512_and_si512(a, _mm512_set1_epi16(0xff)); }
-  static I odd_bytes(I a) { return _mm512_srli_epi16(a, 8); }
+  static I flip_top_bits(I a) { return _mm512_xor_si512(a, _mm512_set1_epi8(-128)); }
   static I set1_8(int v) { return _mm512_set1_epi8((char)v); }
-  static I set1_16(int v) { return _mm512_set1_epi16((short)v); }
   static I sub_8(I a, I b) { return _mm512_sub_epi8(a, b); }
   static I add_16(I a, I b) { return _mm512_add_epi16(a, b); }
   static I sub_16(I a, I b) { return _mm512_sub_epi16(a, b); }
@@ -50,7 +47,7 @@ struct Simd {
   static I dot_pairs_8(I w, I x) { return _mm512_maddubs_epi16(w, x); }
   static I dot_pairs_16(I w, I x) { return _mm512_madd_epi16(w, x); }
   static I widen_pairs(I a) { return _mm512_madd_epi16(a, _mm512_set1_epi16(1)); }
-  // The same, added to sums of 16 and 32 bits. In assembly, so that sums stay where they are:
+  // The first, added to sums of 16 bits. In assembly, so that sums stay where they are:
   // compilers rebuild chains of integer sums into trees or move them about, and the registers do
   // not suffice.
   static RUVLLM_INLINE void add_dot_pairs_8(I& sum, I w, I x) {
@@ -59,15 +56,17 @@ struct Simd {
             : "+v"(sum), "=&v"(pairs)
             : "v"(w), "v"(x));
   }
-  static RUVLLM_INLINE void add_dot_pairs_16(I& sum, I w, I x) {
-    I pairs;
-    __asm__("vpmaddwd %3, %2, %1\n\tvpaddd %1, %0, %0" : "+v"(sum), "=&v"(pairs) : "v"(w), "v"(x));
-  }
-  // sum + the four products of unsigned and signed bytes of each lane.
+  // sum + the four products of the bytes of each lane: w unsigned, or signed with kSignedCodes.
 #if RUVLLM_SIMD_HAS_DOT
   static I dot_fours(I sum, I w, I x) { return _mm512_dpbusd_epi32(sum, w, x); }
 #else
-  static I dot_fours(I sum, I, I) { return sum; }
+  // |w| times x with the sign of w: |two products| <= 2 * 128 * 127 fit 16 bits.
+  static RUVLLM_INLINE I dot_fours(I sum, I w, I x) { return add_32(sum, dot_fours(w, x)); }
+  // The same, with nothing to add to.
+  static RUVLLM_INLINE I dot_fours(I w, I x) {
+    const I signed_x = _mm512_mask_sub_epi8(x, _mm512_movepi8_mask(w), zero(), x);
+    return widen_pairs(dot_pairs_8(_mm512_abs_epi8(w), signed_x));
+  }
 #endif
   static F to_f32(I a) { return _mm512_cvtepi32_ps(a); }
   static F mul(F a, F b) { return _mm512_mul_ps(a, b); }

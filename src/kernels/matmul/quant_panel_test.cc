@@ -160,47 +160,39 @@ float as_float(uint32_t word) {
 
 TEST(QuantizeRows, EveryKernelComputesTheSame) {
   const std::vector<float> x = activations(7, 640, 8, true);
-  for (const ActivationForm form : {ActivationForm::kInt8, ActivationForm::kInt16}) {
-    const auto words =
-        static_cast<size_t>(form == ActivationForm::kInt16 ? kInt16Words : kInt8Words);
-    for (const int64_t tile_rows : {1, 4, 8}) {
-      const auto want = quantized(generic::kQuantize, form, x, 7, tile_rows);
-      for (const auto& [level, kernel] : quantize_kernels()) {
-        if (!isa_supported(level)) continue;
-        const auto got = quantized(*kernel, form, x, 7, tile_rows);
-        ASSERT_EQ(got.size(), want.size());
-        for (size_t i = 0; i < want.size(); ++i) {
-          // NaNs of scales may differ.
-          ASSERT_TRUE(got[i] == want[i] || same(as_float(got[i]), as_float(want[i])))
-              << isa_name(level) << " word " << i;
-        }
+  for (const int64_t tile_rows : {1, 4, 8}) {
+    const auto want = quantized(generic::kQuantize, x, 7, tile_rows);
+    for (const auto& [level, kernel] : quantize_kernels()) {
+      if (!isa_supported(level)) continue;
+      const auto got = quantized(*kernel, x, 7, tile_rows);
+      ASSERT_EQ(got.size(), want.size());
+      for (size_t i = 0; i < want.size(); ++i) {
+        // NaNs of scales may differ.
+        ASSERT_TRUE(got[i] == want[i] || same(as_float(got[i]), as_float(want[i])))
+            << isa_name(level) << " word " << i;
       }
     }
-    // A tile holds the words of its rows.
-    const auto alone = quantized(generic::kQuantize, form, x, 7, 1);
-    const auto tile = quantized(generic::kQuantize, form, x, 7, 8);
-    const size_t row_words = 640 / 32 * words;
-    for (size_t i = 0; i < 7 * row_words; ++i) {
-      ASSERT_EQ(alone[i], tile[i % row_words * 8 + i / row_words]);
-    }
+  }
+  // A tile holds the words of its rows.
+  const auto alone = quantized(generic::kQuantize, x, 7, 1);
+  const auto tile = quantized(generic::kQuantize, x, 7, 8);
+  const size_t row_words = 640 / 32 * kRecordWords;
+  for (size_t i = 0; i < 7 * row_words; ++i) {
+    ASSERT_EQ(alone[i], tile[i % row_words * 8 + i / row_words]);
   }
 }
 
 TEST(QuantizeRows, CodesScalesAndSums) {
   const std::vector<float> x = activations(40, 640, 8, true);
-  const auto words = quantized(generic::kQuantize, ActivationForm::kInt8, x, 40, 1, 1);
-  const auto wide = quantized(generic::kQuantize, ActivationForm::kInt16, x, 40, 1, 1);
+  const auto words = quantized(generic::kQuantize, x, 40, 1, 1);
   for (size_t g = 0; g < x.size() / 32; ++g) {
-    const uint32_t* group = words.data() + g * kInt8Words;
-    const uint32_t* wide_group = wide.data() + g * kInt16Words;
+    const uint32_t* group = words.data() + g * kRecordWords;
     const float scale = as_float(group[8]);
     float largest = 0.0f;
     int32_t sum = 0;
     int32_t lanes[2][2] = {};
     for (size_t i = 0; i < 32; ++i) {
       const auto code = static_cast<int8_t>(group[i / 4] >> (8 * (i % 4)));
-      const uint32_t pair = wide_group[i / 4 * 2 + i % 2];
-      EXPECT_EQ(static_cast<int16_t>(pair >> (16 * (i / 2 % 2))), code);
       sum += code;
       lanes[i / 16][i / 2 % 2] -= code;
       largest = std::max(largest, std::abs(x[g * 32 + i]));
@@ -210,8 +202,6 @@ TEST(QuantizeRows, CodesScalesAndSums) {
       EXPECT_EQ(static_cast<int16_t>(group[10 + half]), lanes[half][0]);
       EXPECT_EQ(static_cast<int16_t>(group[10 + half] >> 16), lanes[half][1]);
     }
-    EXPECT_TRUE(same(as_float(wide_group[16]), scale));
-    EXPECT_EQ(std::memcmp(wide_group + 17, group + 9, 12), 0);
     if (std::isnan(scale) || scale == 0.0f) continue;
     for (size_t i = 0; i < 32; ++i) {
       const auto code = static_cast<int8_t>(group[i / 4] >> (8 * (i % 4)));
@@ -249,8 +239,7 @@ std::vector<float> product(const QuantPanelKernel& kernel, DType dtype,
                            const std::vector<std::byte>& rows, int64_t num_rows,
                            const std::vector<float>& x, int64_t num_x, int64_t cols) {
   const Packed packed(dtype, rows, num_rows, cols, kernel.panel_rows);
-  const auto& format = kernel.formats[static_cast<size_t>(quant_format(packed.layout))];
-  const auto tiles = quantized_for(kernel, format.x_form, x, num_x);
+  const auto tiles = quantized_for(kernel, x, num_x);
   const int64_t stride = packed.num_panels * kernel.panel_rows;
   std::vector<float> sums(static_cast<size_t>(num_x * stride), 77.0f);
   QuantPanelArgs args{};
@@ -262,7 +251,7 @@ std::vector<float> product(const QuantPanelKernel& kernel, DType dtype,
   args.num_x = num_x;
   args.sums = sums.data();
   args.sums_stride = stride;
-  format.product(&args);
+  kernel.products[static_cast<size_t>(quant_format(packed.layout))](&args);
   std::vector<float> out;
   for (int64_t t = 0; t < num_x; ++t) {
     out.insert(out.end(), sums.begin() + t * stride, sums.begin() + t * stride + num_rows);

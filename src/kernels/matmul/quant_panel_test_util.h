@@ -34,20 +34,17 @@ inline std::vector<PanelKernelToTest> panel_kernels_to_test() {
 }
 
 // Rows [num_x, cols] as tiles of at most `tile_rows` rows, `block` groups under a scale.
-inline std::vector<uint32_t> quantized(const QuantizeKernel& kernel, ActivationForm form,
-                                       const std::vector<float>& x, int64_t num_x,
-                                       int64_t tile_rows, int64_t block = kXBlock) {
-  const bool wide = form == ActivationForm::kInt16;
+inline std::vector<uint32_t> quantized(const QuantizeKernel& kernel, const std::vector<float>& x,
+                                       int64_t num_x, int64_t tile_rows, int64_t block = kXBlock) {
   const int64_t cols = static_cast<int64_t>(x.size()) / num_x;
-  const int64_t row_words = cols / 32 * (wide ? kInt16Words : kInt8Words);
+  const int64_t row_words = cols / 32 * kRecordWords;
   std::vector<uint32_t> out;
   for (int64_t t = 0; t < num_x;) {
     const int64_t rows = next_tile_rows(num_x - t, tile_rows);
     const size_t begin = out.size();
     out.resize(begin + static_cast<size_t>(rows * row_words));
     for (int64_t i = 0; i < std::min(rows, num_x - t); ++i) {
-      (wide ? kernel.to_int16 : kernel.to_int8)(x.data() + (t + i) * cols, cols / 32, block, rows,
-                                                out.data() + begin + i);
+      kernel.to_int8(x.data() + (t + i) * cols, cols / 32, block, rows, out.data() + begin + i);
     }
     t += rows;
   }
@@ -55,13 +52,13 @@ inline std::vector<uint32_t> quantized(const QuantizeKernel& kernel, ActivationF
 }
 
 // The same as the kernel wants them for a product with num_x rows.
-inline std::vector<uint32_t> quantized_for(const QuantPanelKernel& kernel, ActivationForm form,
+inline std::vector<uint32_t> quantized_for(const QuantPanelKernel& kernel,
                                            const std::vector<float>& x, int64_t num_x,
                                            bool one_x_scale = false) {
   const int64_t groups = static_cast<int64_t>(x.size()) / num_x / 32;
   const int64_t block = one_x_scale ? groups : int64_t{kXBlock};
   if (!kernel.takes_tiles(num_x, one_x_scale)) {
-    return quantized(generic::kQuantize, form, x, num_x, kernel.tile_rows, block);
+    return quantized(generic::kQuantize, x, num_x, kernel.tile_rows, block);
   }
   const int64_t cols = static_cast<int64_t>(x.size()) / num_x;
   const int64_t words = x_tile_words(groups);
@@ -122,7 +119,7 @@ inline std::vector<float> grouped_product(const QuantPanelKernel& kernel,
   const int64_t groups = matrix.cols / 32;
   const int64_t panels = (matrix.rows + kernel.panel_rows - 1) / kernel.panel_rows;
   const QuantFormat name = grouped_format(matrix.bits, half_scales(matrix));
-  const auto& format = kernel.formats[static_cast<size_t>(name)];
+  const QuantPanelProduct product = kernel.products[static_cast<size_t>(name)];
   const GroupedShape shape = shape_of(matrix, kernel.panel_rows, compact);
   QuantPanelArgs args = {};
   args.compact_scales = compact;
@@ -132,7 +129,7 @@ inline std::vector<float> grouped_product(const QuantPanelKernel& kernel,
     EXPECT_TRUE(pack_grouped_panel(matrix, shape, p * kernel.panel_rows,
                                    packed.data() + p * args.panel_bytes));
   }
-  const auto tiles = quantized_for(kernel, format.x_form, x, num_x, one_x_scale(matrix));
+  const auto tiles = quantized_for(kernel, x, num_x, one_x_scale(matrix));
   std::vector<float> sums(static_cast<size_t>(num_x * panels * kernel.panel_rows), 77.0f);
   args.panels = packed.data();
   args.num_panels = panels;
@@ -143,7 +140,7 @@ inline std::vector<float> grouped_product(const QuantPanelKernel& kernel,
   args.sums_stride = panels * kernel.panel_rows;
   args.scale_groups = scale_groups(matrix);
   args.one_x_scale = one_x_scale(matrix);
-  format.product(&args);
+  product(&args);
   std::vector<float> out;
   for (int64_t t = 0; t < num_x; ++t) {
     out.insert(out.end(), sums.begin() + t * args.sums_stride,

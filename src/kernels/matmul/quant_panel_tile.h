@@ -165,7 +165,7 @@ class ExpandedBlock {
  public:
   // The format with a byte for each code.
   struct Codes : Fmt {
-    static constexpr int kBits = 8;
+    static constexpr bool kBytes = true;
   };
 
   // The `count` groups of the block.
@@ -302,6 +302,7 @@ struct PanelTile {
   static RUVLLM_INLINE void unit_dots(const W& w, int64_t i, int64_t count, const uint32_t* x,
                                       Fetcher* next, I (&sum)[kAtOnce][NV]) {
     // The zero points' share.
+    static constexpr int32_t k128 = 128;
     I minus_sum[kAtOnce];
 #pragma GCC unroll 8
     for (int t = 0; t < kAtOnce; ++t) {
@@ -313,7 +314,8 @@ struct PanelTile {
     }
 #pragma GCC unroll 4
     for (int n = 0; n < NV; ++n) {
-      const I zero = w.zero_point(i, n);
+      I zero = w.zero_point(i, n);
+      if constexpr (Form::kSigned) zero = S::sub_16(zero, S::broadcast_4(&k128));
 #pragma GCC unroll 8
       for (int t = 0; t < kAtOnce; ++t) sum[t][n] = S::dot_pairs_16(zero, minus_sum[t]);
     }

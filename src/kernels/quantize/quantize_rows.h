@@ -9,10 +9,7 @@
 // Tiles. A group of a row is a record of 32-bit words, and T rows that are multiplied together
 // stand interleaved: word i of row t of group g is word (g * words + i) * T + t of the tile, so
 // that a kernel walks one pointer for all of its rows. The words of a record:
-//   codes   int8: eight, columns 4i ... 4i + 3 in word i. int16: sixteen of two 16-bit codes,
-//   columns
-//           4j and 4j + 2 in word 2j, 4j + 1 and 4j + 3 in word 2j + 1 (as a multiply-add of 16-bit
-//           pairs wants them beside 8-bit weights)
+//   codes   eight words, columns 4i ... 4i + 3 in word i
 //   scale   f32, of its block
 //   offset  i32, -128 times the sum of the codes: what has to be added to a dot with weights whose
 //           codes are 128 too large
@@ -27,18 +24,14 @@
 
 namespace ruvllm::kernels {
 
-enum class ActivationForm : uint8_t { kInt8, kInt16 };
-
 // Words of a record.
-enum { kInt8Words = 12, kInt16Words = 20 };
+enum { kRecordWords = 12 };
 
 struct QuantizeKernel {
   // `groups` groups of 32 elements of x, `block` of them (the last ones: what is left) under a
   // scale, as row t of a tile of `tile_rows` rows; `words` points at word t of the tile.
   void (*to_int8)(const float* x, int64_t groups, int64_t block, int64_t tile_rows,
                   uint32_t* words);
-  void (*to_int16)(const float* x, int64_t groups, int64_t block, int64_t tile_rows,
-                   uint32_t* words);
 };
 
 namespace generic {

@@ -49,7 +49,7 @@ __m256i in_order(const Codes& codes) {
 
 void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {
   RowScale scale = {};
-  for (int64_t g = 0; g < groups; ++g, words += kInt8Words * tile_rows) {
+  for (int64_t g = 0; g < groups; ++g, words += kRecordWords * tile_rows) {
     if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
     const Codes codes = quantize_group(x + g * 32, scale.inverse);
     const __m256i bytes = in_order(codes);
@@ -58,24 +58,8 @@ void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, u
   }
 }
 
-void to_int16(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {
-  RowScale scale = {};
-  for (int64_t g = 0; g < groups; ++g, words += kInt16Words * tile_rows) {
-    if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
-    const Codes codes = quantize_group(x + g * 32, scale.inverse);
-    for (int i = 0; i < 2; ++i) {
-      // Dwords 0, 2, 1, 3 of each four, then 16 bits of each.
-      const __m256i low = _mm256_shuffle_epi32(codes.v[2 * i], 0xd8);
-      const __m256i high = _mm256_shuffle_epi32(codes.v[2 * i + 1], 0xd8);
-      store_words(_mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8), tile_rows,
-                  words + 8 * i * tile_rows);
-    }
-    finish_record(in_order(codes), scale.scale, tile_rows, words + 16 * tile_rows);
-  }
-}
-
 }  // namespace
 
-const QuantizeKernel kQuantize = {to_int8, to_int16};
+const QuantizeKernel kQuantize = {to_int8};
 
 }  // namespace ruvllm::kernels::avx2

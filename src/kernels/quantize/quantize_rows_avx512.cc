@@ -37,7 +37,7 @@ __m256i as_bytes(__m512i low, __m512i high) {
 
 void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {
   RowScale scale = {};
-  for (int64_t g = 0; g < groups; ++g, x += 32, words += kInt8Words * tile_rows) {
+  for (int64_t g = 0; g < groups; ++g, x += 32, words += kRecordWords * tile_rows) {
     if (g % block == 0) scale = scale_of(x, block < groups - g ? block : groups - g);
     const __m256i bytes = as_bytes(codes_of(x, scale.inverse), codes_of(x + 16, scale.inverse));
     store_words(bytes, tile_rows, words);
@@ -45,22 +45,8 @@ void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, u
   }
 }
 
-void to_int16(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {
-  RowScale scale = {};
-  for (int64_t g = 0; g < groups; ++g, x += 32, words += kInt16Words * tile_rows) {
-    if (g % block == 0) scale = scale_of(x, block < groups - g ? block : groups - g);
-    const __m512i codes[2] = {codes_of(x, scale.inverse), codes_of(x + 16, scale.inverse)};
-    for (int i = 0; i < 2; ++i) {
-      // Of each four columns 0, 2, 1, 3.
-      store_words(_mm512_cvtepi32_epi16(_mm512_shuffle_epi32(codes[i], _MM_PERM_DBCA)), tile_rows,
-                  words + 8 * i * tile_rows);
-    }
-    finish_record(as_bytes(codes[0], codes[1]), scale.scale, tile_rows, words + 16 * tile_rows);
-  }
-}
-
 }  // namespace
 
-const QuantizeKernel kQuantize = {to_int8, to_int16};
+const QuantizeKernel kQuantize = {to_int8};
 
 }  // namespace ruvllm::kernels::avx512

@@ -45,7 +45,7 @@ void finish(const int32_t* codes, float scale, int64_t stride, uint32_t* words) 
 void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {
   int32_t codes[32];
   RowScale scale = {};
-  for (int64_t g = 0; g < groups; ++g, words += kInt8Words * tile_rows) {
+  for (int64_t g = 0; g < groups; ++g, words += kRecordWords * tile_rows) {
     if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
     quantize_group(x + g * 32, scale.inverse, codes);
     for (int i = 0; i < 8; ++i) {
@@ -54,20 +54,6 @@ void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, u
       words[i * tile_rows] = word;
     }
     finish(codes, scale.scale, tile_rows, words + 8 * tile_rows);
-  }
-}
-
-void to_int16(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {
-  int32_t codes[32];
-  RowScale scale = {};
-  for (int64_t g = 0; g < groups; ++g, words += kInt16Words * tile_rows) {
-    if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
-    quantize_group(x + g * 32, scale.inverse, codes);
-    for (int i = 0; i < 16; ++i) {
-      const int32_t* pair = codes + i / 2 * 4 + i % 2;
-      words[i * tile_rows] = two(pair[0], pair[2]);
-    }
-    finish(codes, scale.scale, tile_rows, words + 16 * tile_rows);
   }
 }
 
@@ -101,7 +87,7 @@ void quantize_tile(const float* const* rows, int64_t num_rows, int64_t groups, i
 
 }  // namespace
 
-const QuantizeKernel kQuantize = {to_int8, to_int16};
+const QuantizeKernel kQuantize = {to_int8};
 const QuantizeTile kQuantizeTile = quantize_tile;
 
 }  // namespace ruvllm::kernels::generic

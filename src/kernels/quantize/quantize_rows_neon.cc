@@ -66,7 +66,7 @@ void finish(const Codes& codes, float scale, int64_t stride, uint32_t* words) {
 
 void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {
   RowScale scale = {};
-  for (int64_t g = 0; g < groups; ++g, words += kInt8Words * tile_rows) {
+  for (int64_t g = 0; g < groups; ++g, words += kRecordWords * tile_rows) {
     if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
     const Codes codes = quantize_group(x + g * 32, scale.inverse);
     for (int i = 0; i < 2; ++i) {
@@ -77,24 +77,8 @@ void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, u
   }
 }
 
-void to_int16(const float* x, int64_t groups, int64_t block, int64_t tile_rows, uint32_t* words) {
-  RowScale scale = {};
-  for (int64_t g = 0; g < groups; ++g, words += kInt16Words * tile_rows) {
-    if (g % block == 0) scale = scale_of(x + g * 32, block < groups - g ? block : groups - g);
-    const Codes codes = quantize_group(x + g * 32, scale.inverse);
-    for (int i = 0; i < 4; ++i) {
-      // Columns 0, 1, 2, 3 of each four to 0, 2, 1, 3.
-      const int16x8_t even = vuzp1q_s16(codes.v[i], codes.v[i]);
-      const int16x8_t odd = vuzp2q_s16(codes.v[i], codes.v[i]);
-      store_words(vzip1q_u32(vreinterpretq_u32_s16(even), vreinterpretq_u32_s16(odd)), tile_rows,
-                  words + 4 * i * tile_rows);
-    }
-    finish(codes, scale.scale, tile_rows, words + 16 * tile_rows);
-  }
-}
-
 }  // namespace
 
-const QuantizeKernel kQuantize = {to_int8, to_int16};
+const QuantizeKernel kQuantize = {to_int8};
 
 }  // namespace ruvllm::kernels::neon

@@ -56,7 +56,7 @@ TEST(QuantizeTile, HoldsTheRecords) {
     for (const int64_t block : {int64_t{kXBlock}, rows.groups}) {
       std::vector<uint32_t> words = rows.tile(generic::kQuantizeTile, block);
       const TiledX x{words.data(), rows.groups};
-      std::vector<uint32_t> record(static_cast<size_t>(rows.groups * kInt8Words));
+      std::vector<uint32_t> record(static_cast<size_t>(rows.groups * kRecordWords));
       for (int64_t t = 0; t < kTileSide; ++t) {
         std::fill(record.begin(), record.end(), 0);
         if (t < rows.num_rows) {
@@ -65,7 +65,7 @@ TEST(QuantizeTile, HoldsTheRecords) {
         }
         int32_t sum = 0;
         for (int64_t g = 0; g < rows.groups; ++g) {
-          const uint32_t* want = record.data() + g * kInt8Words;
+          const uint32_t* want = record.data() + g * kRecordWords;
           ASSERT_EQ(std::memcmp(x.codes(0, g / 2) + t * 64 + g % 2 * 32, want, 32), 0);
           const HeadOfX& head = x.head(0, g / kXBlock);
           ASSERT_EQ(std::memcmp(&head.scale[t], want + 8, 4), 0);

@@ -7,8 +7,8 @@
 namespace ruvllm::kernels {
 
 struct PeakLoop {
-  // "f32"; "int8": unsigned by signed bytes, as up to 4 bits use them; "int16": pairs of 16-bit
-  // numbers, the exact way for 8-bit codes without a dot product instruction; "bf16".
+  // "f32"; "bf16"; "int8": four products of bytes a lane; "int4": the same in sums of 16 bits,
+  // which suffice for codes of up to 6 bits, where an instruction set has no dot product of bytes.
   const char* unit;
   int64_t macs_per_round;        // multiply-adds
   float (*run)(int64_t rounds);  // the value only keeps the loop alive
@@ -35,8 +35,8 @@ extern const PeakLoop kPeakInt8;
 }
 namespace avx2 {
 extern const PeakLoop kPeakF32;
-extern const PeakLoop kPeakInt16;
 extern const PeakLoop kPeakInt8;
+extern const PeakLoop kPeakInt4;
 extern const ReadLoop kRead;
 }  // namespace avx2
 namespace avxvnni {

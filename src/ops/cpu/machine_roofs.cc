@@ -121,16 +121,19 @@ double measure_read_mean(int num_threads, double seconds, int64_t buffer_bytes) 
 
 namespace {
 
-// The unit that kernels/matmul uses for a layout where `level` is picked; empty: none that has a
-// peak.
-std::string_view unit_of(kernels::IsaLevel level, std::string_view layout) {
+// The units that kernels/matmul may use for a layout where `level` is picked, the first of those
+// that a level has; empty: none that has a peak.
+struct Units {
+  std::string_view first;
+  std::string_view second;
+};
+
+Units units_of(kernels::IsaLevel level, std::string_view layout) {
   const std::optional<DType> dtype = dtype_from_name(layout);
   const QuantLayout* integer = dtype ? quant_layout(*dtype) : nullptr;
-  if (dtype == DType::kBF16 && kernels::bf16_dot_kernel(level) != nullptr) return "bf16";
-  if (integer == nullptr) return dtype ? "f32" : "";
-  const auto format = static_cast<size_t>(kernels::quant_format(*integer));
-  const auto form = kernels::quant_panel_kernel(level).formats[format].x_form;
-  return form == kernels::ActivationForm::kInt16 ? "int16" : "int8";
+  if (dtype == DType::kBF16 && kernels::bf16_dot_kernel(level) != nullptr) return {"bf16", {}};
+  if (integer == nullptr) return {dtype ? "f32" : "", {}};
+  return integer->bits == 8 ? Units{"int8", {}} : Units{"int4", "int8"};
 }
 
 }  // namespace
@@ -139,10 +142,12 @@ const ArithmeticPeak* peak_of(const MachineRoofs& roofs, std::string_view isa,
                               std::string_view layout) {
   for (kernels::IsaLevel level : kernels::all_isa_levels()) {
     if (kernels::isa_name(level) != isa) continue;
-    const std::string_view unit = unit_of(level, layout);
+    const Units units = units_of(level, layout);
     while (true) {
-      for (const ArithmeticPeak& peak : roofs.peaks) {
-        if (peak.isa == kernels::isa_name(level) && peak.unit == unit) return &peak;
+      for (const std::string_view unit : {units.first, units.second}) {
+        for (const ArithmeticPeak& peak : roofs.peaks) {
+          if (peak.isa == kernels::isa_name(level) && peak.unit == unit) return &peak;
+        }
       }
       if (level == kernels::isa_fallback(level)) return nullptr;
       level = kernels::isa_fallback(level);

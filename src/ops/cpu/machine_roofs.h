@@ -12,7 +12,7 @@ namespace ruvllm {
 
 struct ArithmeticPeak {
   std::string_view isa;   // "avx2"
-  std::string_view unit;  // "f32", "int16", "int8": kernels/roofs/peak_loops.h
+  std::string_view unit;  // "f32", "bf16", "int8", "int4": kernels/roofs/peak_loops.h
   double macs_per_second = 0.0;
 };
 

@@ -26,8 +26,8 @@ TEST(MachineRoofs, TheMeanIsAReadSpeedToo) {
 
 TEST(MachineRoofs, EachLayoutHasThePeakOfItsUnit) {
   MachineRoofs roofs;
-  roofs.peaks = {{"generic", "f32", 1.0}, {"avx2", "f32", 2.0},        {"avx2", "int16", 3.0},
-                 {"avx2", "int8", 4.0},   {"avx512vnni", "int8", 5.0}, {"amx", "bf16", 6.0}};
+  roofs.peaks = {{"generic", "f32", 1.0}, {"avx2", "f32", 2.0},        {"avx2", "int8", 3.0},
+                 {"avx2", "int4", 4.0},   {"avx512vnni", "int8", 5.0}, {"amx", "bf16", 6.0}};
   const auto peak = [&](std::string_view isa, std::string_view layout) {
     const ArithmeticPeak* found = peak_of(roofs, isa, layout);
     return found == nullptr ? 0.0 : found->macs_per_second;
@@ -38,7 +38,10 @@ TEST(MachineRoofs, EachLayoutHasThePeakOfItsUnit) {
   EXPECT_EQ(peak("avx2", "bf16"), 2.0);
   EXPECT_EQ(peak("avx2", "q8_0"), 3.0);
   EXPECT_EQ(peak("avx2", "q4_0"), 4.0);
+  EXPECT_EQ(peak("avx512", "q8_0"), 3.0);
+  EXPECT_EQ(peak("avx512", "q6_k"), 4.0);
   EXPECT_EQ(peak("avx512vnni", "q8_0"), 5.0);
+  EXPECT_EQ(peak("avx512vnni", "q4_0"), 5.0);
   EXPECT_EQ(peak("avx512vnni", "f16"), 2.0);  // what avx512 falls back to
   EXPECT_EQ(peak("amx", "bf16"), 6.0);
   EXPECT_EQ(peak("amx", "f32"), 2.0);

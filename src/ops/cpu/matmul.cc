@@ -282,21 +282,17 @@ const uint32_t* CpuOps::pack_bf16_x(ConstMatrixF32 x, int64_t first, int64_t cou
 // where the part has a transform, applies it.
 const uint32_t* CpuOps::quantize_x(const CpuWeight& weight, const WeightPart& part,
                                    ConstMatrixF32 x, int64_t first, int64_t count) {
-  const auto& entry = matmul_->quant_panel.formats[static_cast<size_t>(part.format)];
-  const bool wide = entry.x_form == kernels::ActivationForm::kInt16;
   const int32_t transform = part.transform;
   const int64_t groups = x.cols / kQuantGroup;
   const int64_t block = part.one_x_scale ? groups : int64_t{kernels::kXBlock};
-  const int64_t row_words = groups * (wide ? kernels::kInt16Words : kernels::kInt8Words);
-  const auto quantize = wide ? matmul_->quantize.to_int16 : matmul_->quantize.to_int8;
+  const int64_t row_words = groups * kernels::kRecordWords;
   const QuantPanelKernel& kernel = matmul_->quant_panel;
   const bool tiled = kernel.takes_tiles(count, part.one_x_scale);
   const int64_t largest = tiled ? int64_t{kernels::kTileSide} : kernel.tile_rows;
   const int64_t tile_words = tiled ? kernels::x_tile_words(groups) : largest * row_words;
   MatmulState::QuantizedX& buffers = matmul_->quantized_x[static_cast<size_t>(transform + 1)];
   const int64_t num_tiles = (count + largest - 1) / largest;
-  uint32_t* const words =
-      buffers.words[matmul_->x_form_of(part)].get<uint32_t>(num_tiles * tile_words);
+  uint32_t* const words = buffers.words[part.one_x_scale].get<uint32_t>(num_tiles * tile_words);
   pool_.parallel_for(num_tiles, [&](int64_t tile, int worker) {
     const int64_t t = tile * largest;
     const int64_t given = std::min(largest, count - t);
@@ -315,7 +311,9 @@ const uint32_t* CpuOps::quantize_x(const CpuWeight& weight, const WeightPart& pa
     if (tiled) return kernel.quantize_tile(rows, given, groups, block, begin);
     const int64_t tile_rows = kernels::next_tile_rows(count - t, largest);
     if (given < tile_rows) std::memset(begin, 0, static_cast<size_t>(tile_rows * row_words) * 4);
-    for (int64_t i = 0; i < given; ++i) quantize(rows[i], groups, block, tile_rows, begin + i);
+    for (int64_t i = 0; i < given; ++i) {
+      matmul_->quantize.to_int8(rows[i], groups, block, tile_rows, begin + i);
+    }
   });
   return words;
 }
@@ -342,7 +340,7 @@ const float* CpuOps::prepare_x(const CpuWeight& weight, ConstMatrixF32 x, int64_
     }
     MatmulState::QuantizedX& buffers =
         matmul_->quantized_x[static_cast<size_t>(part.transform + 1)];
-    const uint32_t*& made = buffers.made[matmul_->x_form_of(part)];
+    const uint32_t*& made = buffers.made[part.one_x_scale];
     if (made == nullptr) made = quantize_x(weight, part, x, first, count);
   }
   return packed;
@@ -380,13 +378,12 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
       sums.x_stride = at_once ? args.y.row_stride : panels * part->panel_rows;
       sums.data = at_once ? args.y.row(first) + part->first_row + first_w
                           : worker.sums.get<float>(count * sums.x_stride);
-      const auto& entry = matmul_->quant_panel.formats[static_cast<size_t>(part->format)];
       const auto& inputs = matmul_->quantized_x[static_cast<size_t>(part->transform + 1)];
       const kernels::QuantPanelArgs product{part->panel(first_w / part->panel_rows),
                                             panels,
                                             part->panel_bytes,
                                             weight.cols() / kQuantGroup,
-                                            inputs.made[matmul_->x_form_of(*part)],
+                                            inputs.made[part->one_x_scale],
                                             count,
                                             sums.data,
                                             sums.x_stride,
@@ -395,7 +392,7 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
                                             part->one_x_scale,
                                             matmul_->stream_ahead_bytes,
                                             passes_once ? nullptr : tiles.next_panels(index)};
-      entry.product(&product);
+      matmul_->quant_panel.products[static_cast<size_t>(part->format)](&product);
       if (at_once) return;
     } else if (part->form == PartForm::kBf16Rows) {
       sums.data = worker.sums.get<float>(kernels::bf16_sum_floats(num_w, count));
@@ -428,16 +425,15 @@ void CpuOps::reserve_matmul(const StepLimits& limits) {
   matmul_->packed_x.get<float>(rows * round_up(limits.max_columns, kernel.lanes));
   const bool tiled = matmul_->quant_panel.takes_tiles(rows, true);
   for (MatmulState::QuantizedX& buffers : matmul_->quantized_x) {
-    for (size_t form = 0; form < MatmulState::kXForms; ++form) {
-      if (!matmul_->x_forms[form]) continue;
-      const bool wide = form >= MatmulState::x_form(kernels::ActivationForm::kInt16, false);
-      const int64_t row_words = groups * (wide ? kernels::kInt16Words : kernels::kInt8Words);
+    for (const bool one_x_scale : {false, true}) {
+      if (!matmul_->wants_x[one_x_scale]) continue;
+      const int64_t row_words = groups * kernels::kRecordWords;
       int64_t words = (rows + matmul_->quant_panel.tile_rows) * row_words;
       if (tiled) {
         words = std::max(words, (rows + kernels::kTileSide - 1) / kernels::kTileSide *
                                     kernels::x_tile_words(groups));
       }
-      buffers.words[form].get<uint32_t>(words);
+      buffers.words[one_x_scale].get<uint32_t>(words);
     }
   }
   const int64_t panel_rows = matmul_->quant_panel.panel_rows;

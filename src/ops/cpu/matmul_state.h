@@ -28,10 +28,6 @@ struct CpuOps::MatmulState {
   // cache while the weights pass by. Tiles multiply faster than weights are made ready for them.
   int64_t most_rows() const { return quant_panel.quantize_tile != nullptr ? 512 : 256; }
 
-  size_t x_form_of(const WeightPart& part) const {
-    return x_form(quant_panel.formats[static_cast<size_t>(part.format)].x_form, part.one_x_scale);
-  }
-
   // Room for the inputs of a weight with so many transforms.
   void reserve_inputs(size_t transforms) {
     while (quantized_x.size() < transforms + 1) quantized_x.emplace_back();
@@ -54,17 +50,13 @@ struct CpuOps::MatmulState {
   ScratchBuffer packed_x;
   ScratchBuffer bf16_x;
   const uint32_t* made_bf16_x = nullptr;  // in the product under way
-  // A form of quantized x: what kernels want, and whether a row has one scale.
-  static constexpr size_t kXForms = 4;
-  static size_t x_form(kernels::ActivationForm form, bool one_x_scale) {
-    return 2 * static_cast<size_t>(form) + (one_x_scale ? 1 : 0);
-  }
-  // One for plain x (the first), one for each transform of a weight: by x_form().
+  // One for plain x (the first), one for each transform of a weight; with a scale per block of
+  // columns, and with one a row (WeightPart::one_x_scale).
   struct QuantizedX {
-    ScratchBuffer words[kXForms];
-    const uint32_t* made[kXForms] = {};  // in the product under way
+    ScratchBuffer words[2];
+    const uint32_t* made[2] = {};  // in the product under way
   };
-  std::array<bool, kXForms> x_forms = {};  // those that weights want
+  std::array<bool, 2> wants_x = {};  // those that weights want
   std::deque<QuantizedX> quantized_x = std::deque<QuantizedX>(1);
   std::vector<Worker> workers;
   // Of products with one row:

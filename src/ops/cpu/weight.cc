@@ -352,7 +352,7 @@ Result<std::unique_ptr<Weight>> CpuOps::make_weight(std::span<const WeightSource
   std::unique_ptr<CpuWeight> weight = builder.finish();
   if (!weight->transforms().empty()) matmul_->reserve_inputs(weight->transforms().size());
   for (const WeightPart& part : weight->parts()) {
-    if (part.form == PartForm::kQuantPanels) matmul_->x_forms[matmul_->x_form_of(part)] = true;
+    if (part.form == PartForm::kQuantPanels) matmul_->wants_x[part.one_x_scale] = true;
   }
   return weight;
 }
