@@ -86,7 +86,10 @@ struct DotForm {
   static constexpr bool kBorrowed = kNarrow && Fmt::kBits == 5 && Fmt::kZeroLog2 < 0;
   // Codes of 8 bits counted from 128, where products want signed ones.
   static constexpr bool kSigned = S::kSignedCodes && Fmt::kBits == 8;
-  static constexpr int kZeroLog2 = kBorrowed ? 4 : kSigned ? -1 : Fmt::kZeroLog2;
+  // Sums of 4-bit codes as they are fit 16 bits: their zero point comes afterwards.
+  static constexpr bool kZeroLast =
+      kNarrow && Fmt::kBits == 4 && !Fmt::kHalves && Fmt::kZeroLog2 > 0;
+  static constexpr int kZeroLog2 = kBorrowed ? 4 : kSigned || kZeroLast ? -1 : Fmt::kZeroLog2;
   // Few rows of x: panels pass as fast as memory gives them, streams(rows) of them at a time, with
   // what lies bytes_ahead(rows) further on fetched into the first level. Without a dot product,
   // measured on Zen 3 beside the read roof: 8-bit codes reach 95-100 % in four streams when only
@@ -252,6 +255,10 @@ struct GroupDot {
 #pragma GCC unroll 4
         for (int n = 0; n < NV; ++n) {
           dot[t][n] = S::widen_pairs(dot[t][n]);
+          if constexpr (Form::kZeroLast) {
+            const I zeros = S::shift_right_32(offset(x, t), 7 - Fmt::kZeroLog2);
+            dot[t][n] = S::add_32(dot[t][n], zeros);
+          }
           if constexpr (Form::kBorrowed) {
             const I borrowed = S::shift_left_32(S::widen_pairs(lanes(x, t, kHalf)), 4);
             dot[t][n] = S::sub_32(dot[t][n], borrowed);
