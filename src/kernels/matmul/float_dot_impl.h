@@ -41,6 +41,8 @@ template <class V, int TX, int TW>
 inline void tile_product(const FloatTileArgs* args) {
   using F = typename V::F;
   constexpr int kLanes = V::kLanes;
+  // Steps without a branch between them, where tiles are large enough to matter.
+  constexpr int kStepsAtOnce = TX * TW >= 8 ? 4 : 1;
   F sum[TX][TW];
 #pragma GCC unroll 8
   for (int t = 0; t < TX; ++t) {
@@ -49,16 +51,28 @@ inline void tile_product(const FloatTileArgs* args) {
   }
   const float* x = args->x;
   const float* w = args->w;
-  for (int64_t step = args->num_steps; step > 0; --step) {
+  const auto add_step = [&](int i) __attribute__((always_inline)) {
     F wv[TW];
 #pragma GCC unroll 8
-    for (int n = 0; n < TW; ++n) wv[n] = V::load(w + n * kLanes);
+    for (int n = 0; n < TW; ++n) wv[n] = V::load(w + (i * TW + n) * kLanes);
 #pragma GCC unroll 8
     for (int t = 0; t < TX; ++t) {
-      const F xv = V::load(x + t * kLanes);
+      const F xv = V::load(x + (i * TX + t) * kLanes);
 #pragma GCC unroll 8
       for (int n = 0; n < TW; ++n) sum[t][n] = V::fma(xv, wv[n], sum[t][n]);
     }
+  };
+  int64_t step = args->num_steps;
+  for (; step >= kStepsAtOnce; step -= kStepsAtOnce) {
+#pragma GCC unroll 8
+    for (int i = 0; i < kStepsAtOnce; ++i) {
+      add_step(i);
+    }
+    x += kStepsAtOnce * TX * kLanes;
+    w += kStepsAtOnce * TW * kLanes;
+  }
+  for (; kStepsAtOnce > 1 && step > 0; --step) {
+    add_step(0);
     x += TX * kLanes;
     w += TW * kLanes;
   }
