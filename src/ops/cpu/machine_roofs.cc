@@ -128,12 +128,21 @@ struct Units {
   std::string_view second;
 };
 
+// Of the codes of a QuantizedMatrix, whose layouts end in them ("gptq4"); 0: not such a name.
+int code_bits(std::string_view layout) {
+  constexpr std::string_view kBits = "2348";
+  if (layout.empty() || layout.starts_with("fp")) return 0;
+  return kBits.contains(layout.back()) ? layout.back() - '0' : 0;
+}
+
 Units units_of(kernels::IsaLevel level, std::string_view layout) {
   const std::optional<DType> dtype = dtype_from_name(layout);
   const QuantLayout* integer = dtype ? quant_layout(*dtype) : nullptr;
   if (dtype == DType::kBF16 && kernels::bf16_dot_kernel(level) != nullptr) return {"bf16", {}};
-  if (integer == nullptr) return {dtype ? "f32" : "", {}};
-  return integer->bits == 8 ? Units{"int8", {}} : Units{"int4", "int8"};
+  if (dtype && integer == nullptr) return {"f32", {}};
+  const int bits = integer != nullptr ? integer->bits : code_bits(layout);
+  if (bits == 0) return {};
+  return bits == 8 ? Units{"int8", {}} : Units{"int4", "int8"};
 }
 
 }  // namespace

@@ -46,6 +46,10 @@ TEST(MachineRoofs, EachLayoutHasThePeakOfItsUnit) {
   EXPECT_EQ(peak("amx", "bf16"), 6.0);
   EXPECT_EQ(peak("amx", "f32"), 2.0);
   EXPECT_EQ(peak("amx", "q8_0"), 5.0);
+  EXPECT_EQ(peak("avx2", "rtn8"), 3.0);
+  EXPECT_EQ(peak("avx2", "gptq3"), 4.0);
+  EXPECT_EQ(peak("avx512vnni", "smoothquant8"), 5.0);
+  EXPECT_EQ(peak("avx2", "fp8"), 0.0);
   EXPECT_EQ(peak("avx2", "mixed"), 0.0);
 #endif
   EXPECT_EQ(peak("reference", "bf16"), 0.0);
