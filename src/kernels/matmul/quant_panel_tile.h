@@ -50,12 +50,12 @@ class PanelBlocks {
       offset += (range.first + scale_groups_ - 1) / scale_groups_ * header_bytes_;
       // Where a scale goes on, its header lies before the groups that it has had.
       const int64_t under = range.first % scale_groups_;
-      const int64_t back = under * Fmt::group_bytes(kRows) + header_bytes_;
       left_ = under == 0 ? 0 : scale_groups_ - under;
-      for (int n = 0; n < NV; ++n) head_[n] = panels[n] + offset - (under == 0 ? 0 : back);
+      head_ = -(under * Fmt::group_bytes(kRows) + header_bytes_);
+      if (kXBlock % scale_groups_ == 0) block_bytes_ = place(kXBlock);
     }
     for (int n = 0; n < NV; ++n) {
-      w_[n] = panels[n] + offset;
+      w_[n] = block_[n] = panels[n] + offset;
       d_[n] = m_[n] = S::zero_f32();
     }
     next_group_ = range.first;
@@ -83,29 +83,15 @@ class PanelBlocks {
       if constexpr (!Fmt::kGrouped) w_[n] += count * Fmt::group_bytes(kRows);
     }
     if constexpr (Fmt::kGrouped) {
-      for (int64_t i = 0; i < count; ++i) {
-        if (left_ == 0) {
+      const int64_t bytes = block_bytes_ > 0 ? block_bytes_ : place(count);
 #pragma GCC unroll 4
-          for (int n = 0; n < NV; ++n) {
-            head_[n] = w_[n];
-            w_[n] += header_bytes_;
-          }
-          left_ = scale_groups_;
-        }
-        --left_;
-#pragma GCC unroll 4
-        for (int n = 0; n < NV; ++n) {
-          heads_[i][n] = head_[n];
-          records_[i][n] = w_[n];
-          w_[n] += Fmt::group_bytes(kRows);
-        }
-      }
+      for (int n = 0; n < NV; ++n) w_[n] += bytes;
     }
   }
 
   // Group i of the block in panel n.
   RUVLLM_INLINE const uint8_t* record(int64_t i, int n) const {
-    if constexpr (Fmt::kGrouped) return records_[i][n];
+    if constexpr (Fmt::kGrouped) return block_[n] + record_at_[i];
     return block_[n] + i * Fmt::group_bytes(kRows);
   }
   static constexpr int kMinimums = kRows * (Fmt::kTwoLevel ? (Fmt::kHalves ? 2 : 1) : 2);
@@ -116,7 +102,7 @@ class PanelBlocks {
                                                                                     : 0);
   RUVLLM_INLINE F scale(int64_t i, int n, int half) const {
     if constexpr (Fmt::kGrouped) {
-      return compact_ ? S::load_f16(heads_[i][n]) : S::load_f32((const float*)heads_[i][n]);
+      return compact_ ? S::load_f16(header(i, n)) : S::load_f32((const float*)header(i, n));
     }
     if constexpr (Fmt::kHalves) return S::mul(d_[n], S::load_i8(record(i, n) + half * kRows));
     if constexpr (Fmt::kTwoLevel) return S::mul(d_[n], S::load_u8(record(i, n)));
@@ -131,13 +117,32 @@ class PanelBlocks {
   }
   // In the lower half of a lane.
   RUVLLM_INLINE I zero_point(int64_t i, int n) const {
-    return load_zeros<S, Fmt>(heads_[i][n], compact_);
+    return load_zeros<S, Fmt>(header(i, n), compact_);
   }
   RUVLLM_INLINE int64_t stream_ahead_bytes() const { return stream_ahead_bytes_; }
   RUVLLM_INLINE const uint8_t* high(int64_t i, int n) const { return record(i, n) + kHigh; }
   RUVLLM_INLINE const uint8_t* codes(int64_t i, int n) const { return record(i, n) + kCodes; }
 
  private:
+  // That of group i of a grouped format.
+  RUVLLM_INLINE const uint8_t* header(int64_t i, int n) const { return block_[n] + head_at_[i]; }
+  // Where the headers and records of the `count` groups of a block stand; its bytes.
+  RUVLLM_INLINE int64_t place(int64_t count) {
+    int64_t at = 0;
+    for (int64_t i = 0; i < count; ++i, at += Fmt::group_bytes(kRows)) {
+      if (left_ == 0) {
+        head_ = at;
+        at += header_bytes_;
+        left_ = scale_groups_;
+      }
+      --left_;
+      head_at_[i] = head_;
+      record_at_[i] = at;
+    }
+    head_ -= at;
+    return at;
+  }
+
   const uint8_t* w_[NV];      // where the next block begins
   const uint8_t* block_[NV];  // where this one does
   F d_[NV];                   // two-level factors
@@ -148,10 +153,12 @@ class PanelBlocks {
   bool compact_;
   int64_t stream_ahead_bytes_;
   int64_t header_bytes_;
-  int64_t left_ = 0;  // groups under the last header
-  const uint8_t* head_[NV];
-  const uint8_t* heads_[Fmt::kGrouped ? kXBlock : 1][NV];
-  const uint8_t* records_[Fmt::kGrouped ? kXBlock : 1][NV];
+  int64_t left_ = 0;         // groups under the last header
+  int64_t head_ = 0;         // the last header from the block's begin
+  int64_t block_bytes_ = 0;  // where all blocks are alike, else 0
+  static constexpr int kPlaces = Fmt::kGrouped ? kXBlock : 1;
+  int64_t head_at_[kPlaces];
+  int64_t record_at_[kPlaces];
 };
 
 // A block made ready for several tiles of x: codes are bytes, scales f32, each at a cache line.
