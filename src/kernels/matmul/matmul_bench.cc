@@ -78,7 +78,7 @@ void quant(benchmark::State& state, const QuantPanelKernel* kernel, Panels shape
   // Codes behind a single header begin a line, as in memory of weights.
   const uint8_t* const w =
       storage.data() + (64 - reinterpret_cast<uintptr_t>(storage.data()) % 64) + (64 - lead);
-  // Every form fits, and every word is a moderate scale (small ones would be slow).
+  // Every word is a moderate scale (small ones would be slow).
   const std::vector<uint32_t> words(static_cast<size_t>((num_x + 16) * groups * kRecordWords + 16),
                                     0x3c003c00);
   const uint32_t* const x =

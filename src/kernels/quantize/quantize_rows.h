@@ -14,9 +14,8 @@
 //   offset  i32, -128 times the sum of the codes: what has to be added to a dot with weights whose
 //           codes are 128 too large
 //   lanes   one word for the first 16 columns, one for the last: two i16, minus the sum of the
-//   codes
-//           of the columns 4j and 4j + 1, and of 4j + 2 and 4j + 3: what an 8-bit multiply-add
-//           leaves in its 16-bit lanes for a weight of -1
+//           codes of the columns 4j and 4j + 1, and of 4j + 2 and 4j + 3: what an 8-bit
+//           multiply-add leaves in its 16-bit lanes for a weight of -1
 #pragma once
 
 #include <stddef.h>

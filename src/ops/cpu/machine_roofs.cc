@@ -121,8 +121,6 @@ double measure_read_mean(int num_threads, double seconds, int64_t buffer_bytes) 
 
 namespace {
 
-// The units that kernels/matmul may use for a layout where `level` is picked, the first of those
-// that a level has; empty: none that has a peak.
 struct Units {
   std::string_view first;
   std::string_view second;
@@ -135,6 +133,8 @@ int code_bits(std::string_view layout) {
   return kBits.contains(layout.back()) ? layout.back() - '0' : 0;
 }
 
+// The units that kernels/matmul may use for a layout where `level` is picked, the first of those
+// that a level has; empty: none that has a peak.
 Units units_of(kernels::IsaLevel level, std::string_view layout) {
   const std::optional<DType> dtype = dtype_from_name(layout);
   const QuantLayout* integer = dtype ? quant_layout(*dtype) : nullptr;
