@@ -19,7 +19,7 @@ namespace ruvllm {
 struct ThreadPool::State {};
 ThreadPool::ThreadPool(int) : num_threads_(1) {}
 ThreadPool::~ThreadPool() = default;
-void ThreadPool::parallel_for(int64_t num_tasks, FunctionRef<void(int64_t, int)> task) {
+void ThreadPool::run(int64_t num_tasks, int, FunctionRef<void(int64_t, int)> task) {
   for (int64_t i = 0; i < num_tasks; ++i) task(i, 0);
 }
 void ThreadPool::read_ahead(const std::byte*, int64_t, int64_t) {}
@@ -97,10 +97,21 @@ bool spin_until(const Predicate& done, Ahead& ahead) {
 // A job is `open`: its number in the upper half, the tasks not yet taken in the lower. Taking one
 // is a compare-and-swap of the whole, so a thread that was late can never take from a job other
 // than the one it looked at; and while a taken task is unfinished the caller does not return, so
-// that `task` and `num_tasks` stand still. What is checked before sleeping is sequentially
-// consistent with the counts of sleepers: either the sleeper sees the news or the bringer sees the
-// sleeper.
+// that the job's fields stand still. Which one it is say the shares: there are as many numbers in
+// them as tasks may be taken, so that who may take one finds one. What is checked before sleeping
+// is sequentially consistent with the counts of sleepers: either the sleeper sees the news or the
+// bringer sees the sleeper.
 struct ThreadPool::State {
+  explicit State(int n)
+      : num_threads(n), shares(std::make_unique<Share[]>(static_cast<size_t>(n))) {}
+
+  // Numbers [next, end); alone in its cache line.
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};
+    int64_t end = 0;
+  };
+
+  const int num_threads;
   std::atomic<uint64_t> open{0};
   std::atomic<uint32_t> finished{0};
   std::atomic<int> sleeping_workers{0};
@@ -111,6 +122,8 @@ struct ThreadPool::State {
 
   // Written by the caller between jobs.
   uint32_t num_tasks = 0;
+  int num_shares = 1;
+  std::unique_ptr<Share[]> shares;  // one for each thread
   const FunctionRef<void(int64_t, int)>* task = nullptr;
 
   std::mutex mutex;
@@ -120,13 +133,23 @@ struct ThreadPool::State {
 
   static uint32_t left(uint64_t value) { return static_cast<uint32_t>(value); }
 
+  // The next number of the first share that has one, from share `of` on. For who may take one.
+  int64_t next_number(int of) {
+    for (int i = of;; i = i + 1 < num_shares ? i + 1 : 0) {
+      Share& share = shares[static_cast<size_t>(i)];
+      if (share.next.load(std::memory_order_relaxed) >= share.end) continue;
+      const int64_t number = share.next.fetch_add(1, std::memory_order_relaxed);
+      if (number < share.end) return number;
+    }
+  }
+
   // Runs tasks of the open job until none is left.
   void work(int worker) {
     uint64_t seen = open.load(std::memory_order_acquire);
     while (left(seen) != 0) {
       if (!open.compare_exchange_weak(seen, seen - 1, std::memory_order_acquire)) continue;
       const uint32_t total = num_tasks;
-      (*task)(total - left(seen), worker);
+      (*task)(next_number(num_shares * worker / num_threads), worker);
       if (finished.fetch_add(1) + 1 == total && sleeping_caller.load()) {
         const std::lock_guard lock(mutex);
         work_done.notify_one();
@@ -166,7 +189,7 @@ struct ThreadPool::State {
 };
 
 ThreadPool::ThreadPool(int num_threads)
-    : num_threads_(num_threads), state_(std::make_unique<State>()) {
+    : num_threads_(num_threads), state_(std::make_unique<State>(num_threads)) {
   RUVLLM_CHECK(num_threads >= 1, "num_threads = ", num_threads);
   for (int worker = 1; worker < num_threads; ++worker) {
     state_->threads.emplace_back([state = state_.get(), worker] { state->run(worker); });
@@ -182,15 +205,22 @@ ThreadPool::~ThreadPool() {
   for (std::thread& thread : state_->threads) thread.join();
 }
 
-void ThreadPool::parallel_for(int64_t num_tasks, FunctionRef<void(int64_t, int)> task) {
+void ThreadPool::run(int64_t num_tasks, int num_shares, FunctionRef<void(int64_t, int)> task) {
   if (num_threads_ == 1 || num_tasks <= 1) {
     for (int64_t i = 0; i < num_tasks; ++i) task(i, 0);
     return;
   }
   RUVLLM_CHECK(num_tasks <= UINT32_MAX, "num_tasks = ", num_tasks);
+  RUVLLM_CHECK(num_shares >= 1 && num_shares <= num_threads_, "num_shares = ", num_shares);
   State& state = *state_;
   state.task = &task;
   state.num_tasks = static_cast<uint32_t>(num_tasks);
+  state.num_shares = num_shares;
+  for (int i = 0; i < num_shares; ++i) {
+    State::Share& share = state.shares[static_cast<size_t>(i)];
+    share.next.store(num_tasks * i / num_shares, std::memory_order_relaxed);
+    share.end = num_tasks * (i + 1) / num_shares;
+  }
   state.finished.store(0);
   const uint64_t job = (state.open.load(std::memory_order_relaxed) >> 32) + 1;
   state.open.store(job << 32 | state.num_tasks);

@@ -37,6 +37,49 @@ TEST(ThreadPool, EveryTaskRunsOnceAndIsSeenByTheCaller) {
   }
 }
 
+TEST(ThreadPool, SharesAreEveryTaskOnce) {
+  for (const int threads : {1, 2, 3, 7}) {
+    ThreadPool pool(threads);
+    std::vector<int> counts(301);
+    for (int job = 0; job < 600; ++job) {
+      const int64_t tasks = job % 301;
+      pool.parallel_shares(tasks, 1 + job % threads, [&](int64_t i, int worker) {
+        ASSERT_LT(worker, threads);
+        ++counts[static_cast<size_t>(i)];
+      });
+      for (size_t i = 0; i < counts.size(); ++i) {
+        ASSERT_EQ(counts[i], static_cast<int64_t>(i) < tasks ? 1 : 0) << "job " << job;
+        counts[i] = 0;
+      }
+    }
+  }
+}
+
+// While all are busy with their own, none can help.
+TEST(ThreadPool, AThreadBeginsWithItsOwnShare) {
+  constexpr int kThreads = 4;
+  ThreadPool pool(kThreads);
+  for (const int shares : {1, 2, 4}) {
+    for (int round = 0; round < 20; ++round) {
+      std::atomic<int> begun{0};
+      std::vector<int64_t> of_worker(kThreads, -1);
+      pool.parallel_shares(3 * kThreads, shares, [&](int64_t i, int worker) {
+        int64_t& first = of_worker[static_cast<size_t>(worker)];
+        if (first >= 0) return;
+        first = i;
+        begun.fetch_add(1);
+        while (begun.load() < kThreads) std::this_thread::yield();
+      });
+      for (int w = 0; w < kThreads; ++w) {
+        const int64_t share = shares * w / kThreads;
+        const int64_t first = of_worker[static_cast<size_t>(w)];
+        EXPECT_GE(first, 3 * kThreads * share / shares) << w;
+        EXPECT_LT(first, 3 * kThreads * (share + 1) / shares) << w;
+      }
+    }
+  }
+}
+
 // Of memory that is there, and that is not.
 TEST(ThreadPool, ReadingAheadChangesNothing) {
   ThreadPool pool(3);

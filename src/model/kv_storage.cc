@@ -5,32 +5,21 @@
 #include <limits>
 
 #include "base/checked.h"
+#include "base/huge_memory.h"
 #include "base/str.h"
 #include "ops/kv_layout.h"
-
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 namespace ruvllm {
 namespace {
 
 constexpr size_t kAlignment = 64;
-constexpr size_t kHugePage = size_t{2} << 20;
 constexpr uint64_t kPage = 4096;
 
 // Zeros: a kernel may load whole groups of tokens, positions that are not written yet included.
 std::byte* allocate_zeros(size_t bytes) {
-  const size_t alignment = bytes >= 2 * kHugePage ? kHugePage : kAlignment;
-  if (bytes > std::numeric_limits<size_t>::max() - alignment) return nullptr;
-  const size_t rounded = (bytes + alignment - 1) / alignment * alignment;
-  void* memory = std::aligned_alloc(alignment, rounded);
-  if (memory == nullptr) return nullptr;
-#if defined(__linux__)
-  if (alignment == kHugePage) ::madvise(memory, rounded, MADV_HUGEPAGE);
-#endif
-  std::memset(memory, 0, bytes);
-  return static_cast<std::byte*>(memory);
+  std::byte* const memory = allocate_huge(bytes).release();
+  if (memory != nullptr) std::memset(memory, 0, bytes);
+  return memory;
 }
 
 }  // namespace

@@ -35,6 +35,15 @@ void apply(Ops& ops, const Projection& projection, ConstMatrixF32 x, MatrixF32 y
   }
 }
 
+void apply_gated(Ops& ops, const Projection& projection, ConstMatrixF32 x, ConstMatrixF32 delta,
+                 Activation activation, MatrixF32 both, MatrixF32 y) {
+  if (projection.parts.size() == 1) {
+    return ops.gated_matmul(product(projection.parts[0], x, delta, both), activation, y);
+  }
+  apply(ops, projection, x, both, delta);
+  ops.activate_and_multiply(both, activation, y);
+}
+
 void apply_and_add(Ops& ops, const Linear& linear, ConstMatrixF32 input, float branch_scale,
                    MatrixF32 x, ConstMatrixF32 delta) {
   MatmulArgs args = product(linear, input, delta, x);

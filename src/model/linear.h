@@ -31,6 +31,10 @@ void apply(Ops& ops, const Linear& linear, ConstMatrixF32 x, MatrixF32 y,
            ConstMatrixF32 delta = {});
 void apply(Ops& ops, const Projection& projection, ConstMatrixF32 x, MatrixF32 y,
            ConstMatrixF32 delta = {});
+// y = act(p[:, :F]) * p[:, F:] with p = x W^T + delta + b; both: [T, 2F], room for p, undefined
+// afterwards.
+void apply_gated(Ops& ops, const Projection& projection, ConstMatrixF32 x, ConstMatrixF32 delta,
+                 Activation activation, MatrixF32 both, MatrixF32 y);
 // x += branch_scale * (input W^T + delta + b)
 void apply_and_add(Ops& ops, const Linear& linear, ConstMatrixF32 input, float branch_scale,
                    MatrixF32 x, ConstMatrixF32 delta = {});

@@ -9,18 +9,20 @@ void dense(const Step& step, int32_t layer, const LayerWeights& weights, ConstMa
            MatrixF32 x) {
   const ModelConfig& config = step.config;
   const MatrixF32 up = step.space.wide.view(step.rows, weights.up.rows());
-  apply(step.ops, weights.up, input, up, adapter_delta(step, LoraSite::kUp, layer, input, up.cols));
-  const auto down_delta = [&](ConstMatrixF32 hidden) {
-    return adapter_delta(step, LoraSite::kDown, layer, hidden, config.hidden_size);
+  const ConstMatrixF32 delta = adapter_delta(step, LoraSite::kUp, layer, input, up.cols);
+  const auto add_down = [&](ConstMatrixF32 hidden) {
+    const ConstMatrixF32 down_delta =
+        adapter_delta(step, LoraSite::kDown, layer, hidden, config.hidden_size);
+    add_branch(step, weights.down, hidden, down_delta, weights.mlp_post_norm, x);
   };
-  if (!config.gated_mlp) {
-    step.ops.activate(up, config.activation);
-    add_branch(step, weights.down, up, down_delta(up), weights.mlp_post_norm, x);
-    return;
+  if (config.gated_mlp) {
+    const MatrixF32 hidden = step.space.narrow.view(step.rows, config.ffn_size);
+    apply_gated(step.ops, weights.up, input, delta, config.activation, up, hidden);
+    return add_down(hidden);
   }
-  const MatrixF32 hidden = step.space.narrow.view(step.rows, config.ffn_size);
-  step.ops.activate_and_multiply(up, config.activation, hidden);
-  add_branch(step, weights.down, hidden, down_delta(hidden), weights.mlp_post_norm, x);
+  apply(step.ops, weights.up, input, up, delta);
+  step.ops.activate(up, config.activation);
+  add_down(up);
 }
 
 void mixture(const Step& step, const LayerWeights& weights, ConstMatrixF32 input, MatrixF32 x) {

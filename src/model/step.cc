@@ -8,7 +8,7 @@ namespace ruvllm {
 
 MatrixF32 RowBuffer::view(int64_t rows, int64_t cols) const {
   RUVLLM_CHECK(rows <= max_rows_ && cols <= cols_, rows, "x", cols, " of ", max_rows_, "x", cols_);
-  return {data_.get(), rows, cols, stride(cols)};
+  return {reinterpret_cast<float*>(data_.get()), rows, cols, stride(cols)};
 }
 
 Workspace::Workspace(const ModelConfig& config, int64_t max_rows)

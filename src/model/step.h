@@ -5,6 +5,8 @@
 #include <memory>
 #include <vector>
 
+#include "base/check.h"
+#include "base/huge_memory.h"
 #include "model/forward_batch.h"
 #include "model/kv_storage.h"
 #include "model/rope.h"
@@ -23,7 +25,9 @@ class RowBuffer {
   RowBuffer() = default;
   RowBuffer(int64_t max_rows, int64_t cols, Rows rows = Rows::kDense)
       : max_rows_(max_rows), cols_(cols), rows_(rows) {
-    data_ = std::make_unique_for_overwrite<float[]>(static_cast<size_t>(max_rows * stride(cols)));
+    const auto bytes = static_cast<uint64_t>(max_rows * stride(cols)) * sizeof(float);
+    data_ = allocate_huge(bytes);
+    RUVLLM_CHECK(data_ != nullptr || bytes == 0, "out of memory: ", bytes, " bytes of activations");
   }
 
   int64_t max_rows() const { return max_rows_; }
@@ -38,7 +42,7 @@ class RowBuffer {
     return rows_ == Rows::kDense ? cols : ((cols + kLine - 1) / kLine | 1) * kLine;
   }
 
-  std::unique_ptr<float[]> data_;
+  OwnedBytes data_;
   int64_t max_rows_ = 0;
   int64_t cols_ = 0;
   Rows rows_ = Rows::kDense;

@@ -187,6 +187,12 @@ class Ops {
   // y = act(gate_up[:, :F]) * gate_up[:, F:]
   virtual void activate_and_multiply(ConstMatrixF32 gate_up, Activation activation,
                                      MatrixF32 y) = 0;
+  // The same of a product: gate_up is what matmul(args) gives, without residual. args.y [T, 2F] is
+  // room for it and undefined afterwards. Unless overridden, one after the other.
+  virtual void gated_matmul(const MatmulArgs& args, Activation activation, MatrixF32 y) {
+    matmul(args);
+    activate_and_multiply(args.y, activation, y);
+  }
   virtual void activate(MatrixF32 x, Activation activation) = 0;  // in place
   // x += scale * y
   virtual void add(MatrixF32 x, ConstMatrixF32 y, float scale) = 0;

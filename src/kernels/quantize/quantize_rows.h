@@ -31,6 +31,9 @@ struct QuantizeKernel {
   // scale, as row t of a tile of `tile_rows` rows; `words` points at word t of the tile.
   void (*to_int8)(const float* x, int64_t groups, int64_t block, int64_t tile_rows,
                   uint32_t* words);
+  // The same of the first num_rows <= tile_rows rows of the tile that `words` begins.
+  void (*rows_to_int8)(const float* const* rows, int64_t num_rows, int64_t groups, int64_t block,
+                       int64_t tile_rows, uint32_t* words);
 };
 
 namespace generic {

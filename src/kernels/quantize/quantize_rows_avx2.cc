@@ -1,6 +1,6 @@
 #include <immintrin.h>
 
-#include "kernels/quantize/quantize_rows.h"
+#include "kernels/quantize/each_row_to_int8.h"
 #include "kernels/quantize/record_words_avx2.h"
 #include "kernels/quantize/row_scale.h"
 
@@ -60,6 +60,6 @@ void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, u
 
 }  // namespace
 
-const QuantizeKernel kQuantize = {to_int8};
+const QuantizeKernel kQuantize = {to_int8, each_row_to_int8<to_int8>};
 
 }  // namespace ruvllm::kernels::avx2

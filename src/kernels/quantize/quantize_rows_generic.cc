@@ -1,6 +1,6 @@
 #include <string.h>
 
-#include "kernels/quantize/quantize_rows.h"
+#include "kernels/quantize/each_row_to_int8.h"
 #include "kernels/quantize/quantize_tile.h"
 #include "kernels/quantize/row_scale.h"
 
@@ -87,7 +87,7 @@ void quantize_tile(const float* const* rows, int64_t num_rows, int64_t groups, i
 
 }  // namespace
 
-const QuantizeKernel kQuantize = {to_int8};
+const QuantizeKernel kQuantize = {to_int8, each_row_to_int8<to_int8>};
 const QuantizeTile kQuantizeTile = quantize_tile;
 
 }  // namespace ruvllm::kernels::generic

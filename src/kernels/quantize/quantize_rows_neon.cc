@@ -1,6 +1,6 @@
 #include <arm_neon.h>
 
-#include "kernels/quantize/quantize_rows.h"
+#include "kernels/quantize/each_row_to_int8.h"
 #include "kernels/quantize/row_scale.h"
 
 namespace ruvllm::kernels::neon {
@@ -79,6 +79,6 @@ void to_int8(const float* x, int64_t groups, int64_t block, int64_t tile_rows, u
 
 }  // namespace
 
-const QuantizeKernel kQuantize = {to_int8};
+const QuantizeKernel kQuantize = {to_int8, each_row_to_int8<to_int8>};
 
 }  // namespace ruvllm::kernels::neon

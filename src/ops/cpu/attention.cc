@@ -326,7 +326,8 @@ void CpuOps::attention(const AttentionArgs& args) {
   if (plan.cost <= kSerialCost) {
     for (int64_t task = 0; task < plan.num_tasks; ++task) runner.run(task, 0);
   } else {
-    pool_.parallel_for(plan.num_tasks, [&](int64_t task, int thread) { runner.run(task, thread); });
+    pool_.parallel_shares(plan.num_tasks, num_threads,
+                          [&](int64_t task, int thread) { runner.run(task, thread); });
   }
 }
 

@@ -1,8 +1,8 @@
 // CpuOps: the Ops of a CPU with threads and vector kernels. One object, its methods spread over the
-// files of this folder: matmul.cc, moe.cc, lora.cc, weight.cc, norm.cc, rope.cc, embed.cc,
-// kv_write.cc, attention.cc, elementwise.cc. Each checks shapes, splits the rows or columns into
-// tasks that write disjoint memory and lets kernels/ do the arithmetic; how the work is split never
-// changes a bit of the result. Kernels are picked once, for `isa()`.
+// files of this folder: matmul.cc, matmul_gated.cc, moe.cc, lora.cc, weight.cc, norm.cc, rope.cc,
+// embed.cc, kv_write.cc, attention.cc, elementwise.cc. Each checks shapes, splits the rows or
+// columns into tasks that write disjoint memory and lets kernels/ do the arithmetic; how the work
+// is split never changes a bit of the result. Kernels are picked once, for `isa()`.
 #pragma once
 
 #include <memory>
@@ -19,6 +19,9 @@
 namespace ruvllm {
 
 class CpuWeight;
+struct MatmulTask;
+struct RowBlocks;
+struct Sums;
 struct WeightPart;
 
 class CpuOps final : public Ops {
@@ -40,6 +43,7 @@ class CpuOps final : public Ops {
   void rms_norm(const NormArgs& args) override;
   void layer_norm(const NormArgs& args) override;
   void matmul(const MatmulArgs& args) override;
+  void gated_matmul(const MatmulArgs& args, Activation activation, MatrixF32 y) override;
   void lora_delta(const LoraArgs& args) override;
   void rope(const RopeArgs& args) override;
   void kv_write(const KvWriteArgs& args) override;
@@ -62,7 +66,13 @@ class CpuOps final : public Ops {
   const uint32_t* pack_bf16_x(ConstMatrixF32 x, int64_t first, int64_t count);
   const uint32_t* quantize_x(const CpuWeight& weight, const WeightPart& part, ConstMatrixF32 x,
                              int64_t first, int64_t count);
+  RowBlocks row_blocks(const CpuWeight& weight, int64_t count) const;
+  void multiply_panels(const CpuWeight& weight, const MatmulTask& task, int64_t first,
+                       int64_t count, const uint8_t* next_panels, const Sums& sums);
   void reserve_matmul(const StepLimits& limits);
+  // matmul_gated.cc
+  void gated_rows(const MatmulArgs& args, Activation activation, MatrixF32 y, int64_t first,
+                  int64_t count);
 
   // attention.cc: scratch of reserve()'s limits.
   void reserve_attention(const StepLimits& limits);

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "kernels/matmul/quant_panel.h"
-#include "ops/cpu/huge_memory.h"
+#include "ops/cpu/huge_arena.h"
 #include "ops/ops.h"
 #include "tensor/dtype.h"
 #include "tensor/quant_layout.h"

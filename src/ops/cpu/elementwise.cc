@@ -1,32 +1,16 @@
 #include "base/check.h"
 #include "kernels/kernel_lists.h"
+#include "ops/cpu/activation.h"
 #include "ops/cpu/cpu_ops.h"
 #include "ops/cpu/parallel_rows.h"
 
 namespace ruvllm {
-namespace {
-
-kernels::UnaryFunction function_of(Activation activation) {
-  switch (activation) {
-    case Activation::kSilu:
-      return kernels::UnaryFunction::kSilu;
-    case Activation::kGeluTanh:
-      return kernels::UnaryFunction::kGeluTanh;
-    case Activation::kGeluErf:
-      return kernels::UnaryFunction::kGeluErf;
-    case Activation::kRelu:
-      return kernels::UnaryFunction::kRelu;
-  }
-  return kernels::UnaryFunction::kSilu;
-}
-
-}  // namespace
 
 void CpuOps::activate_and_multiply(ConstMatrixF32 gate_up, Activation activation, MatrixF32 y) {
   RUVLLM_CHECK(gate_up.cols == 2 * y.cols && gate_up.rows == y.rows, gate_up.rows, "x",
                gate_up.cols, " to ", y.rows, "x", y.cols);
   const auto kernel = kernels::elementwise_kernels(isa_).apply_multiply;
-  const kernels::UnaryFunction function = function_of(activation);
+  const kernels::UnaryFunction function = unary_function(activation);
   for_row_pieces(pool_, y.rows, y.cols, [&](int64_t t, int64_t first, int64_t n) {
     const float* gate = gate_up.row(t) + first;
     kernel(function, gate, gate + y.cols, y.row(t) + first, n);
@@ -35,7 +19,7 @@ void CpuOps::activate_and_multiply(ConstMatrixF32 gate_up, Activation activation
 
 void CpuOps::activate(MatrixF32 x, Activation activation) {
   const auto kernel = kernels::elementwise_kernels(isa_).apply;
-  const kernels::UnaryFunction function = function_of(activation);
+  const kernels::UnaryFunction function = unary_function(activation);
   for_row_pieces(pool_, x.rows, x.cols, [&](int64_t t, int64_t first, int64_t n) {
     kernel(function, x.row(t) + first, x.row(t) + first, n);
   });

@@ -6,12 +6,12 @@
 #include <cstring>
 #include <optional>
 
+#include "base/huge_memory.h"
 #include "base/thread_pool.h"
 #include "kernels/cpu_isa.h"
 #include "kernels/matmul/matmul_kernels.h"
 #include "kernels/matmul/quant_pack.h"
 #include "kernels/roofs/peak_loops.h"
-#include "ops/cpu/huge_memory.h"
 #include "tensor/dtype.h"
 #include "tensor/quant_layout.h"
 

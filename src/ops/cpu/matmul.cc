@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "kernels/kernel_lists.h"
 #include "ops/cpu/cpu_weight.h"
+#include "ops/cpu/matmul_epilogue.h"
 #include "ops/cpu/matmul_state.h"
 #include "ops/cpu/matmul_tasks.h"
 #include "tensor/dequantize.h"
@@ -26,90 +27,29 @@ constexpr int64_t kReadAheadBytes = 128 * 1024;
 constexpr int64_t kLine = 64 / sizeof(float);
 // Of x that are quantized at a time.
 constexpr int64_t kMostTileRows = kernels::kTileSide;
-// Rows of w at a time, of those of a task.
-constexpr int64_t kRowsAtATime = 64;
-
-int64_t round_up(int64_t n, int64_t multiple) {
-  return (n + multiple - 1) / multiple * multiple;
-}
-
 // Between rows of a product of bf16_dot.h that take an epilogue: an odd number of cache lines.
 int64_t bf16_row_floats(int64_t num_w) {
   return round_up(num_w, 32) + 16;
 }
 
-// Products of a task before the epilogue: (t, n) at data[t * x_stride + n * w_stride].
-struct Sums {
-  float* data;
-  int64_t x_stride;
-  int64_t w_stride;
-};
-
-// Writes products to y: per element ((sum + delta) + bias) * branch_scale, then + residual.
-struct Epilogue {
-  const MatmulArgs& args;
-  int64_t first_x;
-  const kernels::ElementwiseKernels& kernels;
-
-  // Whether y is nothing but the products, which may be written to it at once then.
-  bool adds_nothing() const {
-    return args.delta.empty() && args.bias == nullptr && args.residual.empty() &&
-           args.branch_scale == 1.0f;
-  }
-
-  void apply(const Sums& sums, int64_t num_x, int64_t first_w, int64_t num_w) const {
-    if (sums.w_stride == 1) {
-      for (int64_t t = 0; t < num_x; ++t) {
-        finish(sums.data + t * sums.x_stride, first_x + t, first_w, num_w);
-      }
-      return;
+// The epilogue of a product of bf16_dot.h with rows of w from first_w on.
+void take_bf16(const kernels::Bf16DotArgs& product, const kernels::Bf16DotKernel& kernel,
+               const Epilogue& epilogue, int64_t first_w, ScratchBuffer& scratch) {
+  const int64_t stride = bf16_row_floats(product.num_w);
+  float* const rows = scratch.get<float>(std::min<int64_t>(product.num_x, kBf16DotX) * stride);
+  for (int64_t t = 0; t < product.num_x; t += kBf16DotX) {
+    const int64_t count = std::min<int64_t>(kBf16DotX, product.num_x - t);
+    const int64_t first_x = epilogue.first_x + t;
+    for (int64_t i = 0; i < count; ++i) {
+      const float* const y = epilogue.args.y.row(first_x + i) + first_w;
+      for (int64_t n = 0; n < product.num_w; n += kLine) __builtin_prefetch(y + n, 1, 2);
     }
-    // Turned round in squares that the first level holds.
-    float rows[kRowsTurned][kRowsAtATime];
-    for (int64_t n = 0; n < num_w; n += kRowsAtATime) {
-      const int64_t count = std::min(kRowsAtATime, num_w - n);
-      for (int64_t t = 0; t < num_x; t += kRowsTurned) {
-        const int64_t turned = std::min(kRowsTurned, num_x - t);
-        for (int64_t i = 0; i < count; ++i) {
-          const float* from = sums.data + t * sums.x_stride + (n + i) * sums.w_stride;
-          for (int64_t r = 0; r < turned; ++r) rows[r][i] = from[r * sums.x_stride];
-        }
-        for (int64_t r = 0; r < turned; ++r) finish(rows[r], first_x + t + r, first_w + n, count);
-      }
+    kernel.take_rows(&product, t, count, rows, stride);
+    for (int64_t i = 0; i < count; ++i) {
+      epilogue.finish(rows + i * stride, first_x + i, first_w, product.num_w);
     }
   }
-
-  // The same of a product of bf16_dot.h with rows of w from first_w on.
-  void take(const kernels::Bf16DotArgs& product, const kernels::Bf16DotKernel& kernel,
-            int64_t first_w, ScratchBuffer& scratch) const {
-    const int64_t stride = bf16_row_floats(product.num_w);
-    float* const rows = scratch.get<float>(std::min<int64_t>(product.num_x, kBf16DotX) * stride);
-    for (int64_t t = 0; t < product.num_x; t += kBf16DotX) {
-      const int64_t count = std::min<int64_t>(kBf16DotX, product.num_x - t);
-      for (int64_t i = 0; i < count; ++i) {
-        const float* const y = args.y.row(first_x + t + i) + first_w;
-        for (int64_t n = 0; n < product.num_w; n += kLine) __builtin_prefetch(y + n, 1, 2);
-      }
-      kernel.take_rows(&product, t, count, rows, stride);
-      for (int64_t i = 0; i < count; ++i) {
-        finish(rows + i * stride, first_x + t + i, first_w, product.num_w);
-      }
-    }
-  }
-
- private:
-  static constexpr int64_t kRowsTurned = 16;
-
-  void finish(const float* sums, int64_t row, int64_t first_w, int64_t count) const {
-    kernels.finish({.sums = sums,
-                    .delta = args.delta.empty() ? nullptr : args.delta.row(row) + first_w,
-                    .bias = args.bias == nullptr ? nullptr : args.bias + first_w,
-                    .residual = args.residual.empty() ? nullptr : args.residual.row(row) + first_w,
-                    .scale = args.branch_scale,
-                    .y = args.y.row(row) + first_w},
-                   count);
-  }
-};
+}
 
 void check_shapes(const MatmulArgs& args) {
   RUVLLM_CHECK(args.weight != nullptr);
@@ -254,7 +194,7 @@ const float* CpuOps::pack_x(ConstMatrixF32 x, int64_t first, int64_t count) {
   const int64_t padded_cols = round_up(x.cols, kernel.lanes);
   float* packed = matmul_->packed_x.get<float>(count * padded_cols);
   const int64_t tiles = (count + kernel.tile_x - 1) / kernel.tile_x;
-  pool_.parallel_for(tiles, [&](int64_t tile, int) {
+  pool_.parallel_shares(tiles, pool_.num_threads(), [&](int64_t tile, int) {
     const int64_t t = tile * kernel.tile_x;
     const int64_t rows = std::min<int64_t>(kernel.tile_x, count - t);
     const float* pointers[kernels::kMaxTileX];
@@ -267,7 +207,8 @@ const float* CpuOps::pack_x(ConstMatrixF32 x, int64_t first, int64_t count) {
 // Packs rows [first, first + count) of x for the kernel of bf16_dot.h.
 const uint32_t* CpuOps::pack_bf16_x(ConstMatrixF32 x, int64_t first, int64_t count) {
   uint32_t* const words = matmul_->bf16_x.get<uint32_t>(kernels::bf16_packed_words(count, x.cols));
-  pool_.parallel_for((count + kernels::kBf16DotX - 1) / kernels::kBf16DotX, [&](int64_t tile, int) {
+  const int64_t tiles = (count + kernels::kBf16DotX - 1) / kernels::kBf16DotX;
+  pool_.parallel_shares(tiles, pool_.num_threads(), [&](int64_t tile, int) {
     const int64_t t = tile * kernels::kBf16DotX;
     const int64_t rows = std::min<int64_t>(kernels::kBf16DotX, count - t);
     const float* pointers[kernels::kBf16DotX];
@@ -293,7 +234,7 @@ const uint32_t* CpuOps::quantize_x(const CpuWeight& weight, const WeightPart& pa
   MatmulState::QuantizedX& buffers = matmul_->quantized_x[static_cast<size_t>(transform + 1)];
   const int64_t num_tiles = (count + largest - 1) / largest;
   uint32_t* const words = buffers.words[part.one_x_scale].get<uint32_t>(num_tiles * tile_words);
-  pool_.parallel_for(num_tiles, [&](int64_t tile, int worker) {
+  pool_.parallel_shares(num_tiles, pool_.num_threads(), [&](int64_t tile, int worker) {
     const int64_t t = tile * largest;
     const int64_t given = std::min(largest, count - t);
     uint32_t* const begin = words + tile * tile_words;
@@ -311,9 +252,7 @@ const uint32_t* CpuOps::quantize_x(const CpuWeight& weight, const WeightPart& pa
     if (tiled) return kernel.quantize_tile(rows, given, groups, block, begin);
     const int64_t tile_rows = kernels::next_tile_rows(count - t, largest);
     if (given < tile_rows) std::memset(begin, 0, static_cast<size_t>(tile_rows * row_words) * 4);
-    for (int64_t i = 0; i < given; ++i) {
-      matmul_->quantize.to_int8(rows[i], groups, block, tile_rows, begin + i);
-    }
+    matmul_->quantize.rows_to_int8(rows, given, groups, block, tile_rows, begin);
   });
   return words;
 }
@@ -350,8 +289,9 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
   const CpuWeight& weight = as_cpu_weight(*args.weight);
   const FloatDotKernel& kernel = matmul_->float_dot;
   const float* const packed_x = prepare_x(weight, args.x, first, count);
+  const RowBlocks blocks = row_blocks(weight, count);
   const TileTasks tiles(weight.parts(), kernel.tile_w, matmul_->quant_panel.task_panels,
-                        pool_.num_threads());
+                        pool_.num_threads() / static_cast<int>(blocks.count));
   std::vector<MatmulTask>& streams = matmul_->stream_tasks;
   const bool passes_once =
       count == 1 || (count <= matmul_->quant_panel.tile_rows &&
@@ -364,10 +304,13 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
     pool_.read_ahead(next.begin, next.stride, kReadAheadBytes);
   }
   const auto num_tasks = passes_once ? static_cast<int64_t>(streams.size()) : tiles.num_tasks();
-  const Epilogue epilogue{args, first, kernels::elementwise_kernels(isa_)};
-  pool_.parallel_for(num_tasks, [&](int64_t index, int worker_index) {
+  const auto multiply = [&](int64_t index, int worker_index) {
+    const int64_t block = index / num_tasks;
+    const int64_t begin = block * blocks.rows;
+    const int64_t task = index % num_tasks;
     const auto [part, first_w, num_w] =
-        passes_once ? streams[static_cast<size_t>(index)] : tiles.task(index);
+        passes_once ? streams[static_cast<size_t>(task)] : tiles.task(task);
+    const Epilogue epilogue{args, first + begin, kernels::elementwise_kernels(isa_)};
     MatmulState::Worker& worker = matmul_->workers[static_cast<size_t>(worker_index)];
     // Odd numbers of cache lines between the columns: powers of two would share few sets.
     Sums sums{nullptr, 1, count == 1 ? 1 : round_up(count, 32) + 16};
@@ -376,24 +319,13 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
       const bool at_once = epilogue.adds_nothing() && num_w == panels * part->panel_rows;
       sums.w_stride = 1;
       sums.x_stride = at_once ? args.y.row_stride : panels * part->panel_rows;
-      sums.data = at_once ? args.y.row(first) + part->first_row + first_w
-                          : worker.sums.get<float>(count * sums.x_stride);
-      const auto& inputs = matmul_->quantized_x[static_cast<size_t>(part->transform + 1)];
-      const kernels::QuantPanelArgs product{part->panel(first_w / part->panel_rows),
-                                            panels,
-                                            part->panel_bytes,
-                                            weight.cols() / kQuantGroup,
-                                            inputs.made[part->one_x_scale],
-                                            count,
-                                            sums.data,
-                                            sums.x_stride,
-                                            part->scale_groups,
-                                            part->compact_scales,
-                                            part->one_x_scale,
-                                            matmul_->stream_ahead_bytes,
-                                            passes_once ? nullptr : tiles.next_panels(index)};
-      matmul_->quant_panel.products[static_cast<size_t>(part->format)](&product);
-      if (at_once) return;
+      const int64_t rows = std::min(blocks.rows, count - begin);
+      sums.data = at_once ? args.y.row(first + begin) + part->first_row + first_w
+                          : worker.sums.get<float>(rows * sums.x_stride);
+      multiply_panels(weight, {part, first_w, num_w}, begin, rows,
+                      passes_once ? nullptr : tiles.next_panels(task), sums);
+      if (!at_once) epilogue.apply(sums, rows, part->first_row + first_w, num_w);
+      return;
     } else if (part->form == PartForm::kBf16Rows) {
       sums.data = worker.sums.get<float>(kernels::bf16_sum_floats(num_w, count));
       const kernels::Bf16DotArgs product{part->row(first_w),
@@ -404,7 +336,8 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
                                          count,
                                          sums.data};
       matmul_->bf16_dot->product(&product);
-      return epilogue.take(product, *matmul_->bf16_dot, part->first_row + first_w, worker.rows);
+      return take_bf16(product, *matmul_->bf16_dot, epilogue, part->first_row + first_w,
+                       worker.rows);
     } else {
       sums.data = worker.sums.get<float>(round_up(num_w, kernel.tile_w) * sums.w_stride);
       const FloatPart product(kernel, *part, weight.cols());
@@ -415,7 +348,44 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
       }
     }
     epilogue.apply(sums, count, part->first_row + first_w, num_w);
-  });
+  };
+  pool_.parallel_shares(blocks.count * num_tasks, static_cast<int>(blocks.count), multiply);
+}
+
+// How `count` rows go to the threads. Only products of panels are cut: other kernels make weights
+// ready for as many rows as there are.
+RowBlocks CpuOps::row_blocks(const CpuWeight& weight, int64_t count) const {
+  const QuantPanelKernel& kernel = matmul_->quant_panel;
+  for (const WeightPart& part : weight.parts()) {
+    if (part.form != PartForm::kQuantPanels || kernel.takes_tiles(count, part.one_x_scale)) {
+      return {1, count};
+    }
+  }
+  return cut_rows(count, kernel.tile_rows, pool_.num_threads());
+}
+
+// Products of the task's panels with `count` rows of quantized x from row `first` on, where a tile
+// begins.
+void CpuOps::multiply_panels(const CpuWeight& weight, const MatmulTask& task, int64_t first,
+                             int64_t count, const uint8_t* next_panels, const Sums& sums) {
+  const WeightPart& part = *task.part;
+  const auto& inputs = matmul_->quantized_x[static_cast<size_t>(part.transform + 1)];
+  const int64_t groups = weight.cols() / kQuantGroup;
+  const uint32_t* const x = inputs.made[part.one_x_scale] + first * groups * kernels::kRecordWords;
+  const kernels::QuantPanelArgs product{part.panel(task.first_w / part.panel_rows),
+                                        (task.num_w + part.panel_rows - 1) / part.panel_rows,
+                                        part.panel_bytes,
+                                        groups,
+                                        x,
+                                        count,
+                                        sums.data,
+                                        sums.x_stride,
+                                        part.scale_groups,
+                                        part.compact_scales,
+                                        part.one_x_scale,
+                                        matmul_->stream_ahead_bytes,
+                                        next_panels};
+  matmul_->quant_panel.products[static_cast<size_t>(part.format)](&product);
 }
 
 void CpuOps::reserve_matmul(const StepLimits& limits) {

@@ -9,7 +9,7 @@
 #include "kernels/matmul/matmul_kernels.h"
 #include "kernels/matmul/quant_pack.h"
 #include "ops/cpu/cpu_ops.h"
-#include "ops/cpu/huge_memory.h"
+#include "ops/cpu/huge_arena.h"
 #include "ops/cpu/matmul_tasks.h"
 #include "ops/cpu/scratch_buffer.h"
 

@@ -40,6 +40,31 @@ struct MatmulTask {
   int64_t num_w;
 };
 
+// Rows of x cut into `count` blocks of `rows` (the last has what is left), each for as many of the
+// threads as the others. They are the rows that the same threads have in whatever is done by the
+// row (ThreadPool::parallel_shares), so that they stay in those threads' caches: on two cores of
+// Zen 4 that share none, layers of 32 and 64 rows take 6-7 % less time, where they share the last
+// level up to 1 %. But the weights pass once for each block.
+struct RowBlocks {
+  int64_t count;
+  int64_t rows;
+};
+// Rows of a block at least, so that its products take longer than its weights: more where more
+// threads share the memory. Two cores of Zen 4 read twice as fast as 16 rows need.
+inline constexpr int64_t kLeastBlockRowsPerThread = 8;
+inline constexpr int64_t kLeastBlockRows = 128;  // with many threads
+// Of `count` rows in tiles of `tile_rows`.
+inline RowBlocks cut_rows(int64_t count, int64_t tile_rows, int num_threads) {
+  const int64_t least = std::min(kLeastBlockRowsPerThread * num_threads, kLeastBlockRows);
+  for (int64_t blocks = num_threads; blocks > 1; --blocks) {
+    const int64_t rows = (count + blocks - 1) / blocks;
+    const int64_t whole = (rows + tile_rows - 1) / tile_rows * tile_rows;
+    const bool fits = count / blocks >= least && whole * (blocks - 1) < count;
+    if (fits && num_threads % blocks == 0) return {blocks, whole};
+  }
+  return {1, count};
+}
+
 // Remembers which weight each weight was followed by: a decoding step takes them in the order of
 // the last one. What it says is a guess, and its addresses may be gone.
 class WeightOrder {

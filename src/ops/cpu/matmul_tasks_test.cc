@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "ops/cpu/huge_memory.h"
+#include "ops/cpu/huge_arena.h"
 
 namespace ruvllm {
 namespace {
@@ -104,6 +104,25 @@ TEST(MatmulTasks, TilesAreEveryRowOnceAndNameWhatIsLikelyNext) {
     const auto [least, most] = std::ranges::minmax(rows_of_thread);
     EXPECT_LE(most - least, kLeastQuantPanels * 8);
   }
+}
+
+TEST(RowBlocks, AreWholeTilesOfAllRowsForTheSameNumberOfThreads) {
+  for (int threads = 1; threads <= 70; ++threads) {
+    for (const int64_t tile_rows : {4, 8}) {
+      for (int64_t count = 1; count <= 512; ++count) {
+        const RowBlocks blocks = cut_rows(count, tile_rows, threads);
+        ASSERT_EQ(threads % blocks.count, 0);
+        ASSERT_GE(blocks.rows * blocks.count, count);
+        ASSERT_LT(blocks.rows * (blocks.count - 1), count);  // none is empty
+        if (blocks.count == 1) continue;
+        ASSERT_EQ(blocks.rows % tile_rows, 0);
+        ASSERT_GE(blocks.rows, std::min<int64_t>(8 * threads, 128));
+      }
+    }
+  }
+  EXPECT_EQ(cut_rows(31, 8, 2).count, 1);
+  EXPECT_EQ(cut_rows(32, 8, 2).count, 2);
+  EXPECT_EQ(cut_rows(512, 8, 64).count, 4);
 }
 
 TEST(WeightOrder, SaysWhatCameNextTheLastTime) {

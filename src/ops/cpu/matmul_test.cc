@@ -2,6 +2,7 @@
 // machine has; batch invariance; the epilogue; make_weight's refusals.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -266,6 +267,42 @@ TEST(CpuMatmul, EpilogueAddsInOrderAndWithoutItNothingChanges) {
     for (size_t i = 0; i < y.size(); ++i) {
       const float sum = (plain[i] + delta[i]) + bias[i % static_cast<size_t>(n)];
       ASSERT_EQ(y[i], residual[i] + 0.5f * sum);
+    }
+  }
+}
+
+TEST(CpuMatmul, GatedIsBothStepsBitForBit) {
+  const int64_t half = 150, k = 1280, most = 129;
+  const std::vector<float> x = random_floats(9, most * k);
+  const std::vector<float> delta = random_floats(2, most * 2 * half);
+  const std::vector<float> bias = random_floats(3, 2 * half);
+  for (const IsaLevel level : levels_here()) {
+    for (const DType dtype : {DType::kQ8_0, DType::kQ4_K, DType::kBF16}) {
+      const Stored gate(dtype, half, k, 4), up(dtype, half, k, 5);
+      const std::vector<WeightSource> sources = {gate.source(), up.source()};
+      for (const int threads : {1, 2, 3}) {
+        CpuOps ops(threads, level);
+        const auto weight = ops.make_weight(sources, {.compute = ComputeType::kAuto});
+        ASSERT_TRUE(weight.has_value());
+        for (const int64_t t : {int64_t{1}, int64_t{8}, int64_t{9}, int64_t{40}, most}) {
+          for (const bool adds : {false, true}) {
+            std::vector<float> both(static_cast<size_t>(t * 2 * half));
+            MatmulArgs args;
+            args.x = {x.data(), t, k, k};
+            args.weight = weight->get();
+            if (adds) args.delta = {delta.data(), t, 2 * half, 2 * half};
+            if (adds) args.bias = bias.data();
+            args.y = make_matrix(both.data(), t, 2 * half);
+            std::vector<float> want(static_cast<size_t>(t * half)), y(want.size(), -99.0f);
+            ops.matmul(args);
+            ops.activate_and_multiply(args.y, Activation::kSilu, make_matrix(want.data(), t, half));
+            std::ranges::fill(both, -77.0f);
+            ops.gated_matmul(args, Activation::kSilu, make_matrix(y.data(), t, half));
+            ASSERT_EQ(y, want) << kernels::isa_name(level) << " " << dtype_info(dtype).name
+                               << " threads " << threads << " rows " << t << " adds " << adds;
+          }
+        }
+      }
     }
   }
 }

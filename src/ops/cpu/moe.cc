@@ -77,8 +77,7 @@ void CpuOps::moe(const MoeArgs& args) {
     up.x = make_matrix(s.gathered, count, width);
     up.weight = args.gate_up[static_cast<size_t>(e)].get();
     up.y = make_matrix(s.gate_up, count, 2 * ffn);
-    matmul(up);
-    activate_and_multiply(up.y, args.activation, make_matrix(s.hidden, count, ffn));
+    gated_matmul(up, args.activation, make_matrix(s.hidden, count, ffn));
     MatmulArgs down;
     down.x = make_matrix(s.hidden, count, ffn);
     down.weight = args.down[static_cast<size_t>(e)].get();

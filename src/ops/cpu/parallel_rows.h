@@ -25,7 +25,7 @@ void for_row_ranges(ThreadPool& pool, int64_t rows, int64_t elements_per_row, Bo
   const int64_t least = std::max<int64_t>(kSerialElements / 2 / per_row, 1);
   const int64_t even = (rows + 4 * pool.num_threads() - 1) / (4 * pool.num_threads());
   const int64_t range = std::max(least, even);
-  pool.parallel_for((rows + range - 1) / range, [&](int64_t task, int) {
+  pool.parallel_shares((rows + range - 1) / range, pool.num_threads(), [&](int64_t task, int) {
     body(task * range, std::min(rows, (task + 1) * range));
   });
 }

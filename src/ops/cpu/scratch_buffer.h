@@ -4,16 +4,15 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 
 #include "base/check.h"
+#include "base/huge_memory.h"
 
 namespace ruvllm {
 
 class ScratchBuffer {
  public:
   ScratchBuffer() = default;
-  ~ScratchBuffer() { std::free(data_); }
   ScratchBuffer(const ScratchBuffer&) = delete;
   ScratchBuffer& operator=(const ScratchBuffer&) = delete;
 
@@ -23,18 +22,18 @@ class ScratchBuffer {
     RUVLLM_CHECK(count >= 0, "count = ", count);
     const size_t bytes = static_cast<size_t>(count) * sizeof(T);
     if (bytes > bytes_) grow(bytes);
-    return reinterpret_cast<T*>(data_);
+    return reinterpret_cast<T*>(data_.get());
   }
 
  private:
   void grow(size_t bytes) {
-    std::free(data_);
-    bytes_ = (bytes + 63) / 64 * 64;
-    data_ = static_cast<std::byte*>(std::aligned_alloc(64, bytes_));
-    RUVLLM_CHECK(data_ != nullptr, "out of memory: scratch of ", bytes_, " bytes");
+    data_.reset();
+    data_ = allocate_huge(bytes);
+    RUVLLM_CHECK(data_ != nullptr, "out of memory: scratch of ", bytes, " bytes");
+    bytes_ = bytes;
   }
 
-  std::byte* data_ = nullptr;
+  OwnedBytes data_;
   size_t bytes_ = 0;
 };
 
