@@ -28,6 +28,12 @@ function(ruvllm_global_settings)
     if(RUVLLM_SANITIZE MATCHES "undefined")
       target_compile_options(ruvllm_flags INTERFACE -fno-sanitize=vptr)  # needs RTTI
     endif()
+    # In functions with many reads and writes the checks are calls: the kernels, which are large
+    # ones, compile in half the time.
+    if(RUVLLM_SANITIZE MATCHES "address" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+      target_compile_options(ruvllm_flags INTERFACE
+        --param=asan-instrumentation-with-call-threshold=200)
+    endif()
   endif()
   if(RUVLLM_FUZZ)
     target_compile_options(ruvllm_flags INTERFACE -fsanitize=fuzzer-no-link)
@@ -64,6 +70,11 @@ function(ruvllm_global_settings)
   endif()
 endfunction()
 
+# Fuzzers try parsers; of the kernels they need the results, and the sanitizer builds test those.
+set(RUVLLM_ISA_FLAGS_all "")
+if(RUVLLM_FUZZ)
+  set(RUVLLM_ISA_FLAGS_all -fno-sanitize=all)
+endif()
 # Flags of a file that is one instruction set's own, by the end of its name.
 set(RUVLLM_ISA_FLAGS_avx2 -mavx2 -mfma -mf16c -mbmi2)
 set(RUVLLM_ISA_FLAGS_avxvnni -mavx2 -mfma -mf16c -mbmi2 -mavxvnni)
@@ -137,7 +148,7 @@ function(ruvllm_module name)
         set(isa ${CMAKE_MATCH_1})
         if(isa IN_LIST RUVLLM_ISAS)
           set_source_files_properties(${source} PROPERTIES
-            COMPILE_OPTIONS "${RUVLLM_ISA_FLAGS_${isa}}")
+            COMPILE_OPTIONS "${RUVLLM_ISA_FLAGS_${isa}};${RUVLLM_ISA_FLAGS_all}")
         else()
           set_source_files_properties(${source} PROPERTIES HEADER_FILE_ONLY ON)
         endif()

@@ -14,7 +14,9 @@
 // first have to be made of everything. (Not where panels are tiles: quant_panel_amx_exact.h.)
 #pragma once
 
+#ifndef RUVLLM_INLINE
 #define RUVLLM_INLINE inline __attribute__((always_inline))
+#endif
 
 #include "kernels/matmul/quant_panel.h"
 #include "kernels/matmul/quant_panel_amx_blocks.h"

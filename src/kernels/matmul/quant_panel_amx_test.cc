@@ -2,6 +2,8 @@
 // kernel is tested with all others in quant_panel_test.cc; here are the paths that only they have.
 #include <gtest/gtest.h>
 
+// Loops over models are slow anyway, and inlined they are a minute's work for the compiler.
+#define RUVLLM_INLINE inline
 #include "kernels/matmul/quant_panel_amx_impl.h"
 #include "kernels/matmul/quant_panel_simd_model.h"
 #include "kernels/matmul/quant_panel_test_util.h"

@@ -11,7 +11,9 @@
 // their signs are 16-bit pairs that cannot overflow, added as 32-bit numbers.
 #pragma once
 
+#ifndef RUVLLM_INLINE
 #define RUVLLM_INLINE inline __attribute__((always_inline))
+#endif
 
 #include "kernels/matmul/quant_panel.h"
 #include "kernels/matmul/quant_panel_dot.h"
