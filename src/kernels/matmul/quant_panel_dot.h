@@ -115,6 +115,11 @@ struct DotForm {
   static constexpr bool kManyRegisters = S::kHasDot && S::kRegisters == 32;
   static constexpr bool kExpands = kManyRegisters && Fmt::kBits != 8;
   static constexpr bool kThreePanels = kManyRegisters;
+  // But so few tiles do not pay for it, and go faster with pairs as they lie. Zen 4, weights from
+  // memory, GMAC/s of 16, 32 and 48 rows both ways: I4 in groups of 128 195, 198, 199 / 158, 179,
+  // 188; Q4_0 182, 190, 189 / 161, 179, 184; I3 in groups of 32 156, 158, 159 / 140, 156, 163.
+  // (Q5_0 169, 171, 175 / 160, 173, 179; Q6_K 140, 143, 144 / 137, 149, 154: not worth the code.)
+  static constexpr int64_t kMostTilesAsTheyLie = kExpands && Fmt::kBits <= 4 ? 4 : 0;
   static constexpr int kStreamRows = S::kHasDot ? S::kTileX : 2;
   static constexpr int bytes_ahead(int rows) {
     if constexpr (S::kFourStreams) return rows > 4 ? 2048 : 1024;

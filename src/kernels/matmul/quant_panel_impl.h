@@ -43,10 +43,9 @@ struct PanelBlock {
 
   // `tiles` <= kMost tiles of MX rows of x, from row t on, with panels p ... p + NV - 1, over
   // groups [first, last).
-  template <int MX, int NV, int kMost = 1>
+  template <int MX, int NV, int kMost = 1, bool kExpands = false>
   RUVLLM_INLINE void multiply(int64_t t, int64_t p, int64_t first, int64_t last,
                               int64_t tiles = 1) {
-    constexpr bool kExpands = kMost > 1 && Form::kExpands;
     alignas(64) float sums[kMost * MX * NV * kRows];
     const int64_t rows = args->num_x - t < tiles * MX ? args->num_x - t : tiles * MX;
     const TilesOfX x = {args->x + t * args->groups * Form::kWords, args->groups * Form::kWords * MX,
@@ -110,16 +109,19 @@ struct PanelBlock {
     }
   }
 
-  // The tiles of rows [t, last_t), at most kRowsInL2, with NV panels from p on.
-  template <int NV>
+  // The tiles of rows [t, last_t), at most kRowsInL2, or kMostTilesAsTheyLie where blocks could be
+  // made ready first and are not, with NV panels from p on.
+  template <int NV, bool kExpands = Form::kExpands>
   RUVLLM_INLINE void tiles(int64_t t, int64_t last_t, int64_t p, int64_t first, int64_t last) {
-    constexpr int kMost = Form::kManyRegisters ? kRowsInL2 / S::kTileX : 1;
+    constexpr int kMost = !Form::kManyRegisters         ? 1
+                          : Form::kExpands && !kExpands ? Form::kMostTilesAsTheyLie
+                                                        : kRowsInL2 / S::kTileX;
     const int64_t left = (last_t - t) % S::kTileX;
     const int64_t rest = left > 0 ? next_tile_rows(left, S::kTileX) : 0;
     const int64_t whole = (last_t - t) / S::kTileX + (rest == S::kTileX ? 1 : 0);
     for (int64_t i = 0; i < whole; i += kMost) {
-      multiply<S::kTileX, NV, kMost>(t + i * S::kTileX, p, first, last,
-                                     whole - i < kMost ? whole - i : int64_t{kMost});
+      multiply<S::kTileX, NV, kMost, kExpands>(t + i * S::kTileX, p, first, last,
+                                               whole - i < kMost ? whole - i : int64_t{kMost});
     }
     if constexpr (S::kTileX > 4) {
       if (rest != 4) return;
@@ -153,8 +155,14 @@ struct PanelBlock {
       const int64_t last = first + chunk < args->groups ? first + chunk : args->groups;
       for (int64_t t = 0; t < args->num_x; t += kRowsInL2) {
         const int64_t last_t = t + kRowsInL2 < args->num_x ? t + kRowsInL2 : args->num_x;
-        int64_t n = p;  // 3, 3, ..., and at last 3, 2 or 2 and 2
-        if constexpr (Form::kThreePanels) {
+        int64_t n = p;
+        if constexpr (Form::kMostTilesAsTheyLie > 0) {
+          if (as_they_lie(args->num_x)) {
+            for (; n < last_p; n += 2) tiles<2, false>(t, last_t, n, first, last);
+            continue;
+          }
+        }
+        if constexpr (Form::kThreePanels) {  // 3, 3, ..., and at last 3, 2 or 2 and 2
           for (; last_p - n > 4 || last_p - n == 3; n += 3) {
             if (fetches && t == 0) fetch_meanwhile(n + 3, 3, first, last, kRowsInL2 / S::kTileX);
             tiles<3>(t, last_t, n, first, last);
@@ -168,6 +176,10 @@ struct PanelBlock {
     }
   }
 
+  // Whether so many rows take panels in pairs, as they lie, though blocks of three could be made
+  // ready for them.
+  static bool as_they_lie(int64_t num_x) { return num_x <= Form::kMostTilesAsTheyLie * S::kTileX; }
+
   // Groups of a chunk of the columns, whole blocks of x.
   int64_t chunk_groups() const {
     // Few rows: shorter streams of the panels lose more than the first level gains.
@@ -180,7 +192,8 @@ struct PanelBlock {
     if (args->num_x <= Form::kStreamRows) return stream();
     const bool many = args->num_x > kRowsInL2;
     const int64_t chunk = chunk_groups();
-    const int64_t step = many || Form::kThreePanels ? num_panels : 2;
+    const bool threes = Form::kThreePanels && !as_they_lie(args->num_x);
+    const int64_t step = many || threes ? num_panels : 2;
     for (int64_t p = 0; p < num_panels; p += step) {
       panels(p, p + step < num_panels ? p + step : num_panels, chunk);
     }
@@ -192,11 +205,9 @@ struct PanelBlock {
   }
 };
 
-// Panels of the next block where `left` remain and x has few rows.
-template <class S, class Fmt>
-constexpr int64_t panels_at_once(int64_t left) {
-  if constexpr (DotForm<S, Fmt>::kThreePanels)
-    return left > 4 || left == 3 ? 3 : left < 2 ? left : 2;
+// Panels of the next block where `left` remain and x has few rows. threes: they go by threes.
+constexpr int64_t panels_at_once(int64_t left, bool threes) {
+  if (threes) return left > 4 || left == 3 ? 3 : left < 2 ? left : 2;
   return left < 4 ? left : 4;
 }
 
@@ -206,18 +217,20 @@ void panel_product(const QuantPanelArgs* args) {
   const bool streams = args->num_x <= DotForm<S, Fmt>::kStreamRows;
   // Where the products take longer than memory does, nothing needs to be fetched ahead.
   const bool many = args->num_x > PanelBlock<S, Fmt>::kRowsInL2;
+  const bool threes =
+      DotForm<S, Fmt>::kThreePanels && !PanelBlock<S, Fmt>::as_they_lie(args->num_x);
   for (int64_t p = 0; p < args->num_panels;) {
     const int64_t left = args->num_panels - p;
     PanelBlock<S, Fmt> block;
     block.args = args;
     block.first_panel = p;
-    block.num_panels = many || streams ? left : panels_at_once<S, Fmt>(left);
+    block.num_panels = many || streams ? left : panels_at_once(left, threes);
     p += block.num_panels;
     const bool last = p == args->num_panels;
     const uint8_t* const next = last ? args->next_panels : args->panels + p * args->panel_bytes;
     if (next != nullptr && !many) {
       const int64_t passes = block.num_panels > 3 ? 2 : 1;
-      const int64_t panels = panels_at_once<S, Fmt>(args->num_panels - (last ? 0 : p));
+      const int64_t panels = panels_at_once(args->num_panels - (last ? 0 : p), threes);
       block.next = Fetcher(next, panels * args->panel_bytes, passes * tiles * args->groups);
     }
     block.run();
