@@ -23,16 +23,33 @@ double sum_of_weights(const Candidate* begin, const Candidate* end) {
 
 }  // namespace
 
+// Piece by piece: first how large the largest is, in lanes that compilers make vectors of; then,
+// within the first piece that has it, where. (x > a ? x : a leaves NaN out.)
 int32_t argmax(std::span<const float> logits) {
+  constexpr size_t kLanes = 32, kPiece = 32 * kLanes;
   float best = kMinusInf;
-  int32_t best_id = 0;
-  for (size_t i = 0; i < logits.size(); ++i) {
-    if (logits[i] > best) {
-      best = logits[i];
-      best_id = static_cast<int32_t>(i);
+  size_t first = 0;  // of the piece that has it
+  for (size_t begin = 0; begin < logits.size(); begin += kPiece) {
+    const auto piece = logits.subspan(begin, std::min(kPiece, logits.size() - begin));
+    float lanes[kLanes];
+    std::fill_n(lanes, kLanes, kMinusInf);
+    size_t i = 0;
+    for (; i + kLanes <= piece.size(); i += kLanes) {
+      const float* const at = piece.data() + i;
+      for (size_t lane = 0; lane < kLanes; ++lane) {
+        lanes[lane] = at[lane] > lanes[lane] ? at[lane] : lanes[lane];
+      }
+    }
+    for (; i < piece.size(); ++i) lanes[0] = piece[i] > lanes[0] ? piece[i] : lanes[0];
+    for (const float largest : lanes) {
+      if (!(largest > best)) continue;
+      best = largest;
+      first = begin;
     }
   }
-  return best_id;
+  size_t at = first;
+  while (at < logits.size() && logits[at] != best) ++at;
+  return best > kMinusInf ? static_cast<int32_t>(at) : 0;
 }
 
 CandidateSet::CandidateSet(int32_t vocab_size)

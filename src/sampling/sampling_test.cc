@@ -191,6 +191,38 @@ void expect_tied_case(const std::map<int32_t, double>& found, const std::vector<
   }
 }
 
+int32_t obvious_argmax(const std::vector<float>& logits) {
+  size_t best = 0;
+  float most = -std::numeric_limits<float>::infinity();
+  for (size_t i = 0; i < logits.size(); ++i) {
+    if (!(logits[i] > most)) continue;
+    most = logits[i];
+    best = i;
+  }
+  return static_cast<int32_t>(best);
+}
+
+// The first of equals, wherever it stands; NaN never wins.
+TEST(Argmax, IsTheObviousLoop) {
+  const float infinite = std::numeric_limits<float>::infinity();
+  const float specials[] = {0.0f, -0.0f, infinite, -infinite, std::nanf("")};
+  for (const size_t size : {1, 2, 31, 32, 33, 1023, 1024, 1025, 3000, 5001}) {
+    for (uint64_t seed = 0; seed < 200; ++seed) {
+      std::vector<float> logits(size);
+      for (size_t i = 0; i < size; ++i) {
+        const uint64_t bits = random_bits(seed, size, i);
+        // Few different values, so that there are ties; specials in every second vector.
+        logits[i] = seed % 2 == 1 && bits % 5 == 0 ? specials[bits / 5 % 5]
+                                                   : static_cast<float>(bits / 64 % (1 + seed)) - 7;
+      }
+      ASSERT_EQ(argmax(logits), obvious_argmax(logits)) << size << " logits, seed " << seed;
+    }
+    for (const float all : specials) {
+      ASSERT_EQ(argmax(std::vector<float>(size, all)), 0) << all;
+    }
+  }
+}
+
 TEST(SamplingGolden, EveryCase) {
   const auto shared = test::shared_dir();
   if (!shared) GTEST_SKIP() << "no reference data on this machine";
