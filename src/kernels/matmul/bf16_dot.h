@@ -51,6 +51,8 @@ struct Bf16DotArgs {
   const uint32_t* x;  // packed
   int64_t num_x;
   float* sums;  // bf16_sum_floats()
+  // How far ahead a single row of x fetches w, on vectors; kernels::stream_ahead_bytes().
+  int64_t stream_ahead_bytes;
 };
 
 struct Bf16DotKernel {

@@ -57,9 +57,9 @@ std::vector<float> product(const Bf16DotKernel& kernel, const Problem& problem, 
     kernel.pack_x(rows, count, problem.cols, packed.data() + bf16_packed_words(t, problem.cols));
   }
   std::vector<float> sums(static_cast<size_t>(bf16_sum_floats(problem.num_w, num_x)), 77.0f);
-  const Bf16DotArgs args{problem.w.data(), problem.row_bytes, problem.num_w,
-                         problem.cols,     packed.data(),     num_x,
-                         sums.data()};
+  const Bf16DotArgs args{problem.w.data(), problem.row_bytes,       problem.num_w,
+                         problem.cols,     packed.data(),           num_x,
+                         sums.data(),      problem.num_w % 2 * 4096};  // fetching changes nothing
   kernel.product(&args);
   const int64_t written = (problem.num_w + 15) / 16 * 16;  // of a row, at most
   const int64_t stride = written + 3;

@@ -33,11 +33,6 @@ struct Bf16Lanes {
   static constexpr int kMostX = 6;
   static constexpr int64_t kSteps = kBf16Block / kBf16Step;
 
-  // Fetched into the first level while one row of x is multiplied. Two cores of Zen 5, files mapped
-  // in pages of 4 KB, of a loop of loads beside it: four rows of w side by side 0.65, one 0.8, one
-  // with this 0.9; in huge pages 0.7, 0.9, 1.0.
-  static constexpr int64_t kAheadBytes = 8192;
-
   struct Rows {
     const uint8_t* w[kW];
   };
@@ -101,9 +96,14 @@ struct Bf16Lanes {
     }
   }
 
-  // One row of x with one of w, block after block; w passes by the second level, for it is read
-  // once.
-  static float row(const uint8_t* w, const uint32_t* x, int64_t cols) {
+  // One row of x with one of w, block after block. kFetches: what lies `ahead` bytes further on
+  // comes into the first level, past the second, for it is read once. Two cores of Zen 5, files
+  // mapped in pages of 4 KB, of a loop of loads beside it: four rows of w side by side 0.65, one
+  // 0.8, one with 8 KB fetched ahead 0.9; in huge pages 0.7, 0.9, 1.0. On Zen 4 the processor does
+  // better by itself, one core and two: 0.95-0.97 and 0.85; with 8 KB 0.71 and 0.75, with 2 KB into
+  // both levels 0.91 and 0.82.
+  template <bool kFetches>
+  static float row(const uint8_t* w, const uint32_t* x, int64_t cols, int64_t ahead) {
     float total = 0.0f;
     const int64_t whole = cols / kBf16Step;
     const int64_t steps = bf16_packed_words(1, cols) / 16;
@@ -112,13 +112,21 @@ struct Bf16Lanes {
       F sum = D::zero();
       for (int64_t s = first; s < last && s < whole; ++s) {
         sum = D::dot(sum, D::load(x + 16 * s), D::load(w + 64 * s));
-        __builtin_prefetch(w + 64 * s + kAheadBytes, 0, 0);
+        if constexpr (kFetches) __builtin_prefetch(w + 64 * s + ahead, 0, 0);
       }
       if (whole < last) sum = D::dot(sum, D::load(x + 16 * whole), load_w(w, whole, cols));
       const float part = D::reduce_add(sum);
       total = first == 0 ? part : total + part;
     }
     return total;
+  }
+
+  template <bool kFetches>
+  static void one_row(const Bf16DotArgs& args) {
+    const auto* w = (const uint8_t*)args.w;
+    for (int64_t n = 0; n < args.num_w; ++n, w += args.row_bytes) {
+      args.sums[n] = row<kFetches>(w, args.x, args.cols, args.stream_ahead_bytes);
+    }
   }
 
   template <int NX>
@@ -161,11 +169,7 @@ struct Bf16Lanes {
 
   static void product(const Bf16DotArgs* args) {
     if (args->num_x == 1) {
-      const auto* w = (const uint8_t*)args->w;
-      for (int64_t n = 0; n < args->num_w; ++n, w += args->row_bytes) {
-        args->sums[n] = row(w, args->x, args->cols);
-      }
-      return;
+      return args->stream_ahead_bytes > 0 ? one_row<true>(*args) : one_row<false>(*args);
     }
     const int64_t steps = bf16_packed_words(1, args->cols) / 16;
     for (int64_t first = 0; first < steps; first += kSteps) {

@@ -226,6 +226,10 @@ struct GroupDot {
       return run_pairs<kFirst, kCount, kHalf>(high, codes, x, dot);
     }
     constexpr bool kPairs = Fmt::kBits >= 4 && NV == 1 && kCount == 8;
+    // One row's sum over several groups is one chain of dots, which would take four cycles each:
+    // two chains.
+    constexpr bool kTwoChains = kGoOn && NR * NV == 1;
+    I other = S::zero();
 #pragma GCC unroll 8
     for (int step = 0; step < kCount; ++step) {
       // A vector of nibbles is read once for both of its fours; dots are exact in any order.
@@ -246,7 +250,10 @@ struct GroupDot {
           } else if constexpr (!kGoOn) {
             if (step == 0) dot[t][n] = begin(x, t, kHalf);
           }
-          if constexpr (!Form::kNarrow) {
+          if constexpr (kTwoChains) {
+            I& sum = step % 2 == 0 ? dot[t][n] : other;
+            sum = S::dot_fours(sum, w[n], four);
+          } else if constexpr (!Form::kNarrow) {
             dot[t][n] = S::dot_fours(dot[t][n], w[n], four);
           } else {
             S::add_dot_pairs_8(dot[t][n], w[n], four);
@@ -254,6 +261,7 @@ struct GroupDot {
         }
       }
     }
+    if constexpr (kTwoChains) dot[0][0] = S::add_32(dot[0][0], other);
     if constexpr (Form::kNarrow) {
 #pragma GCC unroll 8
       for (int t = 0; t < NR; ++t) {

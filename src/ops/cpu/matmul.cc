@@ -334,7 +334,8 @@ void CpuOps::matmul_rows(const MatmulArgs& args, int64_t first, int64_t count) {
                                          weight.cols(),
                                          matmul_->made_bf16_x,
                                          count,
-                                         sums.data};
+                                         sums.data,
+                                         matmul_->stream_ahead_bytes};
       matmul_->bf16_dot->product(&product);
       return take_bf16(product, *matmul_->bf16_dot, epilogue, part->first_row + first_w,
                        worker.rows);

@@ -44,7 +44,7 @@ struct CpuOps::MatmulState {
   const kernels::FloatDotKernel& float_dot;
   const kernels::QuantPanelKernel& quant_panel;
   const kernels::QuantizeKernel& quantize;
-  const int64_t stream_ahead_bytes = kernels::stream_ahead_bytes();  // QuantPanelArgs
+  const int64_t stream_ahead_bytes = kernels::stream_ahead_bytes();
   const kernels::Bf16DotKernel* bf16_dot;  // null: bf16 weights are float rows like others
   // Rows of x as the kernels want them.
   ScratchBuffer packed_x;
