@@ -272,7 +272,7 @@ TEST(CpuMatmul, EpilogueAddsInOrderAndWithoutItNothingChanges) {
 }
 
 TEST(CpuMatmul, GatedIsBothStepsBitForBit) {
-  const int64_t half = 150, k = 1280, most = 129;
+  const int64_t half = 100, k = 512, most = 80;
   const std::vector<float> x = random_floats(9, most * k);
   const std::vector<float> delta = random_floats(2, most * 2 * half);
   const std::vector<float> bias = random_floats(3, 2 * half);
