@@ -29,8 +29,11 @@ void CpuOps::gated_matmul(const MatmulArgs& args, Activation activation, MatrixF
   RUVLLM_CHECK(args.weight->rows() == 2 * y.cols && args.x.rows == y.rows);
   const CpuWeight& weight = as_cpu_weight(*args.weight);
   const int64_t most = matmul_->most_rows();
-  // Where weights pass once, they are what counts, and halves of a task would be short streams.
-  if (!are_twins(weight.parts()) || args.x.rows <= matmul_->quant_panel.tile_rows) {
+  // Where weights pass once, they are what counts, and halves of a task would be short streams. AMX
+  // wants the panels of whole tasks (not measured otherwise).
+  const kernels::QuantPanelKernel& kernel = matmul_->quant_panel;
+  if (!are_twins(weight.parts()) || args.x.rows <= kernel.tile_rows ||
+      kernel.quantize_tile != nullptr) {
     return Ops::gated_matmul(args, activation, y);
   }
   for (int64_t first = 0; first < args.x.rows; first += most) {
