@@ -28,12 +28,6 @@ function(ruvllm_global_settings)
     if(RUVLLM_SANITIZE MATCHES "undefined")
       target_compile_options(ruvllm_flags INTERFACE -fno-sanitize=vptr)  # needs RTTI
     endif()
-    # In functions with many reads and writes the checks are calls: the kernels, which are large
-    # ones, compile in half the time.
-    if(RUVLLM_SANITIZE MATCHES "address" AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-      target_compile_options(ruvllm_flags INTERFACE
-        --param=asan-instrumentation-with-call-threshold=200)
-    endif()
   endif()
   if(RUVLLM_FUZZ)
     target_compile_options(ruvllm_flags INTERFACE -fsanitize=fuzzer-no-link)
