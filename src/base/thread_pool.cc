@@ -188,9 +188,9 @@ struct ThreadPool::State {
   }
 };
 
-ThreadPool::ThreadPool(int num_threads)
-    : num_threads_(num_threads), state_(std::make_unique<State>(num_threads)) {
+ThreadPool::ThreadPool(int num_threads) : num_threads_(num_threads) {
   RUVLLM_CHECK(num_threads >= 1, "num_threads = ", num_threads);
+  state_ = std::make_unique<State>(num_threads);
   for (int worker = 1; worker < num_threads; ++worker) {
     state_->threads.emplace_back([state = state_.get(), worker] { state->run(worker); });
   }

@@ -94,7 +94,7 @@ EightScales scales_of(const float* const* rows, int64_t column, int64_t groups) 
   return out;
 }
 
-// The records of a group of eight rows. `x`: its first column in each.
+// The records of a group of eight rows. `column`: its first in each.
 void store_records(const float* const* rows, int64_t column, const EightScales& scales,
                    uint32_t* words) {
   // In quarter i: words i and 4 + i of row 2r, then of row 2r + 1.
