@@ -105,6 +105,17 @@ std::string share_of(double value, double roof, std::string_view unit) {
   return pad(fixed(value, 1), 7) + concat(" ", unit) + pad(percent, 6);
 }
 
+void RoofsBeside::measure() {
+  read_.push_back(measure_read_mean(num_threads_));
+  if (peak_ != nullptr) macs_.push_back(measure_peak_mean(*peak_, num_threads_));
+}
+
+double RoofsBeside::mean(const std::vector<double>& values) {
+  double sum = 0.0;
+  for (const double value : values) sum += value;
+  return values.empty() ? 0.0 : sum / static_cast<double>(values.size());
+}
+
 namespace {
 
 struct Row {
@@ -114,10 +125,10 @@ struct Row {
   double tok_s = 0.0;
   double tok_s_sd = 0.0;
   double gb_s = 0.0;        // decode
-  double read_gb_s = 0.0;   // decode: of the read roof, measured between the repetitions
+  double read_gb_s = 0.0;   // decode: of the read roof beside the repetitions
   double read_share = 0.0;  // decode: gb_s of it, the median of the repetitions
   double gmac_s = 0.0;      // products with weights
-  double gmac_peak = 0.0;   // of the unit used; 0: not known
+  double gmac_peak = 0.0;   // of the unit used, beside the repetitions; 0: not known
   uint64_t rss_bytes = 0;
 
   std::string test() const {
@@ -130,21 +141,20 @@ double median(std::vector<double> values) {
   return values.empty() ? 0.0 : values[values.size() / 2];
 }
 
-// threads: of the read roof that decode is held against. It moves with what else the machine does,
-// so it is measured before and after every repetition.
-Result<Row> measure(ModelRunner& runner, const SpeedCase& speed_case, int32_t reps, int threads) {
+Result<Row> measure(ModelRunner& runner, const SpeedCase& speed_case, int32_t reps,
+                    RoofsBeside& roofs) {
   SpeedCase warm_up = speed_case;
   warm_up.num_tokens = std::min<int64_t>(speed_case.num_tokens, speed_case.prefill ? 64 : 4);
   RUVLLM_TRY(time_case(runner, warm_up));
   std::vector<double> rates;
-  std::vector<double> roofs;
   double sum = 0.0;
   for (int32_t i = 0; i < reps; ++i) {
-    if (!speed_case.prefill) roofs.push_back(measure_read_mean(threads));
+    roofs.measure();
     RUVLLM_ASSIGN(const double seconds, time_case(runner, speed_case));
     rates.push_back(static_cast<double>(speed_case.num_tokens * speed_case.batch) / seconds);
     sum += rates.back();
   }
+  roofs.measure();
   Row row;
   row.speed_case = speed_case;
   row.quant = std::string(runner.quantization());
@@ -154,14 +164,13 @@ Result<Row> measure(ModelRunner& runner, const SpeedCase& speed_case, int32_t re
   for (const double rate : rates) squares += (rate - row.tok_s) * (rate - row.tok_s);
   row.tok_s_sd = reps > 1 ? std::sqrt(squares / static_cast<double>(reps - 1)) : 0.0;
   if (!speed_case.prefill) {
-    roofs.push_back(measure_read_mean(threads));
     const double bytes_per_token =
         decode_bytes_per_step(runner, speed_case) / static_cast<double>(speed_case.batch);
     row.gb_s = row.tok_s * bytes_per_token * 1e-9;
-    row.read_gb_s = median(roofs) * 1e-9;
+    row.read_gb_s = roofs.read_bytes_per_second() * 1e-9;
     std::vector<double> shares;
     for (size_t i = 0; i < rates.size(); ++i) {
-      shares.push_back(2.0 * rates[i] * bytes_per_token / (roofs[i] + roofs[i + 1]));
+      shares.push_back(rates[i] * bytes_per_token / roofs.read_bytes_per_second(i));
     }
     row.read_share = median(shares);
   }
@@ -170,16 +179,14 @@ Result<Row> measure(ModelRunner& runner, const SpeedCase& speed_case, int32_t re
 }
 
 // What the row's products reach of the peak of their unit.
-void add_arithmetic(const ModelRunner& runner, const MachineRoofs& roofs, Row& row) {
+void add_arithmetic(const ModelRunner& runner, const RoofsBeside& roofs, Row& row) {
   const SpeedCase& c = row.speed_case;
   const int64_t steps =
       c.prefill ? (c.num_tokens + runner.max_step_rows() - 1) / runner.max_step_rows() : 1;
   const int64_t rows = c.prefill ? c.num_tokens : c.batch;
   const double macs = weight_macs(runner, rows, c.prefill ? steps : rows);
   row.gmac_s = row.tok_s * macs / static_cast<double>(rows) * 1e-9;
-  if (const ArithmeticPeak* peak = peak_of(roofs, row.kernels, row.quant)) {
-    row.gmac_peak = peak->macs_per_second * 1e-9;
-  }
+  row.gmac_peak = roofs.macs_per_second() * 1e-9;
 }
 
 Json row_json(const Row& row) {
@@ -218,8 +225,9 @@ class Bench {
 };
 
 Status Bench::run_case(ModelRunner& runner, const SpeedCase& speed_case) {
-  RUVLLM_ASSIGN(Row row, measure(runner, speed_case, flags_.reps, roofs_.num_threads));
-  add_arithmetic(runner, roofs_, row);
+  RoofsBeside beside(roofs_.num_threads, peak_of(roofs_, runner.kernels(), runner.quantization()));
+  RUVLLM_ASSIGN(Row row, measure(runner, speed_case, flags_.reps, beside));
+  add_arithmetic(runner, beside, row);
   rows_.push_back(row_json(row));
   if (flags_.json) return {};
   std::string line = pad(row.test(), 8) + pad(concat(row.speed_case.batch), 6) +

@@ -53,6 +53,30 @@ std::string pad(std::string text, size_t width);
 // "12.3 GB/s  85 %"; blanks where there is nothing to say.
 std::string share_of(double value, double roof, std::string_view unit);
 
+// The roofs of a row's measurements, taken before each of them and after the last: the machine's
+// speed moves with what else runs on it. All threads, one caller.
+class RoofsBeside {
+ public:
+  // peak: of the unit that is used; null: not known.
+  RoofsBeside(int num_threads, const ArithmeticPeak* peak)
+      : num_threads_(num_threads), peak_(peak) {}
+
+  void measure();
+  // Means of all measurements.
+  double read_bytes_per_second() const { return mean(read_); }
+  double macs_per_second() const { return mean(macs_); }  // 0: not known
+  // Of those before and after measurement i.
+  double read_bytes_per_second(size_t i) const { return (read_[i] + read_[i + 1]) / 2.0; }
+
+ private:
+  static double mean(const std::vector<double>& values);
+
+  int num_threads_;
+  const ArithmeticPeak* peak_;
+  std::vector<double> read_;
+  std::vector<double> macs_;
+};
+
 // Measures sessions through the backends that the flags name; rows go to `rows`, and as text to
 // stdout unless --json.
 Status bench_sessions(const BenchFlags& flags, const MachineRoofs& roofs, Json::Array& rows);

@@ -65,9 +65,10 @@ Status SessionBench::run_adapter_cases(OpenBackend& bench, int64_t batch, int64_
     if (cases[i].test != "xlora") {
       const double middle = static_cast<double>(kPrompt) + static_cast<double>(tokens) / 2.0;
       const double more_bytes = adapter_bytes(bench, cases[i]);
-      const double floor =
-          std::max(floor_seconds(*bench.runner, batch, batch, middle * static_cast<double>(batch)),
-                   reading_seconds(*bench.runner, middle * batch, more_bytes));
+      const Roofs roofs = best_roofs(*bench.runner);
+      const double kv_tokens = middle * static_cast<double>(batch);
+      const double floor = std::max(floor_seconds(*bench.runner, batch, batch, kv_tokens, roofs),
+                                    reading_seconds(*bench.runner, kv_tokens, more_bytes, roofs));
       const double step = static_cast<double>(batch) / rate.mean;
       text += concat(text.empty() ? "" : ", ", "step ", fixed(step * 1e3, 2), " ms, floor ",
                      fixed(floor * 1e3, 2), " (", fixed(step / floor, 2), "x)");

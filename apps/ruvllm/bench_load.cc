@@ -87,8 +87,10 @@ Status SessionBench::run_shared_prefix(int64_t batch) {
     const double kv = static_cast<double>(prefix) +
                       sessions * (static_cast<double>(kOwn) + static_cast<double>(tokens) / 2.0);
     const int64_t rows = prefix + batch * kOwn;
-    const double floor = floor_seconds(runner, rows, batch, static_cast<double>(rows)) +
-                         static_cast<double>(tokens - 1) * floor_seconds(runner, batch, batch, kv);
+    const Roofs roofs = best_roofs(runner);
+    const double floor =
+        floor_seconds(runner, rows, batch, static_cast<double>(rows), roofs) +
+        static_cast<double>(tokens - 1) * floor_seconds(runner, batch, batch, kv, roofs);
     const MeanAndDeviation rate = {sessions * static_cast<double>(tokens) / seconds.mean, 0.0};
     // Were the prefix stored by each, so many more pages would be in use.
     const int64_t page = runner.kv_block_tokens();

@@ -84,25 +84,29 @@ ServingConfig SessionBench::config_for(int64_t sessions, int64_t tokens_each,
   return config;
 }
 
-double SessionBench::peak_macs(const ModelRunner& runner) const {
-  const ArithmeticPeak* peak = peak_of(roofs_, runner.kernels(), runner.quantization());
-  return peak == nullptr ? 0.0 : peak->macs_per_second;
+const ArithmeticPeak* SessionBench::peak(const ModelRunner& runner) const {
+  return peak_of(roofs_, runner.kernels(), runner.quantization());
 }
 
-double SessionBench::reading_seconds(const ModelRunner& runner, double kv_tokens,
-                                     double more) const {
+SessionBench::Roofs SessionBench::best_roofs(const ModelRunner& runner) const {
+  const ArithmeticPeak* best = peak(runner);
+  return {roofs_.read_bytes_per_second, best == nullptr ? 0.0 : best->macs_per_second};
+}
+
+double SessionBench::reading_seconds(const ModelRunner& runner, double kv_tokens, double more,
+                                     const Roofs& roofs) {
   SpeedCase weights;
   weights.num_tokens = 0;
   weights.batch = 0;
   const double kv_bytes =
       static_cast<double>(runner.kv_block_bytes()) / runner.kv_block_tokens() * kv_tokens;
-  return (decode_bytes_per_step(runner, weights) + kv_bytes + more) / roofs_.read_bytes_per_second;
+  return (decode_bytes_per_step(runner, weights) + kv_bytes + more) / roofs.read_bytes_per_second;
 }
 
 double SessionBench::floor_seconds(const ModelRunner& runner, int64_t rows, int64_t output_rows,
-                                   double kv_tokens) const {
-  const double reading = reading_seconds(runner, kv_tokens, 0.0);
-  const double peak = peak_macs(runner);
+                                   double kv_tokens, const Roofs& roofs) {
+  const double reading = reading_seconds(runner, kv_tokens, 0.0, roofs);
+  const double peak = roofs.macs_per_second;
   return std::max(reading, peak > 0.0 ? weight_macs(runner, rows, output_rows) / peak : 0.0);
 }
 
@@ -146,9 +150,11 @@ Status SessionBench::run_decode(std::vector<OpenBackend>& benches, int64_t batch
                                 int64_t tokens) {
   const int64_t prompt = std::max<int64_t>(depth, 1);
   std::vector<DecodeSamples> samples(benches.size());
+  RoofsBeside roofs(roofs_.num_threads, peak(*benches.front().runner));
   for (int32_t rep = 0; rep <= flags_.reps; ++rep) {  // the first warms up
     for (size_t i = 0; i < benches.size(); ++i) {
       OpenBackend& bench = benches[i];
+      if (rep > 0) roofs.measure();
       // While the last prompts come in, the first sessions decode already.
       const int64_t extra = batch * prompt / bench.runner->max_step_rows() + 2;
       const int64_t rows = bench.rows_of_a_step(batch);
@@ -171,18 +177,22 @@ Status SessionBench::run_decode(std::vector<OpenBackend>& benches, int64_t batch
       }
     }
   }
+  roofs.measure();
   for (size_t i = 0; i < benches.size(); ++i) {
-    add_decode_row(benches[i], batch, depth, tokens, samples[i]);
+    add_decode_row(benches[i], batch, depth, tokens, samples[i],
+                   {roofs.read_bytes_per_second(), roofs.macs_per_second()});
   }
   return {};
 }
 
 void SessionBench::add_decode_row(const OpenBackend& bench, int64_t batch, int64_t depth,
-                                  int64_t tokens, const DecodeSamples& samples) {
+                                  int64_t tokens, const DecodeSamples& samples,
+                                  const Roofs& roofs) {
   const int64_t rows = bench.rows_of_a_step(batch);
   const int64_t prompt = std::max<int64_t>(depth, 1);
   const double middle = static_cast<double>(prompt) + static_cast<double>(tokens) / 2.0;
-  const double floor = floor_seconds(*bench.runner, rows, rows, middle * static_cast<double>(rows));
+  const double floor =
+      floor_seconds(*bench.runner, rows, rows, middle * static_cast<double>(rows), roofs);
   const MeanAndDeviation rate = mean_and_deviation(samples.rates);
   const double step = static_cast<double>(rows) / rate.mean;
   SpeedCase speed_case;
@@ -209,24 +219,28 @@ void SessionBench::add_decode_row(const OpenBackend& bench, int64_t batch, int64
 
 Status SessionBench::run_prefill(std::vector<OpenBackend>& benches, int64_t tokens) {
   std::vector<std::vector<double>> rates(benches.size());
+  RoofsBeside roofs(roofs_.num_threads, peak(*benches.front().runner));
   for (int32_t rep = 0; rep < flags_.reps; ++rep) {
     for (size_t i = 0; i < benches.size(); ++i) {
+      roofs.measure();
       const auto prompts = make_prompts(1, 0, tokens, benches[i].info.vocab_size, ++series_);
       RUVLLM_ASSIGN(const GenerateResult result, benches[i].backend->generate_detailed(
                                                      prompts.front(), GenerateParams::greedy(1)));
       rates[i].push_back(static_cast<double>(tokens) / result.timings.prefill_seconds);
     }
   }
+  roofs.measure();
+  const double peak_gmac_s = roofs.macs_per_second() * 1e-9;
   for (size_t i = 0; i < benches.size(); ++i) {
     const ModelRunner& runner = *benches[i].runner;
     const int64_t steps = (tokens + runner.max_step_rows() - 1) / runner.max_step_rows();
     const MeanAndDeviation rate = mean_and_deviation(rates[i]);
     const double gmac_s =
         rate.mean * weight_macs(runner, tokens, steps) / static_cast<double>(tokens) * 1e-9;
-    const double peak = peak_macs(runner) * 1e-9;
-    add_row(concat("pp", tokens), benches[i], 1, 0, rate,
-            {{"gmac_s", Json(gmac_s)}, {"gmac_s_peak", peak > 0.0 ? Json(peak) : Json()}},
-            share_of(gmac_s, peak, "GMAC/s"));
+    add_row(
+        concat("pp", tokens), benches[i], 1, 0, rate,
+        {{"gmac_s", Json(gmac_s)}, {"gmac_s_peak", peak_gmac_s > 0.0 ? Json(peak_gmac_s) : Json()}},
+        share_of(gmac_s, peak_gmac_s, "GMAC/s"));
   }
   return {};
 }

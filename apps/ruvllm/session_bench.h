@@ -48,6 +48,10 @@ class SessionBench {
  private:
   using Members = std::vector<std::pair<std::string, Json>>;
   struct DecodeSamples;
+  struct Roofs {
+    double read_bytes_per_second = 0.0;
+    double macs_per_second = 0.0;  // of the unit that multiplies the weights; 0: not known
+  };
 
   // `pace`: prompts are held back for those who decode, as when serving.
   Result<OpenBackend> open(BackendKind kind, const ServingConfig& config, bool pace);
@@ -60,7 +64,7 @@ class SessionBench {
   Status run_decode(std::vector<OpenBackend>& benches, int64_t batch, int64_t depth,
                     int64_t tokens);
   void add_decode_row(const OpenBackend& bench, int64_t batch, int64_t depth, int64_t tokens,
-                      const DecodeSamples& samples);
+                      const DecodeSamples& samples, const Roofs& roofs);
   // Loads (bench_load.cc).
   Status run_shared_prefix(int64_t batch);
   Status run_beside(int64_t batch);
@@ -75,11 +79,14 @@ class SessionBench {
 
   // No step of so many rows can take less: weights and KV over the read roof, or the products with
   // weights over the peak of their unit.
-  double floor_seconds(const ModelRunner& runner, int64_t rows, int64_t output_rows,
-                       double kv_tokens) const;
+  static double floor_seconds(const ModelRunner& runner, int64_t rows, int64_t output_rows,
+                              double kv_tokens, const Roofs& roofs);
   // Of weights, KV and `more` bytes at the read roof.
-  double reading_seconds(const ModelRunner& runner, double kv_tokens, double more) const;
-  double peak_macs(const ModelRunner& runner) const;
+  static double reading_seconds(const ModelRunner& runner, double kv_tokens, double more,
+                                const Roofs& roofs);
+  const ArithmeticPeak* peak(const ModelRunner& runner) const;
+  // The best that was seen when the bench began.
+  Roofs best_roofs(const ModelRunner& runner) const;
   // `more`: members of the row beside those that all have; "gb_s" replaces the common one.
   void add_row(std::string test, const OpenBackend& bench, int64_t batch, int64_t depth,
                MeanAndDeviation tok_s, Members more, const std::string& text);

@@ -89,14 +89,23 @@ ReadSpeed measure_read(ThreadPool& pool, double seconds, int64_t bytes) {
   return speed;
 }
 
-double measure_peak(ThreadPool& pool, double seconds, const kernels::PeakLoop& loop) {
+struct PeakSpeed {  // multiply-adds per second
+  double best = 0.0;
+  double mean = 0.0;
+};
+
+PeakSpeed measure_peak(ThreadPool& pool, double seconds, const kernels::PeakLoop& loop) {
   constexpr int64_t kRounds = 20000;
   std::atomic<float> keep{0.0f};
+  int passes = 0;
+  const double begin = now();
   // One task a thread: with more tasks than threads the last one would run alone.
   const double best = best_seconds(seconds, [&] {
+    ++passes;
     pool.parallel_for(pool.num_threads(), [&](int64_t, int) { keep.store(loop.run(kRounds)); });
   });
-  return static_cast<double>(loop.macs_per_round * kRounds * pool.num_threads()) / best;
+  const auto macs = static_cast<double>(loop.macs_per_round * kRounds * pool.num_threads());
+  return {macs / best, macs * passes / (now() - begin)};
 }
 
 }  // namespace
@@ -109,7 +118,8 @@ MachineRoofs measure_machine_roofs(int num_threads, double seconds, int64_t buff
   const double share = seconds / 2 / static_cast<double>(std::size(kPeaks));
   for (const auto& [level, loop] : kPeaks) {
     if (!kernels::isa_supported(level)) continue;
-    roofs.peaks.push_back({kernels::isa_name(level), loop->unit, measure_peak(pool, share, *loop)});
+    roofs.peaks.push_back(
+        {kernels::isa_name(level), loop->unit, measure_peak(pool, share, *loop).best});
   }
   return roofs;
 }
@@ -117,6 +127,17 @@ MachineRoofs measure_machine_roofs(int num_threads, double seconds, int64_t buff
 double measure_read_mean(int num_threads, double seconds, int64_t buffer_bytes) {
   ThreadPool pool(num_threads > 0 ? num_threads : default_num_threads());
   return measure_read(pool, seconds, buffer_bytes).mean;
+}
+
+double measure_peak_mean(const ArithmeticPeak& peak, int num_threads, double seconds) {
+  ThreadPool pool(num_threads > 0 ? num_threads : default_num_threads());
+  for (const auto& [level, loop] : kPeaks) {
+    if (kernels::isa_name(level) == peak.isa && loop->unit == peak.unit &&
+        kernels::isa_supported(level)) {
+      return measure_peak(pool, seconds, *loop).mean;
+    }
+  }
+  return 0.0;
 }
 
 namespace {

@@ -33,6 +33,9 @@ MachineRoofs measure_machine_roofs(int num_threads, double seconds = 1.0,
 double measure_read_mean(int num_threads, double seconds = 0.1,
                          int64_t buffer_bytes = int64_t{256} << 20);
 
+// Multiply-adds per second of the loop of `peak`, one of measure_machine_roofs, likewise.
+double measure_peak_mean(const ArithmeticPeak& peak, int num_threads, double seconds = 0.1);
+
 // The peak of the unit that multiplies weights of a layout (Weight::layout()) in the kernels of
 // `isa`; null where it was not measured: mixed layouts, integers in plain C++.
 const ArithmeticPeak* peak_of(const MachineRoofs& roofs, std::string_view isa,

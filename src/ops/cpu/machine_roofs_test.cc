@@ -24,6 +24,16 @@ TEST(MachineRoofs, TheMeanIsAReadSpeedToo) {
   EXPECT_LT(mean, 1e13);
 }
 
+TEST(MachineRoofs, TheMeanOfAPeakIsOneOfItsLoop) {
+  const MachineRoofs roofs = measure_machine_roofs(1, 0.1, int64_t{16} << 20);
+  for (const ArithmeticPeak& peak : roofs.peaks) {
+    const double mean = measure_peak_mean(peak, 1, 0.02);
+    EXPECT_GT(mean, 1e8) << peak.isa << " " << peak.unit;
+    EXPECT_LT(mean, 1e14);
+  }
+  EXPECT_EQ(measure_peak_mean({"avx2", "no unit"}, 1, 0.02), 0.0);
+}
+
 TEST(MachineRoofs, EachLayoutHasThePeakOfItsUnit) {
   MachineRoofs roofs;
   roofs.peaks = {{"generic", "f32", 1.0}, {"avx2", "f32", 2.0},        {"avx2", "int8", 3.0},
