@@ -113,13 +113,25 @@ struct DotForm {
   // 158 / 155, Q6_K 138 / 130; three panels alone: Q8_0 190 / 167; Q4_0 2 % slower there with
   // either and 2 % faster on Zen 5.
   static constexpr bool kManyRegisters = S::kHasDot && S::kRegisters == 32;
-  static constexpr bool kExpands = kManyRegisters && Fmt::kBits != 8;
+  // With neither (AVX2): a block of two panels meets all tiles, too, and the blocks of later panels
+  // are fetched beside it. Made ready first where codes have a plane of high bits. Zen 3, two
+  // threads, in turn with pairs of whole panels and a line fetched with each group, GMAC/s of 8,
+  // 16, 32, 64 rows: Q4_0 1.07, 1.05, 1.06, 1.08 times, Q4_K 1.07, 1.06, 1.09, 1.08, Q8_0 1.03,
+  // 1.05, 1.05, 1.00; Q5_K 1.0, 1.15, 1.16, 1.25, Q6_K 1.0, 1.02, 1.15, 1.25. (Q4_0 and Q4_K made
+  // ready: 2-4 % more from 32 rows on, not worth the code.)
+  static constexpr bool kFewRegisters = !S::kHasDot && S::kRegisters == 16;
+  static constexpr bool kHighPlane = Fmt::kBits == 3 || Fmt::kBits == 5 || Fmt::kBits == 6;
+  static constexpr bool kExpands =
+      (kManyRegisters && Fmt::kBits != 8) || (kFewRegisters && kHighPlane);
   static constexpr bool kThreePanels = kManyRegisters;
   // But so few tiles do not pay for it, and go faster with pairs as they lie. Zen 4, weights from
   // memory, GMAC/s of 16, 32 and 48 rows both ways: I4 in groups of 128 195, 198, 199 / 158, 179,
   // 188; Q4_0 182, 190, 189 / 161, 179, 184; I3 in groups of 32 156, 158, 159 / 140, 156, 163.
   // (Q5_0 169, 171, 175 / 160, 173, 179; Q6_K 140, 143, 144 / 137, 149, 154: not worth the code.)
-  static constexpr int64_t kMostTilesAsTheyLie = kExpands && Fmt::kBits <= 4 ? 4 : 0;
+  static constexpr int64_t kMostTilesAsTheyLie = !kExpands         ? 0
+                                                 : kFewRegisters   ? 2
+                                                 : Fmt::kBits <= 4 ? 4
+                                                                   : 0;
   static constexpr int kStreamRows = S::kHasDot ? S::kTileX : 2;
   static constexpr int bytes_ahead(int rows) {
     if constexpr (S::kFourStreams) return rows > 4 ? 2048 : 1024;

@@ -50,5 +50,27 @@ class Fetcher {
   int64_t lines_ = 0;  // with each step
 };
 
+// Panels that come after NV others: so many bytes after each of those.
+template <int NV>
+struct LaterPanels {
+  bool any = false;
+  int64_t distance[NV] = {};
+};
+
+// The same piece of each of them, which comes into the second level in parts.
+template <int NV>
+struct LaterPieces {
+  const uint8_t* at[NV];
+  int64_t lines = 0;
+
+  RUVLLM_INLINE void fetch(int64_t part, int64_t parts) const {
+    const int64_t first = lines * part / parts, last = lines * (part + 1) / parts;
+    for (int64_t line = first; line < last; ++line) {
+#pragma GCC unroll 4
+      for (int n = 0; n < NV; ++n) __builtin_prefetch(at[n] + 64 * line, 0, 2);
+    }
+  }
+};
+
 }  // namespace
 }  // namespace ruvllm::kernels

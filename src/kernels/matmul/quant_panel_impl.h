@@ -72,7 +72,10 @@ struct PanelBlock {
         for (int n = 0; n < NV; ++n) __builtin_prefetch(out[n] + i * args->sums_stride, 1, 3);
       }
     }
-    PanelTile<S, Fmt, MX, NV, kExpands>::run(panels, x, range(first, last), next, sums);
+    const bool fetches = Form::kFewRegisters && MX == S::kTileX && t == 0;
+    PanelTile<S, Fmt, MX, NV, kExpands>::run(
+        panels, x, range(first, last), next,
+        fetches ? later_panels<NV>(panels, p + NV) : LaterPanels<NV>{}, sums);
     for (int64_t i = 0; i < rows; ++i) {
       for (int n = 0; n < NV; ++n) {
         S::store_f32(out[n] + i * args->sums_stride, S::load_f32(sums + (i * NV + n) * kRows));
@@ -88,6 +91,20 @@ struct PanelBlock {
             args->compact_scales,
             args->one_x_scale,
             args->stream_ahead_bytes};
+  }
+
+  // Those from panel p on, or, at the end, the first of what is next, as seen from `panels`.
+  template <int NV>
+  LaterPanels<NV> later_panels(const uint8_t* const* panels, int64_t p) const {
+    LaterPanels<NV> later;
+    later.any = p < num_panels || args->next_panels != nullptr;
+    if (!later.any) return later;
+    for (int n = 0; n < NV; ++n) {
+      const uint8_t* const at = p < num_panels ? args->panels + index(p + n) * args->panel_bytes
+                                               : args->next_panels + n * args->panel_bytes;
+      later.distance[n] = at - panels[n];
+    }
+    return later;
   }
 
   // The panel p of the block; beyond the last: the last again.
@@ -113,9 +130,9 @@ struct PanelBlock {
   // made ready first and are not, with NV panels from p on.
   template <int NV, bool kExpands = Form::kExpands>
   RUVLLM_INLINE void tiles(int64_t t, int64_t last_t, int64_t p, int64_t first, int64_t last) {
-    constexpr int kMost = !Form::kManyRegisters         ? 1
-                          : Form::kExpands && !kExpands ? Form::kMostTilesAsTheyLie
-                                                        : kRowsInL2 / S::kTileX;
+    constexpr int kMost = !Form::kManyRegisters && !Form::kFewRegisters ? 1
+                          : Form::kExpands && !kExpands                 ? Form::kMostTilesAsTheyLie
+                                                                        : kRowsInL2 / S::kTileX;
     const int64_t left = (last_t - t) % S::kTileX;
     const int64_t rest = left > 0 ? next_tile_rows(left, S::kTileX) : 0;
     const int64_t whole = (last_t - t) / S::kTileX + (rest == S::kTileX ? 1 : 0);
@@ -219,16 +236,17 @@ void panel_product(const QuantPanelArgs* args) {
   const bool many = args->num_x > PanelBlock<S, Fmt>::kRowsInL2;
   const bool threes =
       DotForm<S, Fmt>::kThreePanels && !PanelBlock<S, Fmt>::as_they_lie(args->num_x);
+  constexpr bool kByBlocks = DotForm<S, Fmt>::kFewRegisters;
   for (int64_t p = 0; p < args->num_panels;) {
     const int64_t left = args->num_panels - p;
     PanelBlock<S, Fmt> block;
     block.args = args;
     block.first_panel = p;
-    block.num_panels = many || streams ? left : panels_at_once(left, threes);
+    block.num_panels = many || streams || kByBlocks ? left : panels_at_once(left, threes);
     p += block.num_panels;
     const bool last = p == args->num_panels;
     const uint8_t* const next = last ? args->next_panels : args->panels + p * args->panel_bytes;
-    if (next != nullptr && !many) {
+    if (next != nullptr && !many && (streams || !kByBlocks)) {
       const int64_t passes = block.num_panels > 3 ? 2 : 1;
       const int64_t panels = panels_at_once(args->num_panels - (last ? 0 : p), threes);
       block.next = Fetcher(next, panels * args->panel_bytes, passes * tiles * args->groups);

@@ -434,11 +434,23 @@ struct PanelTile {
     }
   }
 
+  // The block of `count` groups in later panels.
+  static LaterPieces<NV> later_block(const Blocks& w, int64_t count, const LaterPanels<NV>& later) {
+    LaterPieces<NV> pieces;
+    if (!later.any) return pieces;
+    const uint8_t* const end = w.record(count - 1, 0) + Fmt::group_bytes(kRows);
+    pieces.lines = (end - w.record(0, 0)) / 64 + 1;
+    for (int n = 0; n < NV; ++n) pieces.at[n] = w.record(0, n) + later.distance[n];
+    return pieces;
+  }
+
   // A block with all tiles, from `word` of them on.
   template <class W>
   static RUVLLM_INLINE void add_tiles(const W& w, int64_t count, int64_t unit, const TilesOfX& x,
-                                      int64_t word, Fetcher& next, float* sums, bool exact) {
+                                      int64_t word, Fetcher& next, const LaterPieces<NV>& later,
+                                      float* sums, bool exact) {
     for (int64_t i = 0; i < x.count; ++i) {
+      if constexpr (Form::kFewRegisters) later.fetch(i, x.count);
       if (kMayBeExact && exact) {
         if constexpr (kMayBeExact) add_exact(w, count, x.at(i, word), next, sums + i * kSums);
       } else {
@@ -450,9 +462,9 @@ struct PanelTile {
 
   // Adds the groups of the range to sums: [x.count][MX][NV][R], integers until the last where x has
   // one scale. panels: NV pointers. A block of them, which the first level holds, meets all tiles.
-  // next: a step with each group of each tile.
+  // next: a step with each group of each tile. later: fetched block by block (Form::kFewRegisters).
   static void run(const uint8_t* const* panels, const TilesOfX& x, const GroupRange& range,
-                  Fetcher& next, float* sums) {
+                  Fetcher& next, const LaterPanels<NV>& later, float* sums) {
     Blocks w(panels, range);
     const bool exact = kMayBeExact && range.one_x_scale;
     const int64_t unit = Fmt::kGrouped ? unit_groups(range.scale_groups, range.all) : 1;
@@ -460,12 +472,13 @@ struct PanelTile {
     for (int64_t g = 0; g < range.count; g += kXBlock) {
       const int64_t count = kXBlock < range.count - g ? int64_t{kXBlock} : range.count - g;
       w.next(count);
+      const LaterPieces<NV> block = later_block(w, count, later);
       if constexpr (kExpands) {
         ExpandedBlock<S, Fmt, NV> expanded;
         expanded.fill(w, count);
-        add_tiles(expanded, count, unit, x, word, next, sums, exact);
+        add_tiles(expanded, count, unit, x, word, next, block, sums, exact);
       } else {
-        add_tiles(w, count, unit, x, word, next, sums, exact);
+        add_tiles(w, count, unit, x, word, next, block, sums, exact);
       }
       word += count * Form::kWords * MX;
     }
