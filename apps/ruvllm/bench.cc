@@ -107,6 +107,10 @@ std::string share_of(double value, double roof, std::string_view unit) {
 
 void RoofsBeside::measure() {
   read_.push_back(measure_read_mean(num_threads_));
+  measure_peak();
+}
+
+void RoofsBeside::measure_peak() {
   if (peak_ != nullptr) macs_.push_back(measure_peak_mean(*peak_, num_threads_));
 }
 
@@ -148,13 +152,14 @@ Result<Row> measure(ModelRunner& runner, const SpeedCase& speed_case, int32_t re
   RUVLLM_TRY(time_case(runner, warm_up));
   std::vector<double> rates;
   double sum = 0.0;
+  const auto measure_roofs = [&] { speed_case.prefill ? roofs.measure_peak() : roofs.measure(); };
   for (int32_t i = 0; i < reps; ++i) {
-    roofs.measure();
+    measure_roofs();
     RUVLLM_ASSIGN(const double seconds, time_case(runner, speed_case));
     rates.push_back(static_cast<double>(speed_case.num_tokens * speed_case.batch) / seconds);
     sum += rates.back();
   }
-  roofs.measure();
+  measure_roofs();
   Row row;
   row.speed_case = speed_case;
   row.quant = std::string(runner.quantization());

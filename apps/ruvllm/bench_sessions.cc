@@ -222,14 +222,14 @@ Status SessionBench::run_prefill(std::vector<OpenBackend>& benches, int64_t toke
   RoofsBeside roofs(roofs_.num_threads, peak(*benches.front().runner));
   for (int32_t rep = 0; rep < flags_.reps; ++rep) {
     for (size_t i = 0; i < benches.size(); ++i) {
-      roofs.measure();
+      roofs.measure_peak();
       const auto prompts = make_prompts(1, 0, tokens, benches[i].info.vocab_size, ++series_);
       RUVLLM_ASSIGN(const GenerateResult result, benches[i].backend->generate_detailed(
                                                      prompts.front(), GenerateParams::greedy(1)));
       rates[i].push_back(static_cast<double>(tokens) / result.timings.prefill_seconds);
     }
   }
-  roofs.measure();
+  roofs.measure_peak();
   const double peak_gmac_s = roofs.macs_per_second() * 1e-9;
   for (size_t i = 0; i < benches.size(); ++i) {
     const ModelRunner& runner = *benches[i].runner;

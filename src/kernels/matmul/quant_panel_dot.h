@@ -117,10 +117,10 @@ struct DotForm {
   // are fetched beside it. Made ready first where that is much work: high bits of K-quants, zero
   // points in headers. Zen 3, two threads, in turn with whole panels whose successors' lines are
   // fetched with each group, 8, 16, 32, 64 rows: Q4_0 1.07, 1.05, 1.06, 1.08 times, Q4_K 1.07,
-  // 1.06, 1.09, 1.08, Q8_0 1.03, 1.05, 1.05, 1.00; made ready Q5_K 1.0, 1.15, 1.16, 1.25, Q6_K 1.0,
-  // 1.02, 1.15, 1.25, with 16 and 64 rows I4 in groups of 32 1.19, 1.22, of 128 1.08, 1.14, I3 1.3,
-  // 1.45, I2 1.07, 1.16. (Not worth the code: Q4_0 and Q4_K, 2-4 % more from 32 rows on; Q5_0,
-  // Q5_1.)
+  // 1.06, 1.09, 1.08, Q8_0 1.03, 1.05, 1.05, 1.00; made ready Q5_K 1.10, 1.15, 1.16, 1.25,
+  // Q6_K 1.06, 1.02, 1.15, 1.25, with 16 and 64 rows I4 in groups of 32 1.19, 1.22, of
+  // 128 1.08, 1.14, I3 1.3, 1.45, I2 1.07, 1.16. (Not worth the code: Q4_0 and Q4_K, 2-4 % more
+  // from 32 rows on; Q5_0, Q5_1.)
   static constexpr bool kFewRegisters = !S::kHasDot && S::kRegisters == 16;
   static constexpr bool kDearCodes = Fmt::kGrouped || (Fmt::kTwoLevel && Fmt::kBits > 4);
   static constexpr bool kExpands =

@@ -193,8 +193,8 @@ struct PanelBlock {
     }
   }
 
-  // Whether so many rows take panels in pairs, as they lie, though blocks of three could be made
-  // ready for them.
+  // Whether so many rows take panels in pairs, as they lie, though blocks could be made ready for
+  // them.
   static bool as_they_lie(int64_t num_x) { return num_x <= Form::kMostTilesAsTheyLie * S::kTileX; }
 
   // Groups of a chunk of the columns, whole blocks of x.
